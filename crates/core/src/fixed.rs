@@ -1,0 +1,72 @@
+//! Fixed-point numbers in a ring Z_2^k.
+//!
+//! A real `x` with `frac` fraction bits is the integer `round(x * 2^frac)`, kept modulo
+//! 2^k in two's complement. Whether it fits is proved by range analysis in
+//! `subrosa-graph`; nothing here checks a range at run time.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The bit width `k` of the ring Z_2^k that shares live in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RingWidth {
+    /// Z_2^32: one `u32` a share.
+    W32,
+    /// Z_2^48: one `u64` a share in memory, six bytes on a link.
+    W48,
+    /// Z_2^64: one `u64` a share.
+    W64,
+}
+
+impl RingWidth {
+    /// Every width, narrowest first.
+    pub const ALL: [Self; 3] = [Self::W32, Self::W48, Self::W64];
+
+    /// `k`, in bits.
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::W32 => 32,
+            Self::W48 => 48,
+            Self::W64 => 64,
+        }
+    }
+}
+
+impl fmt::Display for RingWidth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Z_2^{}", self.bits())
+    }
+}
+
+/// `round(x * 2^frac)`, ties away from zero, or `None` when `x` is not finite or the
+/// result does not fit in 62 bits.
+pub fn encode(x: f64, frac: u32) -> Option<i64> {
+    let scaled = (x * exp2(frac)).round();
+    let limit = exp2(62);
+    (scaled.abs() < limit).then_some(scaled as i64)
+}
+
+/// `v / 2^frac` as the nearest double.
+pub fn decode(v: i64, frac: u32) -> f64 {
+    v as f64 / exp2(frac)
+}
+
+/// 2^n as a double, exact for n <= 1023.
+fn exp2(n: u32) -> f64 {
+    f64::from_bits(u64::from(1023 + n.min(1023)) << 52)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encode_rounds_and_refuses() {
+        assert_eq!(encode(1.5, 4), Some(24));
+        assert_eq!(encode(-0.03125, 4), Some(-1));
+        assert_eq!(encode(f64::NAN, 4), None);
+        assert_eq!(encode(f64::INFINITY, 4), None);
+        assert_eq!(encode(1e30, 4), None);
+        assert_eq!(decode(24, 4), 1.5);
+    }
+}

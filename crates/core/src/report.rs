@@ -1,0 +1,84 @@
+//! The rows of a comparison, as `compare --json` writes them.
+
+use serde::{Deserialize, Serialize};
+
+/// The machine a report was measured on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Processor model.
+    pub cpu: String,
+    /// Logical cores visible.
+    pub cores: usize,
+    /// Memory in MiB.
+    pub memory_mb: u64,
+    /// Operating system.
+    pub os: String,
+    /// Kernel path used by the ring arithmetic (`portable`, `avx2`, `avx512`).
+    pub isa: String,
+    /// Version of this program.
+    pub subrosa: String,
+}
+
+/// One model under one protection at one batch size.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Model file name without its extension.
+    pub model: String,
+    /// The protection, as `--via` names it.
+    pub backend: String,
+    /// Its claim in one sentence.
+    pub claim: String,
+    /// Images (or table rows) evaluated.
+    pub images: usize,
+    /// Correct answers, where labels are known.
+    pub correct: Option<usize>,
+    /// `correct / images`.
+    pub accuracy: Option<f64>,
+    /// The same for the plain run.
+    pub plain_accuracy: Option<f64>,
+    /// Share of images with the same argmax as the plain run.
+    pub agreement: f64,
+    /// Largest absolute difference of any logit against plain; none if only labels were opened.
+    pub max_abs_err: Option<f64>,
+    /// Images per inference.
+    pub batch: usize,
+    /// Median time of one batch, milliseconds: offline and online together.
+    pub latency_ms_p50: f64,
+    /// 95th percentile of the same.
+    pub latency_ms_p95: f64,
+    /// Images per second over the whole run.
+    pub throughput_per_s: f64,
+    /// `latency_ms_p50` over plain's at the same batch, run and thread count.
+    pub slowdown_vs_plain: f64,
+    /// Time until the first input could flow, once a session (milliseconds).
+    pub setup_ms: f64,
+    /// Median time of one batch's preprocessing (milliseconds).
+    pub offline_ms: f64,
+    /// Bytes all parties sent before the input of one batch was known.
+    pub bytes_offline: u64,
+    /// Bytes all parties sent for one batch once the input was known.
+    pub bytes_online: u64,
+    /// Message layers of one batch, online.
+    pub rounds: u64,
+    /// Largest resident memory of the process so far (MiB).
+    pub peak_rss_mb: f64,
+    /// Compute parties.
+    pub parties: usize,
+    /// Threads per party.
+    pub threads: usize,
+    /// Network between the parties.
+    pub network: String,
+    /// Computational security, bits; 0 for none.
+    pub security_bits: u32,
+    /// Insecure flags and unproven assumptions in force.
+    pub insecure: Vec<String>,
+}
+
+/// What `compare --json` writes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Where it was measured.
+    pub machine: Machine,
+    /// What was measured.
+    pub rows: Vec<Row>,
+}

@@ -1,0 +1,23 @@
+//! ONNX in, integers out: the model's side of Subrosa, with no cryptography.
+//!
+//! 1. [`Model`](model::Model) reads an ONNX file through tract and imports it as a [`Graph`] of a small
+//!    closed set of [`Op`]s; tract also runs it in the clear.
+//! 2. `lower` turns the graph into a [`Program`] of integers: it chooses ring and
+//!    fraction bits and *proves* by interval arithmetic that nothing overflows.
+//! 3. `oracle` executes a program in the clear: every protocol must equal it.
+//!
+//! **Invariant:** no cryptography, no network, no knowledge of protocols. tract's types
+//! stay inside `model` and `import`.
+
+pub mod error;
+pub mod lower;
+pub mod model;
+pub mod op;
+pub mod oracle;
+pub mod program;
+
+pub use error::{Error, UnsupportedNode};
+pub use lower::{InputRange, LowerOptions, Lowered, Reveal, lower};
+pub use model::{Inspection, Model, PlainRunner};
+pub use op::{Graph, Node, Op};
+pub use program::{FixedOp, Inst, Program, WeightSet};
