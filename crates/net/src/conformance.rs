@@ -281,14 +281,14 @@ pub fn delayed_frames_arrive(connect: Connect) {
 
 /// Impossible rounds blame this program, not a peer.
 pub fn misuse_is_told_apart(connect: Connect) {
-    let both = [(1, vec![1]), (1, vec![2])];
-    let calls: [(Vec<(EndpointId, Vec<u8>)>, Vec<(EndpointId, usize)>); 4] =
-        [(vec![(0, vec![])], vec![]), (vec![(7, vec![])], vec![]), (both.to_vec(), vec![]), (vec![], vec![(1, 1); 2])];
-    for (sends, receives) in calls {
-        let mut sessions = connect(&NAMES[..2]);
-        let result = sessions[0].round(sends, &receives);
+    let refused = |sends: Vec<(EndpointId, Vec<u8>)>, receives: &[(EndpointId, usize)]| {
+        let result = connect(&NAMES[..2])[0].round(sends, receives);
         assert!(matches!(result, Err(Error::Misuse(_))), "{result:?}");
-    }
+    };
+    refused(vec![(0, vec![])], &[]);
+    refused(vec![(7, vec![])], &[]);
+    refused(vec![(1, vec![1]), (1, vec![2])], &[]);
+    refused(vec![], &[(1, 1), (1, 1)]);
 }
 
 /// Payloads only, in order, from the moment recording began.

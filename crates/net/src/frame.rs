@@ -50,7 +50,7 @@ impl Frame {
     /// The frame that says why its sender stops; the reason is cut at [`MAX_REASON`].
     pub fn abort(sequence: u32, reason: &str) -> Self {
         let end = (0..=reason.len().min(MAX_REASON)).rev().find(|&i| reason.is_char_boundary(i));
-        Self::new(ABORT, sequence, reason[..end.unwrap_or(0)].as_bytes().to_vec())
+        Self::new(ABORT, sequence, reason.as_bytes()[..end.unwrap_or(0)].to_vec())
     }
 
     fn new(kind: u32, sequence: u32, payload: Vec<u8>) -> Self {

@@ -209,16 +209,7 @@ impl Session {
         let frame = self.next_frame(from, start)?;
         let header = Header::decode(&frame.header);
         let expected = self.peer(from)?.received;
-        let fault = judge(&frame, header).or_else(|| {
-            if header.sequence != expected {
-                Some(PeerFault::Sequence { expected, got: header.sequence })
-            } else if header.length != length as u64 {
-                Some(PeerFault::Length { expected: length as u64, got: header.length })
-            } else {
-                None
-            }
-        });
-        if let Some(fault) = fault {
+        if let Some(fault) = judge(&frame, header, expected, length as u64) {
             return Err(self.blame(from, fault));
         }
         self.peer(from)?.received = expected.wrapping_add(1);
@@ -283,13 +274,19 @@ impl Session {
     }
 }
 
-/// What is wrong with a frame whatever the round, if anything.
-fn judge(frame: &Frame, header: Header) -> Option<PeerFault> {
+/// What is wrong with a frame where message number `sequence` of `length` bytes belongs.
+fn judge(frame: &Frame, header: Header, sequence: u32, length: u64) -> Option<PeerFault> {
     let carried = frame.payload.len() as u64;
-    match header.kind {
-        ABORT => Some(PeerFault::Aborted(frame.reason())),
-        DATA if carried == header.length => None,
-        kind => Some(PeerFault::Frame { kind, announced: header.length, carried }),
+    if header.kind == ABORT {
+        Some(PeerFault::Aborted(frame.reason()))
+    } else if header.kind != DATA || carried != header.length {
+        Some(PeerFault::Frame { kind: header.kind, announced: header.length, carried })
+    } else if header.sequence != sequence {
+        Some(PeerFault::Sequence { expected: sequence, got: header.sequence })
+    } else if carried != length {
+        Some(PeerFault::Length { expected: length, got: carried })
+    } else {
+        None
     }
 }
 
