@@ -5,7 +5,7 @@
 //! The unrolled input is made row by row where [`crate::gemm`] asks for it, so that
 //! scratch space does not grow with the batch, and the wide dimension is the columns.
 
-use crate::gemm::{Rows, Size, Sums, product};
+use crate::gemm::{Rows, Size, Sums, copy, product};
 use crate::isa::{Isa, isa};
 use crate::word::Word;
 use std::ops::Range;
@@ -62,55 +62,68 @@ impl<W: Word> Rows<W> for Unrolled<'_, W> {
         let g = self.geometry;
         let (channel, tap) = (self.first_channel + p / area(g.kernel), p % area(g.kernel));
         let (dy, dx) = (tap / g.kernel.1, tap % g.kernel.1);
+        let down = Reach::new(g.strides.0, dy * g.dilations.0, g.pads.0, g.input.0, g.output.0);
+        let right = Reach::new(g.strides.1, dx * g.dilations.1, g.pads.1, g.input.1, g.output.1);
+        let (line, mut ox) = (cols.start / g.output.1, cols.start % g.output.1);
+        let (mut sample, mut oy) = (line / g.output.0, line % g.output.0);
         let mut rest = &mut *scratch;
-        let mut col = cols.start;
-        while col < cols.end {
-            // One line of one sample's output at a time.
-            let (line, ox) = (col / g.output.1, col % g.output.1);
-            let (now, later) = rest.split_at_mut((g.output.1 - ox).min(cols.end - col));
-            let (sample, oy) = (line / g.output.0, line % g.output.0);
-            match offset(oy, g.strides.0, dy * g.dilations.0, g.pads.0, g.input.0) {
+        // One line of one sample's output at a time.
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at_mut((g.output.1 - ox).min(rest.len()));
+            match down.input(oy) {
                 Some(iy) => {
                     let start = ((sample * g.c + channel) * g.input.0 + iy) * g.input.1;
-                    self.line(&self.x[start..start + g.input.1], dx * g.dilations.1, ox, now);
+                    right.take(&self.x[start..start + g.input.1], ox, now);
                 }
                 None => now.fill(W::default()),
             }
-            col += now.len();
-            rest = later;
+            (rest, ox, oy) = (later, 0, oy + 1);
+            if oy == g.output.0 {
+                (sample, oy) = (sample + 1, 0);
+            }
         }
         scratch
     }
 }
 
-impl<W: Word> Unrolled<'_, W> {
-    /// What the tap `shift` to the right of the kernel's left edge sees of `input` at the
-    /// outputs from `ox` on.
-    #[inline]
-    fn line(&self, input: &[W], shift: usize, ox: usize, out: &mut [W]) {
-        let (stride, pad) = (self.geometry.strides.1, self.geometry.pads.1);
-        // Outputs in `first..end` see the input at `x stride + shift - pad`, the others padding.
-        let first = pad.saturating_sub(shift).div_ceil(stride).clamp(ox, ox + out.len());
-        let end = (input.len() + pad).saturating_sub(shift).div_ceil(stride).clamp(first, ox + out.len());
-        let (left, rest) = out.split_at_mut(first - ox);
-        let (middle, right) = rest.split_at_mut(end - first);
-        left.fill(W::default());
-        right.fill(W::default());
-        if middle.is_empty() {
-            return;
-        }
-        let seen = &input[first * stride + shift - pad..];
-        if stride == 1 {
-            middle.copy_from_slice(&seen[..middle.len()]);
-        } else {
-            middle.iter_mut().zip(seen.iter().step_by(stride)).for_each(|(m, &v)| *m = v);
-        }
-    }
+/// What one tap of a kernel sees along one axis: outputs in `first..end` see the input at
+/// `output * stride + shift - pad`, the others see padding.
+struct Reach {
+    first: usize,
+    end: usize,
+    stride: usize,
+    shift: usize,
+    pad: usize,
 }
 
-/// The input index an output index meets at one tap, if it is not padding.
-fn offset(output: usize, stride: usize, shift: usize, pad: usize, len: usize) -> Option<usize> {
-    (output * stride + shift).checked_sub(pad).filter(|&i| i < len)
+impl Reach {
+    fn new(stride: usize, shift: usize, pad: usize, input: usize, output: usize) -> Self {
+        let first = pad.saturating_sub(shift).div_ceil(stride).min(output);
+        let end = (input + pad).saturating_sub(shift).div_ceil(stride).clamp(first, output);
+        Self { first, end, stride, shift, pad }
+    }
+
+    /// The index `output` sees, if it is not padding.
+    #[inline(always)]
+    fn input(&self, output: usize) -> Option<usize> {
+        (self.first..self.end).contains(&output).then(|| output * self.stride + self.shift - self.pad)
+    }
+
+    /// What the outputs from `start` on see of the line `input`.
+    #[inline(always)]
+    fn take<W: Word>(&self, input: &[W], start: usize, out: &mut [W]) {
+        let end = start + out.len();
+        let (first, last) = (self.first.clamp(start, end), self.end.clamp(start, end));
+        out[..first - start].fill(W::default());
+        out[last - start..].fill(W::default());
+        let middle = &mut out[first - start..last - start];
+        let Some(offset) = self.input(first).filter(|_| !middle.is_empty()) else { return };
+        if self.stride == 1 {
+            copy(&input[offset..offset + middle.len()], middle);
+        } else {
+            middle.iter_mut().zip(input[offset..].iter().step_by(self.stride)).for_each(|(m, &v)| *m = v);
+        }
+    }
 }
 
 /// The output planes of one channel group.

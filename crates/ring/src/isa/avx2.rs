@@ -33,8 +33,9 @@ fn tile_u32(a: &[&[u32]], b: &[u32], out: &mut [u32]) {
     }
 }
 
-/// Two sums an element: see [`tile_u64`].
-const ROWS_64: usize = 3;
+/// Two sums an element (see [`tile_u64`]): 8, 2 vectors of `b`, and what their products
+/// take; a third row would not fit.
+const ROWS_64: usize = 2;
 const LANES_64: usize = 4;
 
 pub(super) fn u64() -> Kernel<u64> {
