@@ -6,7 +6,7 @@
 
 use crate::execute::{Weights, execute};
 use crate::predict::{demand, weight_elements};
-use crate::protocol::{Evaluator, Linear, Primitive, Protocol, WordOf};
+use crate::protocol::{Linear, Primitive, Protocol, WordOf};
 use crate::rep3::Rep3;
 use crate::{Error, Options, ProtocolKind};
 use std::collections::BTreeMap;
@@ -99,20 +99,14 @@ impl LocalCluster {
         options: &Options,
     ) -> Result<Self, Error> {
         let started = Instant::now();
-        let names: Vec<String> =
-            (0..P::PARTIES).map(|i| format!("party {i}")).chain(ROLES.map(String::from)).collect();
+        let names: Vec<String> = (0..P::PARTIES).map(|i| format!("party {i}")).chain(ROLES.map(String::from)).collect();
         let mut sessions = subrosa_net::local(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let ends = sessions.split_off(P::PARTIES);
         let mut roles = OwnersAndReceiver::<P>::new(program.clone(), ends)?;
         let parties = sessions.into_iter().map(|s| Party::spawn::<P>(s, program.clone(), *options)).collect();
         let shared = roles.share_model(&weights, options.public_weights);
-        let mut cluster = Self {
-            program,
-            roles: Box::new(roles),
-            parties,
-            setup: Measured::default(),
-            seen: BTreeMap::new(),
-        };
+        let mut cluster =
+            Self { program, roles: Box::new(roles), parties, setup: Measured::default(), seen: BTreeMap::new() };
         let mut meters = cluster.meters()?;
         shared?;
         meters.extend(cluster.roles.meters());

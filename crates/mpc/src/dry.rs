@@ -3,8 +3,8 @@
 //! Planning a program is executing it on [`Dry`]: kernels have one body for both, so a
 //! plan cannot drift from what runs.
 
-use crate::protocol::{Evaluator, Form, Linear, Primitive, Source, WordOf};
 use crate::Error;
+use crate::protocol::{Evaluator, Form, Linear, Primitive, Source, WordOf};
 use std::marker::PhantomData;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_net::EndpointId;

@@ -101,7 +101,16 @@ impl<'a, P: Evaluator> Run<'a, P> {
         }
         program.outputs.iter().for_each(|&id| last_use[id] = count);
         let values = (0..count).map(|_| None).collect();
-        Self { party, program, weights, inputs: inputs.into_iter().map(Some).collect(), batch, batched, last_use, values }
+        Self {
+            party,
+            program,
+            weights,
+            inputs: inputs.into_iter().map(Some).collect(),
+            batch,
+            batched,
+            last_use,
+            values,
+        }
     }
 
     fn store(&mut self, id: Id, value: Value<P>) {

@@ -127,9 +127,14 @@ mod tests {
         let dealt = products(&bits);
         assert_eq!(dealt.len(), dealt_monomials(size));
         let noise = |x: &[Vec<u64>]| -> Vec<Vec<u64>> {
-            x.iter().enumerate().map(|(i, _)| vec![0x9e37_79b9_7f4a_7c15u64.rotate_left(7 * i as u32 + size as u32)]).collect()
+            x.iter()
+                .enumerate()
+                .map(|(i, _)| vec![0x9e37_79b9_7f4a_7c15u64.rotate_left(7 * i as u32 + size as u32)])
+                .collect()
         };
-        let xor = |x: &[Vec<u64>], y: &[Vec<u64>]| -> Vec<Vec<u64>> { x.iter().zip(y).map(|(x, y)| vec![x[0] ^ y[0]]).collect() };
+        let xor = |x: &[Vec<u64>], y: &[Vec<u64>]| -> Vec<Vec<u64>> {
+            x.iter().zip(y).map(|(x, y)| vec![x[0] ^ y[0]]).collect()
+        };
         let (bits_0, dealt_0) = (noise(&bits), noise(&dealt));
         let (bits_1, dealt_1) = (xor(&bits, &bits_0), xor(&dealt, &dealt_0));
         let (lt_0, eq_0) = less_and_equal(&known, &monomials(&[!0], &bits_0, &dealt_0));

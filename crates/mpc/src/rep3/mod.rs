@@ -211,11 +211,7 @@ impl<R: Ring> Evaluator for Rep3<R> {
 
 impl<R: Ring> Rep3<R> {
     /// `(1 - negative) * x`.
-    fn select_positive(
-        &mut self,
-        negative: &Share<R::Word>,
-        x: &Share<R::Word>,
-    ) -> Result<Share<R::Word>, Error> {
+    fn select_positive(&mut self, negative: &Share<R::Word>, x: &Share<R::Word>) -> Result<Share<R::Word>, Error> {
         let ones = self.public(&vec![R::Word::from_u64(1); x.len()]);
         let product = self.mul(&ones.sub(negative), x)?;
         self.reshare(&product)
@@ -226,7 +222,8 @@ impl<R: Ring> Protocol for Rep3<R> {
     const NAME: &'static str = "rep3";
     const PARTIES: usize = 3;
     const CLAIM: Claim = CLAIM;
-    const SOURCE: &'static str = "Araki et al., https://eprint.iacr.org/2016/768, section 3; ABY3, https://eprint.iacr.org/2018/403, section 5";
+    const SOURCE: &'static str =
+        "Araki et al., https://eprint.iacr.org/2016/768, section 3; ABY3, https://eprint.iacr.org/2018/403, section 5";
 
     fn setup(mut session: Session) -> Result<Self, Error> {
         let me = session.id();
@@ -305,7 +302,8 @@ fn dealt_bytes<R: Ring>(me: usize, n: usize) -> usize {
 
 /// Party `me`'s share from an owner's message.
 fn read_dealt<R: Ring>(me: usize, n: usize, message: &[u8]) -> Share<R::Word> {
-    let (seeds, rest) = message.split_at_checked(if me == 0 { 2 * SEED_BYTES } else { SEED_BYTES }).unwrap_or((&[], &[]));
+    let (seeds, rest) =
+        message.split_at_checked(if me == 0 { 2 * SEED_BYTES } else { SEED_BYTES }).unwrap_or((&[], &[]));
     let expand = |seed: &[u8; SEED_BYTES]| words(&mut Seed::from_bytes(*seed).stream(DEAL), n);
     let mut expanded = seeds.as_chunks().0.iter().map(expand);
     let mut slot = || expanded.next().unwrap_or_default();
@@ -339,11 +337,9 @@ fn check(demand: &[Primitive], k: u32) -> Result<(), Error> {
 fn online_cost(primitive: &Primitive, k: u32) -> Cost {
     let packed = |n: usize, bits: u32| packed_len(n, bits) as u64;
     match *primitive {
-        Primitive::Input { n } => Cost::round([
-            2 * SEED_BYTES as u64,
-            SEED_BYTES as u64 + packed(n, k),
-            SEED_BYTES as u64 + packed(n, k),
-        ]),
+        Primitive::Input { n } => {
+            Cost::round([2 * SEED_BYTES as u64, SEED_BYTES as u64 + packed(n, k), SEED_BYTES as u64 + packed(n, k)])
+        }
         Primitive::OpenTo { n: 0 } => Cost { rounds: 1, bytes: 0 },
         Primitive::OpenTo { n } => Cost::messages(3, packed(n, k)),
         Primitive::Mul { .. } | Primitive::MatMul { .. } | Primitive::Conv { .. } => Cost::FREE,

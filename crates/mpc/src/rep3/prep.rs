@@ -164,7 +164,10 @@ pub(super) fn memory(demand: &[Primitive], k: u32) -> u64 {
 }
 
 /// Makes the material for `demand`, in order.
-pub(super) fn prepare<R: Ring>(party: &mut Rep3<R>, demand: &[Primitive]) -> Result<VecDeque<Material<R::Word>>, Error> {
+pub(super) fn prepare<R: Ring>(
+    party: &mut Rep3<R>,
+    demand: &[Primitive],
+) -> Result<VecDeque<Material<R::Word>>, Error> {
     let needs: Vec<Need> = demand.iter().filter_map(Need::of).collect();
     if needs.is_empty() {
         return Ok(VecDeque::new());
@@ -229,10 +232,7 @@ fn prepare_1<R: Ring>(
             trunc: need.shift.map(|f| evaluator_trunc(slot_2, need.n, k, f, &mut dealt)),
             compare: need.width.map(|w| CompareMaterial {
                 bits: planes(&mut slot_2.compare_mask, w as usize, need.n),
-                monomials: groups(w)
-                    .into_iter()
-                    .map(|g| dealt.planes(dealt_monomials(g), need.n))
-                    .collect(),
+                monomials: groups(w).into_iter().map(|g| dealt.planes(dealt_monomials(g), need.n)).collect(),
             }),
             mask: Vec::new(),
             dabits: None,
@@ -364,9 +364,7 @@ fn mask_words<R: Ring>(party: &mut Rep3<R>, need: &Need, k: u32, bits: Option<&[
         (Some(f), Some(window)) => {
             let inside = low_bits(need.width.unwrap_or(0)) << f;
             let fresh: Vec<R::Word> = words(&mut party.private, need.n);
-            let join = |r: R::Word, w: R::Word| {
-                mask(R::Word::from_u64(r.to_u64() & !inside | w.to_u64() << f), k)
-            };
+            let join = |r: R::Word, w: R::Word| mask(R::Word::from_u64(r.to_u64() & !inside | w.to_u64() << f), k);
             zip(&fresh, &window, join)
         }
     }

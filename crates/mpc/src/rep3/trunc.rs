@@ -17,11 +17,7 @@ use subrosa_core::Cost;
 use subrosa_ring::{BitPlanes, Ring, Word, pack, packed_len};
 
 /// `trunc` for at least one element: two rounds.
-pub(super) fn trunc<R: Ring>(
-    party: &mut Rep3<R>,
-    x: Source<'_, Rep3<R>>,
-    shift: u32,
-) -> Result<Share<R::Word>, Error> {
+pub(super) fn trunc<R: Ring>(party: &mut Rep3<R>, x: Source<'_, Rep3<R>>, shift: u32) -> Result<Share<R::Word>, Error> {
     let material = party.take()?;
     let unlock = Unlock::start(party, x, shift, material.trunc, &material.mask)?;
     let (peer, message) = unlock.message(party.me, shift);
@@ -46,7 +42,8 @@ pub(super) fn trunc_ltz<R: Ring>(
     let unlock = Unlock::start(party, x, shift, trunc, &r)?;
     // The compared value is (c >> f) - 2^(k-2-f) - (r >> f): the same integer that becomes
     // the share, before the wrap correction, which is a multiple of 2^(k-f) >= 2^width.
-    let u: Vec<R::Word> = unlock.c.iter().map(|c| R::Word::from_u64((c.to_u64() >> shift).wrapping_sub(1 << (k - 2 - shift)))).collect();
+    let u: Vec<R::Word> =
+        unlock.c.iter().map(|c| R::Word::from_u64((c.to_u64() >> shift).wrapping_sub(1 << (k - 2 - shift)))).collect();
     let known = known(compare, &u, width);
     let (peer, extra) = unlock.message(party.me, shift);
     let extra_len = peer.map_or(0, |_| extra.len());
@@ -124,7 +121,8 @@ impl<W: Word> Unlock<W> {
         r: &[W],
     ) -> Result<Self, Error> {
         let k = R::WIDTH.bits();
-        let missing = || Error::Misuse(format!("rep3: truncation by {shift} bits found another primitive's preprocessing"));
+        let missing =
+            || Error::Misuse(format!("rep3: truncation by {shift} bits found another primitive's preprocessing"));
         let material = material.ok_or_else(missing)?;
         let n = x.len();
         let c = open_masked(party, x, r, k, 1 << (k - 2))?;
