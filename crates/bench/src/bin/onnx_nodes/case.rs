@@ -43,6 +43,9 @@ impl Case {
         if !inputs.iter().any(is_float) {
             return Ok(Err("no float input".to_owned()));
         }
+        if let Some(why) = inputs.iter().find_map(|t| check_usable(t).err()) {
+            return Ok(Err(why));
+        }
         let expected: Result<Vec<_>, String> = outputs.iter().map(tensor::values).collect();
         Ok(expected.map(|expected| Self { name, operators, expected, model, inputs }))
     }
@@ -82,6 +85,16 @@ impl Case {
 /// The operators the importer claims.
 fn supported() -> Vec<&'static str> {
     subrosa_graph::supported_ops().iter().map(|op| op.name).collect()
+}
+
+/// Why an input cannot be given to a model of ours.
+fn check_usable(t: &TensorProto) -> Result<(), String> {
+    let elements: i64 = t.dims.iter().product();
+    match tensor::values(t)?.len() {
+        0 => Err("empty tensors".to_owned()),
+        n if n as i64 != elements => Err("no plain tensors".to_owned()),
+        _ => Ok(()),
+    }
 }
 
 fn is_float(t: &TensorProto) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::case::Case;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// The result of one test on one backend.
@@ -105,25 +105,31 @@ impl Coverage {
 
     /// Tests that did not pass everywhere, by reason.
     fn refusals(&self) -> String {
-        let mut reasons: BTreeMap<(&str, &str, &str), Vec<&str>> = BTreeMap::new();
-        for ((row, test, backend), outcome) in &self.outcomes {
+        let mut reasons: BTreeMap<(&str, &str, &str), BTreeSet<&str>> = BTreeMap::new();
+        for ((row, test, _), outcome) in &self.outcomes {
             let (verdict, why) = match outcome {
                 Outcome::Passed => continue,
                 Outcome::Refused(why) => ("refused", why),
                 Outcome::Failed(why) => ("fails", why),
             };
-            let entry = reasons.entry((row, verdict, why)).or_default();
-            if entry.last() != Some(&test.as_str()) {
-                entry.push(test);
-            }
-            let _ = backend;
+            reasons.entry((row, verdict, why)).or_default().insert(test);
         }
         let mut page = "\n## What does not pass\n\n| Operator | | Why | Tests |\n|---|---|---|---|\n".to_owned();
         for ((row, verdict, why), tests) in reasons {
             let why = why.replace('|', "\\|").replace('\n', " ");
-            let _ = writeln!(page, "| {row} | {verdict} | {why} | {} |", tests.join(", "));
+            let _ = writeln!(page, "| {row} | {verdict} | {why} | {} |", abridge(&tests));
         }
         page
+    }
+}
+
+/// The first few names, and how many more.
+fn abridge(tests: &BTreeSet<&str>) -> String {
+    const SHOWN: usize = 3;
+    let names: Vec<&str> = tests.iter().take(SHOWN).copied().collect();
+    match tests.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
     }
 }
 

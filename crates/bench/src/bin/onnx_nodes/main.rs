@@ -19,7 +19,7 @@ mod tolerance;
 
 use backend::Backend;
 use case::Case;
-use coverage::{Coverage, Outcome};
+use coverage::Coverage;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
