@@ -1,82 +1,67 @@
-//! Stub of the interface the front is written against; the real crate replaces it.
-#![allow(missing_docs, clippy::panic)]
-use std::sync::Arc;
-use std::time::Duration;
-use subrosa_core::{Adversary, Claim, Cost};
-use subrosa_graph::{Program, WeightSet};
+//! Secure multi-party computation of fixed-point programs.
+//!
+//! - [`protocol`]: the two traits a protocol implements, [`Evaluator`] and [`Protocol`];
+//! - [`rep3`]: the first protocol;
+//! - [`execute`]: runs a program on any evaluator;
+//! - [`predict`]: its cost before it runs, by running it on [`dry`];
+//! - [`cluster`]: parties as threads, with the roles as endpoints of their own;
+//! - [`conformance`](crate::conformance): the suite every protocol passes (feature
+//!   `conformance`).
+//!
+//! **Invariant:** no ONNX, no sockets, no floating point. A protocol never sees more of a
+//! model than its [`Program`](subrosa_graph::Program).
+//!
+//! Adding a protocol: `docs/add-protocol.md`.
 
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    #[error("{0}")]
-    Stub(String),
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub mod cluster;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod dry;
+mod error;
+pub mod execute;
+pub mod predict;
+pub mod protocol;
+pub mod rep3;
+
+pub use cluster::{Inference, LocalCluster, Measured};
+pub use error::Error;
+pub use predict::{NodeCost, Predicted, predict};
+pub use protocol::{Evaluator, Form, Linear, Primitive, Protocol, Source};
+
+use subrosa_core::Claim;
+
+/// The protocols: the one table. A new protocol adds a variant, and the compiler lists
+/// where it must be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProtocolKind {
+    /// Replicated secret sharing between three parties ([`rep3`]).
     Rep3,
 }
+
 impl ProtocolKind {
-    pub const ALL: &[Self] = &[Self::Rep3];
+    /// Every protocol.
+    pub const ALL: &'static [Self] = &[Self::Rep3];
+
+    /// Name as `--via` spells it.
     pub fn name(self) -> &'static str {
-        "rep3"
+        predict::describe(self).0
     }
+
+    /// The security claim.
     pub fn claim(self) -> Claim {
-        Claim {
-            adversary: Adversary::SemiHonest,
-            parties: 3,
-            threshold: 1,
-            security_bits: 128,
-            summary: "three servers compute on secret shares; no two of them may collude",
-            learns: &["each server: the model's architecture, nothing else"],
-        }
+        predict::describe(self).1
     }
+
+    /// Paper, section and URL.
     pub fn source(self) -> &'static str {
-        "Araki et al. 2016, https://eprint.iacr.org/2016/768"
-    }
-    pub fn parties(self) -> usize {
-        3
+        predict::describe(self).2
     }
 }
-#[derive(Clone, Debug, Default)]
+
+/// How to run a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
+    /// The servers know the weights; only inputs and results are secret. Cheaper, and the
+    /// model owner's choice alone.
     pub public_weights: bool,
-}
-#[derive(Clone, Debug)]
-pub struct NodeCost {
-    pub node: usize,
-    pub offline: Cost,
-    pub online: Cost,
-}
-#[derive(Clone, Debug)]
-pub struct Predicted {
-    pub setup: Cost,
-    pub offline: Cost,
-    pub online: Cost,
-    pub memory_bytes: u64,
-    pub nodes: Vec<NodeCost>,
-}
-pub fn predict(_: ProtocolKind, _: &Program, _: usize, _: &Options) -> Predicted {
-    Predicted { setup: Cost::FREE, offline: Cost::FREE, online: Cost::FREE, memory_bytes: 0, nodes: Vec::new() }
-}
-pub struct LocalCluster;
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Measured {
-    pub cost: Cost,
-    pub time: Duration,
-}
-pub struct Inference {
-    pub outputs: Vec<Vec<i64>>,
-    pub offline: Measured,
-    pub online: Measured,
-}
-impl LocalCluster {
-    pub fn start(_: ProtocolKind, _: Arc<Program>, _: WeightSet, _: &Options) -> Result<Self, Error> {
-        Ok(Self)
-    }
-    pub fn setup(&self) -> Measured {
-        Measured::default()
-    }
-    pub fn infer(&mut self, _: Vec<Vec<i64>>, _: usize) -> Result<Inference, Error> {
-        Err(Error::Stub("not built yet".into()))
-    }
 }
