@@ -7,17 +7,21 @@
 //! 3. `oracle` executes a program in the clear: every protocol must equal it.
 //!
 //! **Invariant:** no cryptography, no network, no knowledge of protocols. tract's types
-//! stay inside `model` and `import`.
+//! stay inside `model`, `plain` and `import`.
 
 pub mod error;
+mod import;
 pub mod lower;
 pub mod model;
 pub mod op;
 pub mod oracle;
+mod plain;
 pub mod program;
 
 pub use error::{Error, UnsupportedNode};
+pub use import::{OnnxOp, supported_ops};
 pub use lower::{InputRange, LowerOptions, Lowered, Reveal, lower};
-pub use model::{Inspection, Model, PlainRunner};
+pub use model::{Inspection, Model, Port};
 pub use op::{Graph, Node, Op};
+pub use plain::PlainRunner;
 pub use program::{FixedOp, Inst, Program, WeightSet};

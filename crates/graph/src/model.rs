@@ -1,13 +1,18 @@
 //! An ONNX model: read and run in the clear through tract, imported as a [`Graph`].
 
-use crate::{Error, Graph, UnsupportedNode};
+use crate::import::{self, Imported};
+use crate::{Error, Graph, PlainRunner, UnsupportedNode};
+use std::collections::BTreeMap;
 use subrosa_core::Shape;
+use tract_onnx::pb::ModelProto;
 
 /// A model that has been read, checked and imported.
 pub struct Model {
     graph: Graph,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    proto: ModelProto,
+    digest: [u8; 32],
 }
 
 /// An input or output of the model.
@@ -39,27 +44,32 @@ pub struct Inspection {
     pub unsupported: Vec<UnsupportedNode>,
 }
 
-/// The model compiled by tract for one batch size.
-pub struct PlainRunner {
-    batch: usize,
-}
-
 impl Model {
     /// Reads and imports a model.
     ///
     /// **Errors:** [`Error::Malformed`] for anything that is not a well-formed ONNX model
     /// within limits; [`Error::Unsupported`] with every unsupported node.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let _ = bytes;
-        Err(Error::Malformed(String::new()))
+        let proto = import::proto::decode(bytes)?;
+        let Imported { graph, inputs, outputs, unsupported } = import::import(&proto)?;
+        if !unsupported.is_empty() {
+            return Err(Error::Unsupported(unsupported));
+        }
+        Ok(Self { graph, inputs, outputs, proto, digest: *blake3::hash(bytes).as_bytes() })
     }
 
     /// Describes a model without requiring that all of it be supported.
     ///
     /// **Errors:** [`Error::Malformed`].
     pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
-        let _ = bytes;
-        Err(Error::Malformed(String::new()))
+        let proto = import::proto::decode(bytes)?;
+        let Imported { inputs, outputs, unsupported, .. } = import::import(&proto)?;
+        let opset = import::proto::opset(&proto)?;
+        let graph = proto.graph.unwrap_or_default();
+        let parameters = import::proto::parameters(&graph);
+        let mut ops = BTreeMap::<String, usize>::new();
+        graph.node.into_iter().for_each(|n| *ops.entry(n.op_type).or_default() += 1);
+        Ok(Inspection { inputs, outputs, ops: ops.into_iter().collect(), opset, parameters, unsupported })
     }
 
     /// The imported operations.
@@ -77,25 +87,24 @@ impl Model {
         &self.outputs
     }
 
+    /// Whether a batch is one run of the model: every input has a batch axis.
+    pub fn is_batched(&self) -> bool {
+        import::is_batched(&self.inputs)
+    }
+
     /// BLAKE3 of the model file.
     pub fn digest(&self) -> [u8; 32] {
-        [0; 32]
+        self.digest
     }
 
     /// Compiles the model for `batch` samples at a time.
     ///
     /// **Errors:** [`Error::Malformed`] where tract cannot run it.
     pub fn plain(&self, batch: usize) -> Result<PlainRunner, Error> {
-        Ok(PlainRunner { batch })
+        PlainRunner::new(self, batch)
     }
-}
 
-impl PlainRunner {
-    /// Runs the model on `batch` samples, flat and row-major, one slice an input.
-    ///
-    /// **Errors:** [`Error::Input`] when a length is not `batch` samples.
-    pub fn run(&self, inputs: &[&[f32]]) -> Result<Vec<Vec<f32>>, Error> {
-        let _ = (inputs, self.batch);
-        Err(Error::Malformed(String::new()))
+    pub(crate) fn proto(&self) -> &ModelProto {
+        &self.proto
     }
 }

@@ -1,0 +1,166 @@
+//! Runs a model in the clear through tract: the reference that protection is compared
+//! with.
+
+use crate::Error;
+use crate::import::proto::malformed;
+use crate::model::{Model, Port};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use subrosa_core::Shape;
+use tract_onnx::pb::{self, tensor_shape_proto::dimension, type_proto};
+use tract_onnx::prelude::*;
+
+/// The model compiled by tract for one batch size. Runs on the calling thread.
+#[derive(Debug)]
+pub struct PlainRunner {
+    plan: Arc<TypedRunnableModel>,
+    batch: usize,
+    /// Samples in one run of the plan: `batch`, or 1 where the model has no batch axis.
+    per_run: usize,
+    inputs: Vec<PlainInput>,
+    outputs: Vec<Shape>,
+}
+
+#[derive(Debug)]
+struct PlainInput {
+    name: String,
+    /// Elements of one sample.
+    len: usize,
+    /// Dimensions of one run.
+    dims: Vec<usize>,
+    dtype: DatumType,
+}
+
+impl PlainRunner {
+    /// Compiles a model for `batch` samples at a time.
+    ///
+    /// **Errors:** [`Error::Malformed`] where tract cannot run it.
+    pub(crate) fn new(model: &Model, batch: usize) -> Result<Self, Error> {
+        let per_run = if model.is_batched() { batch.max(1) } else { 1 };
+        let pinned = pinned(model.proto(), model.inputs(), per_run);
+        let plan = guarded(|| compile(&pinned))?;
+        let inputs = model.inputs().iter().enumerate().map(|(i, port)| {
+            let dtype = plan.model().input_fact(i).map_or(DatumType::F32, |fact| fact.datum_type);
+            PlainInput { name: port.name.clone(), len: port.shape.len(), dims: run_dims(port, per_run), dtype }
+        });
+        let inputs = inputs.collect();
+        let outputs = model.outputs().iter().map(|port| port.shape.clone()).collect();
+        Ok(Self { plan, batch, per_run, inputs, outputs })
+    }
+
+    /// Runs the model on `batch` samples, flat and row-major, one slice an input; gives
+    /// one flat vector an output.
+    ///
+    /// **Errors:** [`Error::Input`] when a length is not `batch` samples;
+    /// [`Error::Malformed`] where tract fails, or where an output does not have one
+    /// sample's elements for each sample.
+    pub fn run(&self, inputs: &[&[f32]]) -> Result<Vec<Vec<f32>>, Error> {
+        self.check(inputs)?;
+        let mut outputs = vec![Vec::new(); self.outputs.len()];
+        for first in (0..self.batch).step_by(self.per_run) {
+            let results = self.run_once(inputs, first)?;
+            outputs.iter_mut().zip(results).for_each(|(all, result)| all.extend(result));
+        }
+        Ok(outputs)
+    }
+
+    fn check(&self, inputs: &[&[f32]]) -> Result<(), Error> {
+        if inputs.len() != self.inputs.len() {
+            return Err(Error::Input(format!("the model takes {} inputs, not {}", self.inputs.len(), inputs.len())));
+        }
+        for (given, input) in inputs.iter().zip(&self.inputs) {
+            if given.len() != self.batch * input.len {
+                return Err(Error::Input(format!(
+                    "the input '{}' takes {} numbers ({} samples of {}), not {}",
+                    input.name,
+                    self.batch * input.len,
+                    self.batch,
+                    input.len,
+                    given.len()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the plan on the samples from `first` on.
+    fn run_once(&self, inputs: &[&[f32]], first: usize) -> Result<Vec<Vec<f32>>, Error> {
+        guarded(|| {
+            let mut values = tvec!();
+            for (given, input) in inputs.iter().zip(&self.inputs) {
+                let samples = &given[first * input.len..(first + self.per_run) * input.len];
+                let tensor = Tensor::from_shape(&input.dims, samples)?.cast_to_dt(input.dtype)?.into_owned();
+                values.push(tensor.into_tvalue());
+            }
+            self.plan.run(values)?.iter().map(|v| floats(v)).collect()
+        })
+        .and_then(|results| self.checked(results))
+    }
+
+    fn checked(&self, results: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, Error> {
+        match results.iter().zip(&self.outputs).all(|(r, shape)| r.len() == shape.len() * self.per_run) {
+            true => Ok(results),
+            false => malformed("the model's output does not grow with its batch: it mixes the samples of a batch"),
+        }
+    }
+}
+
+fn floats(tensor: &Tensor) -> TractResult<Vec<f32>> {
+    let cast = tensor.cast_to::<f32>()?;
+    Ok(cast.to_plain_array_view::<f32>()?.iter().copied().collect())
+}
+
+/// Dimensions of an input holding `batch` samples.
+fn run_dims(port: &Port, batch: usize) -> Vec<usize> {
+    let mut dims = port.shape.dims().to_vec();
+    if port.batched
+        && let Some(first) = dims.first_mut()
+    {
+        *first = batch;
+    }
+    dims
+}
+
+/// The model with every input's shape fixed, and without what no output needs.
+fn pinned(proto: &pb::ModelProto, inputs: &[Port], batch: usize) -> pb::ModelProto {
+    let mut proto = proto.clone();
+    let Some(graph) = &mut proto.graph else { return proto };
+    for info in &mut graph.input {
+        if let Some(port) = inputs.iter().find(|p| p.name == info.name) {
+            pin(info, &run_dims(port, batch));
+        }
+    }
+    // Declared shapes may mention the batch by name, which is a number now.
+    graph.value_info.clear();
+    proto
+}
+
+fn pin(info: &mut pb::ValueInfoProto, dims: &[usize]) {
+    let fixed = |&d: &usize| pb::tensor_shape_proto::Dimension {
+        value: Some(dimension::Value::DimValue(d as i64)),
+        ..Default::default()
+    };
+    if let Some(type_proto::Value::TensorType(t)) = info.r#type.as_mut().and_then(|t| t.value.as_mut()) {
+        t.shape = Some(pb::TensorShapeProto { dim: dims.iter().map(fixed).collect() });
+    }
+}
+
+fn compile(proto: &pb::ModelProto) -> TractResult<Arc<TypedRunnableModel>> {
+    tract_onnx::onnx().with_ignore_value_info(true).model_for_proto_model(proto)?.into_optimized()?.into_runnable()
+}
+
+/// Calls into tract. It is a large library that was written for well-meant models: a
+/// panic in it is turned into an error here, at the one boundary where that is safe (it
+/// holds nothing of ours).
+pub(crate) fn guarded<T>(call: impl FnOnce() -> TractResult<T>) -> Result<T, Error> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(e)) => malformed(format!("the plain engine (tract) cannot run the model: {}", chain(&e))),
+        Err(_) => malformed("the plain engine (tract) gave up on the model"),
+    }
+}
+
+/// An error with its causes in one line.
+fn chain(error: &TractError) -> String {
+    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ").replace('\n', " ")
+}
