@@ -83,7 +83,7 @@ impl Fixed {
     fn new(model: &Model, protocol: ProtocolKind, options: &PlanOptions) -> Result<Self> {
         let lowered = lower(model, options)?;
         let mpc = Options { public_weights: options.public_weights };
-        let predicted = subrosa_mpc::predict(protocol, &lowered.program, options.batch, &mpc);
+        let predicted = subrosa_mpc::predict(protocol, &lowered.program, options.batch, &mpc)?;
         Ok(Self { protocol, options: mpc, lowered, predicted })
     }
 }
