@@ -2,9 +2,9 @@
 //! with.
 
 use crate::Error;
+use crate::guard::guarded;
 use crate::import::proto::malformed;
 use crate::model::{Model, Port};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use subrosa_core::Shape;
 use tract_onnx::pb::{self, tensor_shape_proto::dimension, type_proto};
@@ -38,7 +38,7 @@ impl PlainRunner {
     pub(crate) fn new(model: &Model, batch: usize) -> Result<Self, Error> {
         let per_run = if model.is_batched() { batch.max(1) } else { 1 };
         let pinned = pinned(model.proto(), model.inputs(), per_run);
-        let plan = guarded(|| compile(&pinned))?;
+        let plan = guarded(|| compile(&pinned)).or_else(cannot_run)?;
         let inputs = model.inputs().iter().enumerate().map(|(i, port)| {
             let dtype = plan.model().input_fact(i).map_or(DatumType::F32, |fact| fact.datum_type);
             PlainInput { name: port.name.clone(), len: port.shape.len(), dims: run_dims(port, per_run), dtype }
@@ -94,6 +94,7 @@ impl PlainRunner {
             }
             self.plan.run(values)?.iter().map(|v| floats(v)).collect()
         })
+        .or_else(cannot_run)
         .and_then(|results| self.checked(results))
     }
 
@@ -149,18 +150,6 @@ fn compile(proto: &pb::ModelProto) -> TractResult<Arc<TypedRunnableModel>> {
     tract_onnx::onnx().with_ignore_value_info(true).model_for_proto_model(proto)?.into_optimized()?.into_runnable()
 }
 
-/// Calls into tract. It is a large library that was written for well-meant models: a
-/// panic in it is turned into an error here, at the one boundary where that is safe (it
-/// holds nothing of ours).
-pub(crate) fn guarded<T>(call: impl FnOnce() -> TractResult<T>) -> Result<T, Error> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(e)) => malformed(format!("the plain engine (tract) cannot run the model: {}", chain(&e))),
-        Err(_) => malformed("the plain engine (tract) gave up on the model"),
-    }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &TractError) -> String {
-    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ").replace('\n', " ")
+fn cannot_run<T>(why: String) -> Result<T, Error> {
+    malformed(format!("the plain engine (tract) cannot run the model: {why}"))
 }

@@ -7,12 +7,18 @@
 //!
 //! Nothing here trusts the file: every size is checked before memory is asked for.
 
+mod arrange;
 pub(crate) mod builder;
 pub(crate) mod constant;
 mod elementwise;
+mod fold;
+mod fuse;
+mod gelu;
+mod hints;
 mod linear;
 mod node;
 pub(crate) mod proto;
+mod reduce;
 mod shape;
 mod table;
 mod walk;
