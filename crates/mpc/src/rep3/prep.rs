@@ -357,7 +357,8 @@ fn mask_bits<R: Ring>(party: &mut Rep3<R>, width: usize, n: usize) -> Vec<Vec<u6
 /// At party 2: the mask `r`. Under a truncation its bits outside the compared window are
 /// fresh and private.
 fn mask_words<R: Ring>(party: &mut Rep3<R>, need: &Need, k: u32, bits: Option<&[Vec<u64>]>) -> Vec<R::Word> {
-    let window: Option<Vec<R::Word>> = bits.map(|b| BitPlanes::from_planes(b, need.n).to_words());
+    let window: Option<Vec<R::Word>> =
+        bits.map(|b| BitPlanes::from_plane_major(b.concat(), b.len(), need.n).to_words());
     match (need.shift, window) {
         (None, window) => window.unwrap_or_default(),
         (Some(_), None) => words::<R::Word>(&mut party.private, need.n).into_iter().map(|r| mask(r, k)).collect(),
@@ -456,6 +457,7 @@ impl Reader<'_> {
 
     /// The next `count` bit planes of `n` bits.
     pub(super) fn planes(&mut self, count: usize, n: usize) -> Vec<Vec<u64>> {
-        subrosa_ring::planes_from_bytes(self.take(count * n.div_ceil(8)), count, n)
+        let planes = subrosa_ring::planes_from_bytes(self.take(count * n.div_ceil(8)), count, n);
+        planes.planes().map(<[u64]>::to_vec).collect()
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn trunc_ltz<R: Ring>(
 
 /// What parties 0 and 1 know when a comparison starts; nothing at party 2.
 pub(super) fn known<W: Word>(material: Option<CompareMaterial>, u: &[W], width: u32) -> Option<Known> {
-    material.map(|material| Known { u: BitPlanes::from_words(u, 0, width), material })
+    material.map(|material| Known { u: BitPlanes::from_words(u, 0, width as usize), material })
 }
 
 /// The daBits of a comparison's material.
