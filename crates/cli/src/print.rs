@@ -1,7 +1,9 @@
 //! Standard output and standard error; neither panics when its reader is gone.
 
 use crate::failure::Result;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::CellAlignment;
+pub(crate) use comfy_table::CellAlignment::{Left, Right};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use std::io::{self, IsTerminal, Write};
 
 /// Writes text to standard output.
@@ -41,15 +43,17 @@ pub(crate) fn coloured(text: &str, colour: Colour) -> String {
     if wanted { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
-/// A table: the first `left` columns flush left, the rest flush right.
-pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>, left: usize) -> String {
+const TABLE: TableStyle = TableStyle::new().top_border(RULE).header_separator(RULE).bottom_border(RULE);
+const RULE: LineStyle = LineStyle::none().fill('─').junction('─');
+
+/// A table whose columns are flush left or right as `columns` says.
+pub(crate) fn table(columns: &[(&str, CellAlignment)], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.to_vec());
+    table.load_style(TABLE).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|(name, _)| *name).collect::<Vec<_>>());
     table.add_rows(rows);
-    for (i, column) in table.column_iter_mut().enumerate() {
-        let right = if i < left { CellAlignment::Left } else { CellAlignment::Right };
-        column.set_cell_alignment(right);
+    for (column, (_, alignment)) in table.column_iter_mut().zip(columns) {
+        column.set_cell_alignment(*alignment);
     }
-    table.trim_fmt()
+    table.trim_fmt() + "\n"
 }

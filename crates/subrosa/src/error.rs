@@ -131,7 +131,14 @@ impl From<subrosa_graph::Error> for Error {
 
 impl From<subrosa_mpc::Error> for Error {
     fn from(error: subrosa_mpc::Error) -> Self {
-        Self::Peer { message: error.to_string() }
+        use subrosa_mpc::Error as Mpc;
+        let message = error.to_string();
+        match error {
+            Mpc::Entropy(_) => Self::Io { message, hint: None },
+            Mpc::Misuse(_) => Self::Plan { message, node: None, hint: None },
+            // `mpc::Error` may grow; what is new there concerns the parties.
+            Mpc::Peer(_) | Mpc::Stopped { .. } | _ => Self::Peer { message },
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::output::opened_ports;
 use crate::session::Session;
 use crate::sheet::PlanSheet;
 use crate::{Error, Result};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 use subrosa_graph::{InputRange, LowerOptions, Lowered};
 use subrosa_mpc::{Options, Predicted, ProtocolKind};
@@ -133,19 +133,12 @@ fn check(options: &PlanOptions) -> Result<()> {
 
 /// BLAKE3 of everything the parties must agree on.
 fn digest(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>) -> String {
-    let mut hash = Hashing(blake3::Hasher::new());
-    let _infallible = write!(hash, "subrosa plan 1 {} {} {}", model.digest(), options.via, options.batch)
-        .and_then(|()| write!(hash, " {:?} {}", options.reveal, options.public_weights))
-        .and_then(|()| fixed.map_or(Ok(()), |f| write!(hash, " {:?}", f.lowered.program)));
-    hex(hash.0.finalize().as_bytes())
-}
-
-/// A hash one can print into.
-struct Hashing(blake3::Hasher);
-
-impl fmt::Write for Hashing {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.update(text.as_bytes());
-        Ok(())
-    }
+    let mut hash = blake3::Hasher::new_derive_key("subrosa 2026-11 plan digest v1");
+    let choices = format!("{} {} {:?} {}", options.via, options.batch, options.reveal, options.public_weights);
+    hash.update(choices.as_bytes());
+    match fixed {
+        Some(fixed) => hash.update(&fixed.lowered.program.digest()),
+        None => hash.update(&model.graph().digest()),
+    };
+    hex(hash.finalize().as_bytes())
 }

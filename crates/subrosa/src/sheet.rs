@@ -8,7 +8,7 @@ use crate::text;
 use serde::Serialize;
 use std::fmt;
 use subrosa_core::{Claim, Cost};
-use subrosa_graph::Reveal;
+use subrosa_graph::{Lowered, Reveal};
 
 /// Everything a plan decided and predicts. Rounds and bytes are exact.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -81,7 +81,7 @@ pub struct FixedSheet {
     pub offline: Cost,
     /// Once a batch, with the input.
     pub online: Cost,
-    /// Memory of all parties together (bytes).
+    /// About the most memory a party needs (bytes).
     pub memory_bytes: u64,
     /// Layer by layer.
     pub layers: Vec<LayerSheet>,
@@ -200,28 +200,45 @@ impl FixedSheet {
     }
 }
 
-/// One line for each node that computes something on batched values.
+/// One line for each node of the model that computes something on samples.
 fn layers(model: &Model, fixed: &Fixed) -> Vec<LayerSheet> {
-    let nodes = &model.graph().graph().nodes;
-    nodes.iter().enumerate().filter_map(|(index, node)| layer(index, node, fixed)).collect()
+    let names = &fixed.lowered.nodes;
+    let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        // One ONNX node may have become several, with its weights between them.
+        match groups.iter_mut().find(|(known, _)| known == name) {
+            Some((_, indices)) => indices.push(index),
+            None => groups.push((name, vec![index])),
+        }
+    }
+    groups.into_iter().filter_map(|(name, indices)| layer(model, name, &indices, fixed)).collect()
 }
 
-fn layer(index: usize, node: &subrosa_graph::Node, fixed: &Fixed) -> Option<LayerSheet> {
-    let program = &fixed.lowered.program;
-    let own = || program.insts.iter().enumerate().filter(|(id, i)| i.node == index && !program.is_constant(*id));
-    let (_, last) = own().next_back()?;
-    let cost = fixed.predicted.nodes.iter().find(|n| n.node == index);
-    let magnitude = own().filter_map(|(id, _)| fixed.lowered.magnitudes.get(id)).fold(0.0, |a: f64, &b| a.max(b));
+fn layer(model: &Model, name: &str, nodes: &[usize], fixed: &Fixed) -> Option<LayerSheet> {
+    let Lowered { program, magnitudes, .. } = &fixed.lowered;
+    let ids: Vec<_> = (0..program.insts.len())
+        .filter(|&id| nodes.contains(&program.insts[id].node) && !program.is_constant(id))
+        .collect();
+    let last = &program.insts[*ids.last()?];
+    let costs = || fixed.predicted.nodes.iter().filter(|n| nodes.contains(&n.node));
     Some(LayerSheet {
-        node: node.name.clone(),
-        op: op_name(&node.op),
-        shape: node.shape.to_string(),
+        node: name.to_owned(),
+        op: op_names(model, name),
+        shape: last.shape.to_string(),
         fraction_bits: last.frac,
-        bits: own().map(|(_, inst)| inst.bits).max().unwrap_or(0),
-        magnitude,
-        offline: cost.map_or(Cost::FREE, |c| c.offline),
-        online: cost.map_or(Cost::FREE, |c| c.online),
+        bits: ids.iter().map(|&id| program.insts[id].bits).max().unwrap_or(0),
+        magnitude: ids.iter().filter_map(|&id| magnitudes.get(id)).fold(0.0, |a: f64, &b| a.max(b)),
+        offline: costs().map(|c| c.offline).sum(),
+        online: costs().map(|c| c.online).sum(),
     })
+}
+
+/// The operations imported from the ONNX node of this name.
+fn op_names(model: &Model, name: &str) -> String {
+    let nodes = model.graph().graph().nodes.iter().filter(|n| n.name == name);
+    let mut names: Vec<_> = nodes.map(|n| op_name(&n.op)).filter(|op| op != "Weight").collect();
+    names.dedup();
+    names.join(", ")
 }
 
 /// The variant's name.
@@ -287,12 +304,8 @@ impl PlanSheet {
 
 impl OutputSheet {
     fn exactness(&self) -> String {
-        match (self.last_place_units, self.protocol_error) {
-            (Some(units), Some(error)) => {
-                format!(", within {units} last-place units ({error:.1e}) of exact fixed point")
-            }
-            _ => String::new(),
-        }
+        let error = self.protocol_error.map(text::significant);
+        error.map(|e| format!(", rounding under {e} in the worst case, typically far less")).unwrap_or_default()
     }
 }
 
@@ -311,6 +324,6 @@ impl fmt::Display for FixedSheet {
         ] {
             writeln!(f, "  {phase:<12} {} rounds, {} bytes, {when}", cost.rounds, text::thousands(cost.bytes))?;
         }
-        writeln!(f, "  memory       about {}, all parties together", text::bytes(self.memory_bytes as f64))
+        writeln!(f, "  memory       about {} a party", text::bytes(self.memory_bytes as f64))
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::failure::Result;
 use crate::flags::{self, PlanFlags};
-use crate::print;
+use crate::print::{self, Left, Right};
 use clap::Args;
+use comfy_table::CellAlignment;
 use std::path::PathBuf;
 use subrosa::sheet::LayerSheet;
 use subrosa::{Model, Via, text};
@@ -45,8 +46,17 @@ impl PlanCommand {
     }
 }
 
-const HEADER: [&str; 9] =
-    ["layer", "operation", "shape", "fraction", "bits", "magnitude", "rounds", "offline", "online"];
+const COLUMNS: [(&str, CellAlignment); 9] = [
+    ("layer", Left),
+    ("operation", Left),
+    ("shape", Left),
+    ("fraction", Right),
+    ("bits", Right),
+    ("magnitude", Right),
+    ("rounds", Right),
+    ("offline", Right),
+    ("online", Right),
+];
 
 fn layers(layers: &[LayerSheet]) -> String {
     let line = |l: &LayerSheet| {
@@ -62,5 +72,5 @@ fn layers(layers: &[LayerSheet]) -> String {
             text::bytes(l.online.bytes as f64),
         ]
     };
-    print::table(&HEADER, layers.iter().map(line).collect(), 3) + "\n"
+    print::table(&COLUMNS, layers.iter().map(line).collect())
 }

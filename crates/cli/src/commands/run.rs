@@ -2,8 +2,9 @@
 
 use crate::failure::Result;
 use crate::flags::{self, PlanFlags};
-use crate::print;
+use crate::print::{self, Left, Right};
 use clap::Args;
+use comfy_table::CellAlignment;
 use serde_json::json;
 use std::path::PathBuf;
 use subrosa::data::save;
@@ -154,21 +155,25 @@ fn accuracy(output: &Output, samples: &Samples) -> Option<f64> {
 fn predictions(output: &Output, verification: Option<&Verification>) -> String {
     let labels = output.labels();
     let line = |i: usize| {
-        let mut cells =
-            vec![(i + 1).to_string(), labels[i].to_string(), values(output.sample(0, i), output.labels_only)];
+        let mut cells = vec![(i + 1).to_string(), labels[i].to_string()];
         cells.extend(verification.and_then(|v| v.each.get(i)).map(difference).into_iter().flatten());
+        cells.push(values(output.sample(0, i), output.labels_only));
         cells
     };
     let rows = (0..output.samples.min(SHOWN)).map(line).collect();
-    let header: &[&str] = match verification {
-        Some(_) => &["sample", "label", "outputs", "plain label", "difference"],
-        None => &["sample", "label", "outputs"],
-    };
-    let mut text = print::table(header, rows, 0) + "\n";
+    let mut text = print::table(columns(verification.is_some()), rows);
     if output.samples > SHOWN {
         text += &format!("... and {} more: --output FILE saves all, --json prints all\n", output.samples - SHOWN);
     }
     text
+}
+
+fn columns(verified: bool) -> &'static [(&'static str, CellAlignment)] {
+    if verified {
+        &[("sample", Right), ("label", Right), ("in the clear", Right), ("difference", Right), ("outputs", Left)]
+    } else {
+        &[("sample", Right), ("label", Right), ("outputs", Left)]
+    }
 }
 
 fn difference(d: &SampleDifference) -> [String; 2] {
@@ -179,7 +184,7 @@ fn values(values: &[f32], labels_only: bool) -> String {
     if labels_only {
         return "not opened".to_owned();
     }
-    let shown: Vec<_> = values.iter().take(SHOWN_VALUES).map(|v| format!("{v:.3}")).collect();
+    let shown: Vec<_> = values.iter().take(SHOWN_VALUES).map(|v| format!("{v:>7.2}")).collect();
     let more = if values.len() > SHOWN_VALUES { " ..." } else { "" };
     shown.join(" ") + more
 }

@@ -1,27 +1,28 @@
 //! The rows as a person reads them in a terminal.
 
-use crate::print;
+use crate::print::{self, Left, Right};
+use comfy_table::CellAlignment;
 use subrosa::{Report, Row, Via, text};
 
-const HEADER: [&str; 11] = [
-    "model",
-    "backend",
-    "batch",
-    "images",
-    "accuracy",
-    "as plain",
-    "latency",
-    "images/s",
-    "slowdown",
-    "sent/image",
-    "rounds",
+const COLUMNS: [(&str, CellAlignment); 11] = [
+    ("model", Left),
+    ("backend", Left),
+    ("batch", Right),
+    ("images", Right),
+    ("accuracy", Right),
+    ("as plain", Right),
+    ("latency", Right),
+    ("images/s", Right),
+    ("slowdown", Right),
+    ("sent/image", Right),
+    ("rounds", Right),
 ];
 
 pub(super) fn show(report: &Report, data: &str) -> String {
     let m = &report.machine;
     let mut out = format!("{data}; {}, {} cores, {} MiB\n", m.cpu, m.cores, text::thousands(m.memory_mb));
-    out += &print::table(&HEADER, rows(&report.rows), 2);
-    out += "\n  as plain: share of images with the same answer as in the clear\n";
+    out += &print::table(&COLUMNS, rows(&report.rows));
+    out += "  as plain: share of images with the same answer as in the clear\n";
     out += "  latency: median of one batch, preprocessing included; slowdown: against plain at the same batch\n";
     out += "  sent/image: bytes between all parties; all parties run on this machine\n\n";
     out + &claims(report)
