@@ -23,6 +23,16 @@ pub struct Graph {
     pub outputs: Vec<ValueId>,
 }
 
+impl Graph {
+    /// How often each value is read, by nodes and as an output.
+    pub fn uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.nodes.len()];
+        let reads = self.nodes.iter().flat_map(|node| &node.inputs).chain(&self.outputs);
+        reads.for_each(|&id| uses[id] += 1);
+        uses
+    }
+}
+
 /// One operation with its ONNX name, inputs and output shape.
 #[derive(Clone, Debug)]
 pub struct Node {

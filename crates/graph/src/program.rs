@@ -9,6 +9,9 @@
 //! Shapes are per sample; a batch of `b` samples multiplies every value but weights and
 //! public constants by `b`, in front.
 
+mod digest;
+mod display;
+
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{RingWidth, Shape};
 
@@ -61,8 +64,11 @@ pub struct Inst {
     /// The result `v` satisfies `-2^(bits-1) <= v < 2^(bits-1)`, proven, whatever the
     /// (range-checked) input and whatever last-place error truncations add. At most `k`.
     pub bits: u32,
+    /// Whether the value has a batch axis. Without: a weight, a public constant, or a
+    /// rearrangement of one, the same for every sample.
+    pub batched: bool,
     /// The model's node this belongs to, for messages and per-layer figures: an index
-    /// into the graph's nodes.
+    /// into the graph's nodes ([`crate::Lowered::nodes`] has their names).
     pub node: usize,
 }
 
@@ -169,7 +175,8 @@ pub enum FixedOp {
         /// Operand.
         x: Id,
     },
-    /// Elements of each sample in a new arrangement.
+    /// Elements of each sample in a new arrangement. Of a weight or public constant: one
+    /// again, without batch axis.
     Layout {
         /// Operand.
         x: Id,
@@ -194,9 +201,10 @@ pub enum FixedOp {
 }
 
 impl Program {
-    /// Whether the value has no batch axis (a weight or a public constant).
+    /// Whether the value has no batch axis (a weight, a public constant, or a
+    /// rearrangement of one).
     pub fn is_constant(&self, id: Id) -> bool {
-        matches!(self.insts.get(id).map(|i| &i.op), Some(FixedOp::Weight { .. } | FixedOp::Public { .. }))
+        self.insts.get(id).is_some_and(|i| !i.batched)
     }
 }
 

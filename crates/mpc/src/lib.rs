@@ -1,1 +1,67 @@
-//! stub
+//! Secure multi-party computation of fixed-point programs.
+//!
+//! - [`protocol`]: the two traits a protocol implements, [`Evaluator`] and [`Protocol`];
+//! - [`rep3`]: the first protocol;
+//! - [`execute`]: runs a program on any evaluator;
+//! - [`predict`]: its cost before it runs, by running it on [`dry`];
+//! - [`cluster`]: parties as threads, with the roles as endpoints of their own;
+//! - [`conformance`](crate::conformance): the suite every protocol passes (feature
+//!   `conformance`).
+//!
+//! **Invariant:** no ONNX, no sockets, no floating point. A protocol never sees more of a
+//! model than its [`Program`](subrosa_graph::Program).
+//!
+//! Adding a protocol: `docs/add-protocol.md`.
+
+pub mod cluster;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod dry;
+mod error;
+pub mod execute;
+pub mod predict;
+pub mod protocol;
+pub mod rep3;
+
+pub use cluster::{Inference, LocalCluster, Measured};
+pub use error::Error;
+pub use predict::{NodeCost, Predicted, predict};
+pub use protocol::{Evaluator, Form, Linear, Primitive, Protocol, Source};
+
+use subrosa_core::Claim;
+
+/// The protocols: the one table. A new protocol adds a variant, and the compiler lists
+/// where it must be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProtocolKind {
+    /// Replicated secret sharing between three parties ([`rep3`]).
+    Rep3,
+}
+
+impl ProtocolKind {
+    /// Every protocol.
+    pub const ALL: &'static [Self] = &[Self::Rep3];
+
+    /// Name as `--via` spells it.
+    pub fn name(self) -> &'static str {
+        predict::describe(self).0
+    }
+
+    /// The security claim.
+    pub fn claim(self) -> Claim {
+        predict::describe(self).1
+    }
+
+    /// Paper, section and URL.
+    pub fn source(self) -> &'static str {
+        predict::describe(self).2
+    }
+}
+
+/// How to run a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The servers know the weights; only inputs and results are secret. Cheaper, and the
+    /// model owner's choice alone.
+    pub public_weights: bool,
+}

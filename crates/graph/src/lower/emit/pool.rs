@@ -1,0 +1,58 @@
+//! Max and average pooling: windows are gathered as `[taps, outputs]`, then reduced.
+
+use super::super::context::Context;
+use super::super::geometry as geo;
+use super::{arithmetic, arrange, reduce};
+use crate::Error;
+use crate::op::{ValueId, Window};
+use crate::program::Id;
+use subrosa_core::fixed;
+
+/// The largest of each window. A tap on padding repeats a tap of its own window, so
+/// padding never wins and needs no value.
+pub(super) fn max_pool(cx: &mut Context<'_>, id: ValueId, window: &Window) -> Result<Id, Error> {
+    let node = cx.node(id);
+    let x = cx.activation(node.inputs[0])?;
+    let windows = geo::windows(window, cx.dims(node.inputs[0]), node.shape.dims());
+    let (taps, len) = (window.kernel.0 * window.kernel.1, windows.len());
+    let own = |taps: &[Option<u32>], t: usize| taps[t].or_else(|| taps.iter().copied().flatten().next());
+    let map: Option<Vec<u32>> = (0..taps * len).map(|i| own(&windows[i % len], i / len)).collect();
+    // The real pass has refused windows without any tap.
+    let map = map.ok_or_else(|| cx.domain(id, "a window lies entirely in the padding".to_owned()))?;
+    let gathered = cx.b.layout(x, map, geo::shape([taps, len])?)?;
+    reduce::largest(cx, gathered, taps, node.shape.clone())
+}
+
+/// Window sums, divided. A power of two divides for free: the same integers count that
+/// many more fraction bits.
+pub(super) fn average_pool(cx: &mut Context<'_>, id: ValueId, window: &Window, pad: bool) -> Result<Id, Error> {
+    let node = cx.node(id);
+    let (input, shape) = (node.inputs[0], node.shape.clone());
+    let windows = geo::windows(window, cx.dims(input), shape.dims());
+    let (taps, len) = (window.kernel.0 * window.kernel.1, windows.len());
+    let raw = cx.raw(input)?;
+    let x = reduce::with_room_for_sum(cx, raw, taps, cx.scales.target[input])?;
+    let map: Vec<Option<u32>> = (0..taps * len).map(|i| windows[i % len][i / len]).collect();
+    let gathered = arrange::gather_or(cx, x, &map, 0.0, geo::shape([taps, len])?)?;
+    let sum = cx.b.sum(gathered, taps, len, shape)?;
+    let by = geo::divisors(window, cx.dims(input), cx.dims(id), pad);
+    match by.iter().all(|&n| n == by[0]) {
+        true => reduce::divided(cx, sum, by[0].max(1), cx.scales.target[id]),
+        false => divided_each(cx, sum, &by, cx.scales.target[id]),
+    }
+}
+
+/// Each output position has its own divisor.
+fn divided_each(cx: &mut Context<'_>, sum: Id, by: &[usize], target: u32) -> Result<Id, Error> {
+    let least = by.iter().copied().min().unwrap_or(1).max(1);
+    let (sum, frac) = match arithmetic::public_factor(&cx.b, sum, 1.0 / least as f64) {
+        Some((_, frac)) => (sum, frac),
+        None => {
+            let sum = cx.at_most(sum, target)?;
+            let factor = arithmetic::public_factor(&cx.b, sum, 1.0 / least as f64);
+            (sum, factor.ok_or_else(|| arithmetic::no_room(cx, sum, 1.0))?.1)
+        }
+    };
+    let factors = (0..cx.b.len(sum)).map(|i| fixed::encode(1.0 / by[i % by.len()].max(1) as f64, frac).unwrap_or(0));
+    cx.b.scale(sum, factors.collect(), frac)
+}

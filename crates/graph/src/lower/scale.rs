@@ -1,0 +1,258 @@
+//! How many fraction bits each value gets in a ring of `k` bits.
+//!
+//! A product of an activation with `f_x` and a weight with `f_w` fraction bits has
+//! `f_x + f_w`, and must stay below `2^(k-2)` to be truncated. So where a product's real
+//! magnitude may reach `2^b`, there are `k - 2 - b` fraction bits to share out: its
+//! *budget*. Only `ceil(b)` enters, so that a program tells no more of the weights than
+//! powers of two.
+
+use super::real::Fact;
+use crate::op::{Op, ValueId};
+use crate::{Error, Graph};
+use subrosa_core::RingWidth;
+
+/// What to do about values that are too large.
+pub(super) const REMEDY: &str =
+    "state a narrower input range (--input-range, or --calibrate with sample data) or rescale the model's weights";
+/// What to do about a range that touches where a function is undefined.
+pub(super) const NARROWER: &str = "state a narrower input range (--input-range, or --calibrate with sample data), or add a small constant in the model";
+
+/// Fraction bits that lose no accuracy worth naming: over the models shipped, 8 bits
+/// everywhere cost at most one test image in ten thousand (`models/accuracy.json`), 6 a
+/// few.
+pub(super) const GOOD: u32 = 8;
+/// Fraction bits below which a plan is refused.
+pub(super) const LEAST: u32 = 6;
+/// Fraction bits of a weight beyond which nothing is gained.
+const MOST_WEIGHT: u32 = 16;
+
+/// Fraction bits of an activation beyond which nothing is gained in this ring: room is
+/// left for a product with a weight.
+pub(super) fn most_activation(ring: RingWidth) -> u32 {
+    match ring {
+        RingWidth::W32 => 12,
+        RingWidth::W48 => 14,
+        RingWidth::W64 => 16,
+    }
+}
+
+/// Fractions for every node in one ring.
+#[derive(Clone, Debug)]
+pub(super) struct Scales {
+    pub(super) ring: RingWidth,
+    /// Fraction bits with which a node's value is read by products, functions and
+    /// comparisons.
+    pub(super) target: Vec<u32>,
+    /// For nodes that multiply: fraction bits of the product at most.
+    pub(super) budget: Vec<u32>,
+    /// Whether a node's value becomes an output without being truncated.
+    pub(super) untruncated: Vec<bool>,
+    /// The fewest fraction bits anywhere.
+    pub(super) score: u32,
+    /// The node where that is.
+    tightest: usize,
+}
+
+impl Scales {
+    /// Shares out the bits of `ring`, keeping `slack` bits of each product in reserve for
+    /// rounding.
+    pub(super) fn new(graph: &Graph, facts: &[Fact], ring: RingWidth, slack: u32) -> Self {
+        let reach = Reach::new(graph, facts);
+        let k = ring.bits() as i64;
+        let budget: Vec<i64> = (0..graph.nodes.len())
+            .map(|id| k - 2 - i64::from(slack) - reach.bits[id] + i64::from(reach.final_product[id]))
+            .collect();
+        let target = targets(graph, facts, ring, &budget);
+        let (score, tightest) = score(graph, facts, &target, &budget);
+        let unsigned = |v: &i64| u32::try_from(*v).unwrap_or(0);
+        Self {
+            ring,
+            target: target.iter().map(unsigned).collect(),
+            budget: budget.iter().map(unsigned).collect(),
+            untruncated: reach.final_product,
+            score: unsigned(&score),
+            tightest,
+        }
+    }
+
+    /// Fraction bits of the weight that multiplies an activation with `frac` at `node`.
+    pub(super) fn weight(&self, node: ValueId, frac: u32) -> u32 {
+        self.budget[node].saturating_sub(frac).min(MOST_WEIGHT)
+    }
+
+    /// That these fractions are too few, naming the tightest node.
+    pub(super) fn refusal(&self, graph: &Graph, facts: &[Fact]) -> Error {
+        let bound = facts[self.tightest].bound();
+        Error::Range {
+            node: graph.nodes[self.tightest].name.clone(),
+            magnitude_bits: bound.max(f64::MIN_POSITIVE).log2(),
+            needed: format!(
+                "at least {LEAST} fraction bits are needed on both sides of a product, and {} offers {}",
+                self.ring, self.score
+            ),
+            remedy: REMEDY.to_owned(),
+        }
+    }
+}
+
+/// Largest value of each product while it keeps both fractions.
+struct Reach {
+    /// `ceil(log2)` of it.
+    bits: Vec<i64>,
+    /// Whether it becomes an output without being truncated: then the bit reserved for
+    /// truncation is free.
+    final_product: Vec<bool>,
+}
+
+impl Reach {
+    fn new(graph: &Graph, facts: &[Fact]) -> Self {
+        let mut bound: Vec<f64> = facts.iter().map(Fact::bound).collect();
+        let mut only_output = vec![true; graph.nodes.len()];
+        for (id, node) in graph.nodes.iter().enumerate().rev() {
+            // The value's own product scale also holds what is added before truncation.
+            match keeps_scale(graph, id) {
+                Some(factor) => {
+                    for &input in node.inputs.iter().filter(|&&i| facts[i].constant.is_none()) {
+                        bound[input] = bound[input].max(bound[id] * factor);
+                        only_output[input] &= only_output[id];
+                    }
+                }
+                None => node.inputs.iter().for_each(|&input| only_output[input] = false),
+            }
+        }
+        Self { bits: bound.iter().map(|&b| ceil_log2(b)).collect(), final_product: only_output }
+    }
+}
+
+/// Whether a node works on its input's product scale, and by how much its integers
+/// are larger than its reals.
+fn keeps_scale(graph: &Graph, id: ValueId) -> Option<f64> {
+    /// A larger window would take too many bits from the product before it.
+    const MOST_TAPS: usize = 16;
+    match &graph.nodes[id].op {
+        Op::Add | Op::Sub | Op::Reshape | Op::Layout { .. } | Op::Transpose { .. } => Some(1.0),
+        Op::AveragePool { window, .. } => {
+            let taps = window.kernel.0 * window.kernel.1;
+            (taps.is_power_of_two() && taps <= MOST_TAPS).then_some(taps as f64)
+        }
+        Op::Input
+        | Op::Weight(_)
+        | Op::MatMul
+        | Op::Conv(_)
+        | Op::Mul
+        | Op::Div
+        | Op::Relu
+        | Op::LeakyRelu { .. }
+        | Op::PRelu
+        | Op::Clip { .. }
+        | Op::Abs
+        | Op::Max
+        | Op::Min
+        | Op::MaxPool(_)
+        | Op::Sigmoid
+        | Op::Tanh
+        | Op::Erf
+        | Op::Gelu { .. }
+        | Op::Softmax { .. }
+        | Op::Exp
+        | Op::Sqrt
+        | Op::Reciprocal
+        | Op::Pow { .. }
+        | Op::Reduce { .. }
+        | Op::ArgMax { .. }
+        | Op::Concat { .. }
+        | Op::Pad { .. } => None,
+    }
+}
+
+/// `ceil(log2 b)`; magnitudes below 1 do not buy more fraction bits than 2^-4 would.
+fn ceil_log2(b: f64) -> i64 {
+    b.max(1.0 / 16.0).log2().ceil() as i64
+}
+
+/// Each value's fraction bits: what its readers allow, and its own magnitude.
+fn targets(graph: &Graph, facts: &[Fact], ring: RingWidth, budget: &[i64]) -> Vec<i64> {
+    // Three bits are kept for the sign, one truncation, and a difference of two values.
+    let own = |id: ValueId| i64::from(ring.bits()) - 3 - ceil_log2(facts[id].bound());
+    let most = i64::from(most_activation(ring));
+    let mut target: Vec<i64> = (0..graph.nodes.len()).map(|id| own(id).min(most)).collect();
+    for (id, node) in graph.nodes.iter().enumerate().rev() {
+        let allowed = allowed(graph, facts, ring, id, target[id], budget[id]);
+        for &input in &node.inputs {
+            target[input] = target[input].min(allowed);
+        }
+    }
+    target
+}
+
+/// How many fraction bits node `id` lets its inputs have.
+fn allowed(graph: &Graph, facts: &[Fact], ring: RingWidth, id: ValueId, target: i64, budget: i64) -> i64 {
+    match &graph.nodes[id].op {
+        Op::MatMul | Op::Conv(_) | Op::Mul | Op::Div => budget.div_euclid(2),
+        Op::Pow { exponent } => {
+            let input = graph.nodes[id].inputs.first().map_or(0.0, |&i| facts[i].bound());
+            let largest = input.max(1.0).powf(f64::from(*exponent));
+            (i64::from(ring.bits()) - 2 - ceil_log2(largest)).min(budget).div_euclid(2)
+        }
+        Op::Add
+        | Op::Sub
+        | Op::Relu
+        | Op::LeakyRelu { .. }
+        | Op::PRelu
+        | Op::Clip { .. }
+        | Op::Abs
+        | Op::Max
+        | Op::Min
+        | Op::MaxPool(_)
+        | Op::AveragePool { .. }
+        | Op::Reduce { .. }
+        | Op::Concat { .. }
+        | Op::Layout { .. }
+        | Op::Transpose { .. }
+        | Op::Pad { .. }
+        | Op::Reshape => target,
+        // Functions work on as many bits as the value itself can have.
+        Op::Sigmoid
+        | Op::Tanh
+        | Op::Erf
+        | Op::Gelu { .. }
+        | Op::Softmax { .. }
+        | Op::Exp
+        | Op::Sqrt
+        | Op::Reciprocal
+        | Op::ArgMax { .. }
+        | Op::Input
+        | Op::Weight(_) => i64::MAX,
+    }
+}
+
+/// The fewest fraction bits that any product, function or comparison reads, and where.
+fn score(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64]) -> (i64, usize) {
+    let mut least = (i64::from(MOST_WEIGHT), graph.nodes.len().saturating_sub(1));
+    for (id, node) in graph.nodes.iter().enumerate() {
+        for &input in node.inputs.iter().filter(|&&i| facts[i].constant.is_none()) {
+            least = least.min((target[input], id));
+        }
+        if multiplies_a_weight(graph, facts, id) {
+            let x = node.inputs.iter().filter(|&&i| facts[i].constant.is_none()).map(|&i| target[i]).max();
+            least = least.min((budget[id] - x.unwrap_or(0), id));
+        }
+    }
+    least
+}
+
+fn multiplies_a_weight(graph: &Graph, facts: &[Fact], id: ValueId) -> bool {
+    let node = &graph.nodes[id];
+    let product = matches!(node.op, Op::MatMul | Op::Conv(_) | Op::Mul);
+    product && node.inputs.iter().take(2).any(|&i| facts[i].constant.is_some()) && facts[id].constant.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logarithms_round_up() {
+        assert_eq!((ceil_log2(2339.0), ceil_log2(2048.0), ceil_log2(0.9), ceil_log2(0.0)), (12, 11, 0, -4));
+    }
+}

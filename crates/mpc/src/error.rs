@@ -1,0 +1,22 @@
+//! What can go wrong in a secure computation, by who is at fault.
+
+/// An error from this crate.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A peer misbehaved, disagreed or is gone.
+    #[error(transparent)]
+    Peer(#[from] subrosa_net::Error),
+    /// The operating system gave no randomness.
+    #[error(transparent)]
+    Entropy(#[from] subrosa_core::prg::EntropyError),
+    /// The caller asked for something this crate does not do; never caused by a peer.
+    #[error("{0}")]
+    Misuse(String),
+    /// A party thread stopped without saying why.
+    #[error("compute party {party} stopped unexpectedly; start a new session")]
+    Stopped {
+        /// Index of the party.
+        party: usize,
+    },
+}

@@ -1,0 +1,238 @@
+//! The [`Protocol`] trait: one party's view of a secure computation.
+//!
+//! An [`Evaluator`] implements about a dozen integer primitives on vectors of shares; the
+//! kernels in [`crate::execute`] run any [`Program`](subrosa_graph::Program) on them.
+//! Interactive primitives take whole vectors, so one layer of a whole batch is one round.
+//!
+//! **Cost is declared, not measured:** planning runs the same kernels on [`crate::dry`],
+//! which records each [`Primitive`]; [`Protocol::online_cost`] and
+//! [`Protocol::offline_cost`] price them, and the conformance suite holds the prices
+//! against the meter.
+//!
+//! **Preprocessing is half of a protocol:** [`Protocol::prepare`] gets the recorded
+//! primitives of a run before its input is known, makes what they will consume, and each
+//! primitive then consumes its own part once, in order.
+
+use crate::Error;
+use subrosa_core::geometry::{ConvGeometry, MatDims};
+use subrosa_core::{Claim, Cost};
+use subrosa_net::{EndpointId, Session};
+use subrosa_ring::Ring;
+
+/// The word type of a protocol's ring.
+pub type WordOf<P> = <<P as Evaluator>::Ring as Ring>::Word;
+
+/// A vector on which linear maps act without communication.
+pub trait Linear<W>: Clone {
+    /// Number of elements.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Applies `f`, which must be linear (no constant term) and return `out_len` words.
+    fn map(&self, out_len: usize, f: impl Fn(&[W]) -> Vec<W>) -> Self;
+    /// Elementwise sum of equal lengths.
+    fn add(&self, other: &Self) -> Self;
+    /// Elementwise difference of equal lengths.
+    fn sub(&self, other: &Self) -> Self;
+}
+
+/// What a party can compute on its parts of secret vectors over Z_2^k. Implemented by
+/// every protocol and by [`Dry`](crate::dry::Dry). Required methods have no default body.
+pub trait Evaluator: Sized {
+    /// The ring.
+    type Ring: Ring;
+    /// This party's part of a secret vector, `[x]^A`.
+    type Share: Linear<WordOf<Self>>;
+    /// This party's part of a product, before it may leave the party: nothing but
+    /// [`Evaluator::reshare`], [`Evaluator::trunc`], [`Evaluator::trunc_relu`] and
+    /// [`Evaluator::open_to`] takes it, and those re-randomise it.
+    type Product: Linear<WordOf<Self>>;
+
+    /// Receives `n` elements dealt by endpoint `owner`.
+    fn input(&mut self, owner: EndpointId, n: usize) -> Result<Self::Share, Error>;
+    /// Sends this party's part of `x` to endpoint `receiver`, re-randomised: the parts
+    /// together reveal `x` and nothing else.
+    fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error>;
+
+    /// A share of a vector everyone knows. Local.
+    fn public(&self, values: &[WordOf<Self>]) -> Self::Share;
+    /// A share seen as a product, to be added to one. Local.
+    fn to_product(&self, x: &Self::Share) -> Self::Product;
+    /// Elementwise product of equal lengths.
+    fn mul(&mut self, x: &Self::Share, y: &Self::Share) -> Result<Self::Product, Error>;
+    /// `batch * dims.groups` matrix products `[m, k] x [k, n]`. `y` holds as many
+    /// matrices, or `dims.groups`, or one, and is repeated accordingly.
+    fn matmul(&mut self, batch: usize, dims: MatDims, x: &Self::Share, y: &Self::Share)
+    -> Result<Self::Product, Error>;
+    /// Convolutions of `batch` samples with one weight.
+    fn conv(
+        &mut self,
+        batch: usize,
+        geometry: &ConvGeometry,
+        x: &Self::Share,
+        w: &Self::Share,
+    ) -> Result<Self::Product, Error>;
+    /// A product as a share.
+    fn reshare(&mut self, x: &Self::Product) -> Result<Self::Share, Error>;
+    /// `floor(x / 2^shift)` or one more, never anything else, for `|x| < 2^(k-2)`.
+    fn trunc(&mut self, x: Source<'_, Self>, shift: u32) -> Result<Self::Share, Error>;
+    /// 1 where `x < 0`, else 0, exactly, for `-2^(width-1) <= x < 2^(width-1)`.
+    fn ltz(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error>;
+    /// `max(x, 0)`, exactly; the range as for [`Evaluator::ltz`].
+    fn relu(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error>;
+    /// `max(trunc(x, shift), 0)`; the truncated value has `width` signed bits.
+    fn trunc_relu(&mut self, x: Source<'_, Self>, shift: u32, width: u32) -> Result<Self::Share, Error>;
+}
+
+/// A protocol: an [`Evaluator`] between parties, with its claim, its declared cost and
+/// what owners and the receiver do.
+pub trait Protocol: Evaluator {
+    /// Name as `--via` spells it.
+    const NAME: &'static str;
+    /// Number of compute parties; they are endpoints `0..PARTIES` of the session.
+    const PARTIES: usize;
+    /// The security claim.
+    const CLAIM: Claim;
+    /// Paper, section and URL.
+    const SOURCE: &'static str;
+
+    /// Joins the session as party `session.id()` and agrees on keys.
+    fn setup(session: Session) -> Result<Self, Error>;
+    /// Declared cost of [`Protocol::setup`].
+    fn setup_cost() -> Cost;
+    /// The session, for phases and metering.
+    fn session(&mut self) -> &mut Session;
+
+    /// Makes the correlated randomness that these primitives, run in this order, consume.
+    fn prepare(&mut self, demand: &[Primitive]) -> Result<(), Error>;
+    /// Declared cost of [`Protocol::prepare`].
+    fn offline_cost(demand: &[Primitive]) -> Cost;
+    /// Declared online cost of one primitive.
+    fn online_cost(primitive: &Primitive) -> Cost;
+    /// About how many bytes a party keeps of what [`Protocol::prepare`] made.
+    fn offline_memory(demand: &[Primitive]) -> u64;
+
+    /// An owner's messages to the compute parties, in their order, that share `secret`
+    /// (words are taken modulo 2^k). Runs at the owner, who is no compute party.
+    fn deal(secret: &[WordOf<Self>]) -> Result<Vec<Vec<u8>>, Error>;
+    /// Payload bytes the receiver expects from each party for `n` elements.
+    fn opening_bytes(n: usize) -> usize;
+    /// The opened vector, at the receiver, from the parties' messages in their order.
+    fn reconstruct(n: usize, messages: &[Vec<u8>]) -> Vec<WordOf<Self>>;
+}
+
+/// Either kind of vector, where a primitive takes both.
+pub enum Source<'a, P: Evaluator> {
+    /// A share.
+    Share(&'a P::Share),
+    /// A product that was not reshared.
+    Product(&'a P::Product),
+}
+
+impl<P: Evaluator> Source<'_, P> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Share(x) => x.len(),
+            Self::Product(x) => x.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Which kind it is.
+    pub fn form(&self) -> Form {
+        match self {
+            Self::Share(_) => Form::Share,
+            Self::Product(_) => Form::Product,
+        }
+    }
+}
+
+/// Which kind of vector a primitive is applied to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// A share.
+    Share,
+    /// A product that was not reshared.
+    Product,
+}
+
+/// One call of a method that may communicate or consume preprocessing, with its sizes:
+/// `n` elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Primitive {
+    /// [`Evaluator::input`].
+    Input {
+        /// Elements.
+        n: usize,
+    },
+    /// [`Evaluator::open_to`].
+    OpenTo {
+        /// Elements.
+        n: usize,
+    },
+    /// [`Evaluator::mul`].
+    Mul {
+        /// Elements.
+        n: usize,
+    },
+    /// [`Evaluator::matmul`].
+    MatMul {
+        /// Samples.
+        batch: usize,
+        /// Sizes for one sample.
+        dims: MatDims,
+    },
+    /// [`Evaluator::conv`].
+    Conv {
+        /// Samples.
+        batch: usize,
+        /// Sizes for one sample.
+        geometry: ConvGeometry,
+    },
+    /// [`Evaluator::reshare`].
+    Reshare {
+        /// Elements.
+        n: usize,
+    },
+    /// [`Evaluator::trunc`].
+    Trunc {
+        /// Elements.
+        n: usize,
+        /// Bits dropped.
+        shift: u32,
+        /// What it is applied to.
+        form: Form,
+    },
+    /// [`Evaluator::ltz`].
+    Ltz {
+        /// Elements.
+        n: usize,
+        /// Signed bits compared.
+        width: u32,
+    },
+    /// [`Evaluator::relu`].
+    Relu {
+        /// Elements.
+        n: usize,
+        /// Signed bits compared.
+        width: u32,
+    },
+    /// [`Evaluator::trunc_relu`].
+    TruncRelu {
+        /// Elements.
+        n: usize,
+        /// Bits dropped.
+        shift: u32,
+        /// Signed bits compared, after truncation.
+        width: u32,
+        /// What it is applied to.
+        form: Form,
+    },
+}

@@ -1,0 +1,70 @@
+//! What went wrong in a session, by the endpoint at fault.
+
+use std::time::Duration;
+
+/// What went wrong in a session, by the endpoint at fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A peer misbehaved or is gone.
+    #[error("{peer} {kind}")]
+    Peer {
+        /// The peer's name.
+        peer: String,
+        /// What it did.
+        kind: PeerFault,
+    },
+    /// This endpoint's own code asked for something impossible, whatever its peers sent.
+    #[error("a bug in this program: {0}")]
+    Misuse(String),
+}
+
+/// What a peer did.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerFault {
+    /// Its end of the link is closed: it ended, crashed or was cut off.
+    #[error("is gone; see its own messages for the reason, then start the session again")]
+    Gone,
+    /// It sent nothing before the deadline of the round.
+    #[error("sent nothing for {waited:.0?}; check that it runs and can be reached, or raise the deadline")]
+    Late {
+        /// The time allowed for the round.
+        waited: Duration,
+    },
+    /// It runs another version, protocol, ring or plan.
+    #[error("disagrees about version, protocol, ring or plan; give every party the same model, options and program")]
+    Disagrees,
+    /// It told us that it stops, and why.
+    #[error("stopped the session: {0}")]
+    Aborted(String),
+    /// A frame of unknown kind, or one that does not carry what its header announces.
+    #[error(
+        "sent a malformed frame (kind {kind}, {carried} bytes where the header says {announced}); \
+         check that both ends run the same version"
+    )]
+    Frame {
+        /// The kind in the header.
+        kind: u32,
+        /// The payload length in the header, bytes.
+        announced: u64,
+        /// The payload length found, bytes.
+        carried: u64,
+    },
+    /// A message of another length than this round calls for.
+    #[error("sent {got} bytes where {expected} belong; check that both ends run the same version, model and plan")]
+    Length {
+        /// Bytes this round calls for.
+        expected: u64,
+        /// Bytes that came.
+        got: u64,
+    },
+    /// A message that is not the next one of its link: one was lost, repeated or reordered.
+    #[error("sent message number {got} where number {expected} belongs; start the session again")]
+    Sequence {
+        /// The number of the next message.
+        expected: u32,
+        /// The number that came.
+        got: u32,
+    },
+}
