@@ -7,9 +7,10 @@
 //! 3. `oracle` executes a program in the clear: every protocol must equal it.
 //!
 //! **Invariant:** no cryptography, no network, no knowledge of protocols. tract's types
-//! stay inside `model`, `plain` and `import`.
+//! stay inside `model`, `plain`, `guard` and `import`.
 
 pub mod error;
+mod guard;
 mod import;
 pub mod lower;
 pub mod model;

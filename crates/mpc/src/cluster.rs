@@ -201,6 +201,26 @@ impl Party {
     }
 }
 
+/// How long a party waits for a message: parties of one machine share its cores, and a
+/// large batch of a large model may keep one of them busy for minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What all parties must agree on before anything secret flows.
+fn agreement<P: Protocol>(program: &Program, options: &Options) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 session agreement");
+    for part in [env!("CARGO_PKG_VERSION"), P::NAME, if options.public_weights { "public weights" } else { "" }] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.update(&program.digest());
+    *hasher.finalize().as_bytes()
+}
+
+/// Declared cost of agreeing.
+pub(crate) fn agreement_cost(parties: usize) -> Cost {
+    Cost::messages((parties * (parties - 1)) as u64, 32)
+}
+
 /// One party's life: setup, then orders until the caller hangs up.
 fn serve<P: Protocol>(
     session: Session,
@@ -210,7 +230,10 @@ fn serve<P: Protocol>(
     outbox: &Sender<Result<Meter, Error>>,
 ) -> Result<(), Error> {
     let mut session = session;
+    session.set_deadline(PATIENCE);
     session.set_phase(Phase::Setup);
+    let others: Vec<usize> = (0..P::PARTIES).filter(|&p| p != session.id()).collect();
+    session.hello(&others, &agreement::<P>(program, options))?;
     let mut party = P::setup(session)?;
     let weights = receive_model(&mut party, program, options)?;
     let mut demands: BTreeMap<usize, Vec<Primitive>> = BTreeMap::new();

@@ -1,5 +1,6 @@
 //! The cost of a program before it runs: exact in rounds and bytes.
 
+use crate::cluster::agreement_cost;
 use crate::dry::{Dry, Length};
 use crate::execute::{Weights, execute};
 use crate::protocol::{Evaluator, Primitive, Protocol, WordOf};
@@ -89,7 +90,7 @@ fn priced<P: Protocol>(program: &Program, batch: usize, options: &Options) -> Re
         }
     }
     Ok(Predicted {
-        setup: P::setup_cost() + weights_cost::<P>(program, options),
+        setup: agreement_cost(P::PARTIES) + P::setup_cost() + weights_cost::<P>(program, options),
         offline: P::offline_cost(&calls),
         online: online(&calls),
         memory_bytes: P::offline_memory(&calls) + peak_values::<P>(program, batch),

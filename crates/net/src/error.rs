@@ -32,6 +32,9 @@ pub enum PeerFault {
         /// The time allowed for the round.
         waited: Duration,
     },
+    /// It runs another version, protocol, ring or plan.
+    #[error("disagrees about version, protocol, ring or plan; give every party the same model, options and program")]
+    Disagrees,
     /// It told us that it stops, and why.
     #[error("stopped the session: {0}")]
     Aborted(String),

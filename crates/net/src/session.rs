@@ -141,6 +141,26 @@ impl Session {
         })
     }
 
+    /// Agrees with `peers` on what is about to run, before anything secret flows: each
+    /// sends the others its digest of version, protocol, ring and plan. One round, 32
+    /// bytes a message.
+    ///
+    /// **Errors:** [`PeerFault::Disagrees`] naming the first peer with another digest.
+    pub fn hello(&mut self, peers: &[EndpointId], digest: &[u8; 32]) -> Result<(), Error> {
+        let sends = peers.iter().map(|&p| (p, digest.to_vec())).collect();
+        let expected: Vec<_> = peers.iter().map(|&p| (p, digest.len())).collect();
+        let answers = self.round(sends, &expected)?;
+        match peers.iter().zip(&answers).find(|(_, theirs)| *theirs != digest) {
+            Some((&peer, _)) => {
+                let error = self.blame(peer, PeerFault::Disagrees);
+                self.tell_all(&error.to_string());
+                self.failed = Some(error.clone());
+                Err(error)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Tells every peer that this endpoint stops, and why (no secrets), and consumes the
     /// session.
     pub fn abort(mut self, reason: &str) {

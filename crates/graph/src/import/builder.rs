@@ -59,6 +59,8 @@ pub(crate) enum Value {
 #[derive(Default)]
 pub(crate) struct Builder {
     pub(crate) nodes: Vec<Node>,
+    /// Whether axis 0 of the model's inputs is a batch.
+    pub(crate) batched: bool,
     /// ONNX name of the node being imported.
     name: String,
     weights: HashMap<Arc<str>, ValueId>,
@@ -80,6 +82,14 @@ impl Builder {
     /// Number of elements of a value.
     pub(crate) fn len(&self, x: ValueId) -> usize {
         self.nodes[x].shape.len()
+    }
+
+    /// Whether a value is an index found by an ArgMax, perhaps rearranged.
+    pub(crate) fn is_index(&self, mut x: ValueId) -> bool {
+        while matches!(self.nodes[x].op, Op::Reshape | Op::Transpose { .. } | Op::Layout { .. }) {
+            x = self.nodes[x].inputs[0];
+        }
+        matches!(self.nodes[x].op, Op::ArgMax { .. })
     }
 
     /// Appends a node of the given output shape.
@@ -125,18 +135,28 @@ impl Builder {
     /// Output axis `i` is the input's axis `i` at the positions `picks[i]`, in their
     /// order; `None` keeps an axis. Nothing is emitted for the identity.
     pub(crate) fn pick(&mut self, x: ValueId, picks: &[Option<Vec<usize>>]) -> Result<ValueId, Fault> {
-        let identity = |(d, pick): (&usize, &Option<Vec<usize>>)| {
-            pick.as_ref().is_none_or(|p| p.len() == *d && p.iter().enumerate().all(|(i, &v)| i == v))
-        };
-        if self.dims(x).iter().zip(picks).all(identity) {
-            return Ok(x);
+        let view = self.dims(x).to_vec();
+        let dims = view.iter().zip(picks).map(|(&d, p)| p.as_ref().map_or(d, Vec::len)).collect();
+        self.layout(x, &view, picks, dims)
+    }
+
+    /// As [`Self::pick`] on the input seen under the dimensions `view`, with a result of
+    /// other dimensions but as many elements.
+    pub(crate) fn layout(
+        &mut self,
+        x: ValueId,
+        view: &[usize],
+        picks: &[Option<Vec<usize>>],
+        dims: Vec<usize>,
+    ) -> Result<ValueId, Fault> {
+        if view.iter().zip(picks).all(|(&d, pick)| pick.as_ref().is_none_or(|p| p.iter().copied().eq(0..d))) {
+            return self.reshape(x, dims);
         }
-        let whole: Vec<Vec<usize>> = self.dims(x).iter().map(|&d| (0..d).collect()).collect();
-        let picks: Vec<&[usize]> =
-            picks.iter().zip(&whole).map(|(p, w)| p.as_deref().unwrap_or(w.as_slice())).collect();
-        let dims: Vec<usize> = picks.iter().map(|p| p.len()).collect();
-        let shape = self.claim_map(&dims)?;
-        let map = flat_picks(&picks, &self.nodes[x].shape.strides(), shape.len());
+        self.claim_map(&dims)?;
+        let view = Shape::new(view).map_err(|e| Fault::Malformed(e.to_string()))?;
+        let whole: Vec<Vec<usize>> =
+            view.dims().iter().zip(picks).map(|(&d, p)| p.clone().unwrap_or_else(|| (0..d).collect())).collect();
+        let map = flat_picks(&whole, &view.strides());
         self.emit(Op::Layout { map }, vec![x], dims)
     }
 
@@ -188,20 +208,19 @@ impl Builder {
     }
 
     /// Accounts for an index map before it is made.
-    pub(crate) fn claim_map(&mut self, dims: &[usize]) -> Result<Shape, Fault> {
+    fn claim_map(&mut self, dims: &[usize]) -> Result<(), Fault> {
         let shape = Shape::new(dims).map_err(|e| Fault::Malformed(e.to_string()))?;
         self.maps = self.maps.saturating_add(shape.len());
         if self.maps > MAX_MAPS {
             return malformed(format!("it rearranges {} numbers; all such nodes together may have {MAX_MAPS}", shape));
         }
-        Ok(shape)
+        Ok(())
     }
 }
 
 /// Flat input positions of every combination of picks, row-major.
-fn flat_picks(picks: &[&[usize]], strides: &[usize], len: usize) -> Vec<u32> {
-    let mut map = Vec::with_capacity(len);
-    map.push(0u32);
+fn flat_picks(picks: &[Vec<usize>], strides: &[usize]) -> Vec<u32> {
+    let mut map = vec![0u32];
     for (pick, stride) in picks.iter().zip(strides) {
         map = map.iter().flat_map(|&base| pick.iter().map(move |&p| base + (p * stride) as u32)).collect();
     }
@@ -235,8 +254,8 @@ mod tests {
 
     #[test]
     fn picks_are_row_major() {
-        assert_eq!(flat_picks(&[&[1, 0], &[0, 2]], &[3, 1], 4), [3, 5, 0, 2]);
-        assert_eq!(flat_picks(&[], &[], 1), [0]);
+        assert_eq!(flat_picks(&[vec![1, 0], vec![0, 2]], &[3, 1]), [3, 5, 0, 2]);
+        assert_eq!(flat_picks(&[], &[]), [0]);
     }
 
     #[test]

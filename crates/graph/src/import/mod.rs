@@ -7,16 +7,23 @@
 //!
 //! Nothing here trusts the file: every size is checked before memory is asked for.
 
+mod arrange;
 pub(crate) mod builder;
 pub(crate) mod constant;
 mod elementwise;
+mod fold;
+mod fuse;
+mod gelu;
+mod hints;
 mod linear;
 mod node;
 pub(crate) mod proto;
+mod reduce;
+mod scan;
 mod shape;
 mod table;
 mod walk;
 mod window;
 
 pub use table::{OnnxOp, supported_ops};
-pub(crate) use walk::{Imported, import, is_batched};
+pub(crate) use walk::{Imported, import, is_batched, needed};

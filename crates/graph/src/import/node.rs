@@ -15,6 +15,11 @@ pub(crate) struct OnnxNode<'a> {
 }
 
 impl OnnxNode<'_> {
+    /// Name of the first output.
+    pub(crate) fn output(&self) -> &str {
+        self.proto.output.first().map_or("", String::as_str)
+    }
+
     pub(crate) fn attribute(&self, name: &str) -> Option<&pb::AttributeProto> {
         self.proto.attribute.iter().find(|a| a.name == name)
     }
@@ -117,12 +122,11 @@ pub(crate) fn to_node(b: &mut Builder, value: &Value) -> Result<ValueId, Fault> 
     }
 }
 
-/// ONNX counts negative axes from the end.
+/// ONNX counts negative axes from the end; `end` allows `rank` itself.
 pub(crate) fn axis_of(axis: i64, rank: usize, end: bool) -> Result<usize, Fault> {
-    let bound = rank as i64 + i64::from(end);
-    let from_front = if axis < 0 { axis.saturating_add(bound) } else { axis };
+    let from_front = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
     match usize::try_from(from_front) {
-        Ok(a) if from_front < bound => Ok(a),
+        Ok(a) if a < rank + usize::from(end) => Ok(a),
         _ => malformed(format!("axis {axis} does not exist in a tensor of rank {rank}")),
     }
 }

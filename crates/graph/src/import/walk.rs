@@ -2,6 +2,9 @@
 
 use super::builder::{Builder, Fault, Value, unsupported, unsupported_hint};
 use super::constant::Constant;
+use super::fold::{self, Folder};
+use super::fuse::fuse;
+use super::hints::hint;
 use super::node::OnnxNode;
 use super::proto;
 use super::table::{Build, supported_ops};
@@ -28,6 +31,7 @@ pub(crate) fn import(model: &pb::ModelProto) -> Result<Imported, Error> {
     let inputs = proto::inputs(graph)?;
     let mut walk = Walk::new(proto::opset(model)?, needed(graph));
     walk.constants(graph)?;
+    walk.builder.batched = is_batched(&inputs);
     let input_ids = walk.inputs(graph, &inputs)?;
     for node in &graph.node {
         if node.output.iter().any(|o| walk.needed.contains(o.as_str())) {
@@ -35,8 +39,11 @@ pub(crate) fn import(model: &pb::ModelProto) -> Result<Imported, Error> {
         }
     }
     let outputs = walk.outputs(graph, is_batched(&inputs))?;
-    let (ids, ports) = outputs.into_iter().unzip();
-    let graph = Graph { nodes: walk.builder.nodes, inputs: input_ids, outputs: ids };
+    let (ids, ports): (Vec<_>, Vec<_>) = outputs.into_iter().unzip();
+    let mut graph = Graph { nodes: walk.builder.nodes, inputs: input_ids, outputs: ids };
+    if walk.unsupported.is_empty() {
+        graph = fuse(graph);
+    }
     Ok(Imported { graph, inputs, outputs: ports, unsupported: walk.unsupported })
 }
 
@@ -59,6 +66,7 @@ pub(crate) fn needed(graph: &pb::GraphProto) -> HashSet<&str> {
 
 struct Walk<'a> {
     builder: Builder,
+    folder: Folder,
     opset: i64,
     needed: HashSet<&'a str>,
     values: HashMap<&'a str, Value>,
@@ -67,7 +75,8 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(opset: i64, needed: HashSet<&'a str>) -> Self {
-        Self { builder: Builder::default(), opset, needed, values: HashMap::new(), unsupported: Vec::new() }
+        let folder = Folder::new(opset);
+        Self { builder: Builder::default(), folder, opset, needed, values: HashMap::new(), unsupported: Vec::new() }
     }
 
     fn constants(&mut self, graph: &'a pb::GraphProto) -> Result<(), Error> {
@@ -119,17 +128,32 @@ impl<'a> Walk<'a> {
 
     /// The values of a node's outputs; none if they depend on an unsupported node.
     fn build(&mut self, node: &pb::NodeProto) -> Result<Vec<Value>, Fault> {
-        let build = builder_of(node)?;
+        check_domain(node)?;
         let inputs: Vec<Option<Value>> = node.input.iter().map(|i| self.values.get(i.as_str()).cloned()).collect();
-        if inputs.iter().any(|v| matches!(v, Some(Value::Unknown))) {
-            return Ok(Vec::new());
-        }
-        let n = OnnxNode { proto: node, opset: self.opset, inputs };
-        let outputs = build(&mut self.builder, &n)?;
+        let outputs = match constants(node, &inputs) {
+            Some(constants) => self.folder.fold(node, &constants)?.into_iter().map(Value::Const).collect(),
+            None => self.emit(node, inputs)?,
+        };
         match node.output.iter().skip(outputs.len()).find(|o| self.needed.contains(o.as_str())) {
             Some(extra) => unsupported(format!("its output '{extra}' is not supported")),
             None => Ok(outputs),
         }
+    }
+
+    fn emit(&mut self, node: &pb::NodeProto, inputs: Vec<Option<Value>>) -> Result<Vec<Value>, Fault> {
+        let build = builder_of(node)?;
+        if inputs.iter().any(|v| matches!(v, Some(Value::Unknown))) {
+            return Ok(vec![Value::Unknown; node.output.len()]);
+        }
+        let n = OnnxNode { proto: node, opset: self.opset, inputs };
+        let index = |v: &Value| matches!(v, Value::Node(x) if self.builder.is_index(*x));
+        if n.inputs.iter().flatten().any(index) && !moves_only(&node.op_type) {
+            return unsupported_hint(
+                "it computes with the index that an ArgMax found",
+                "let the ArgMax be the last step, and do this to the result",
+            );
+        }
+        build(&mut self.builder, &n)
     }
 
     fn outputs(&mut self, graph: &pb::GraphProto, batched: bool) -> Result<Vec<(usize, Port)>, Error> {
@@ -150,16 +174,47 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Operators that leave an index what it is.
+fn moves_only(op: &str) -> bool {
+    const MOVES: [&str; 8] = ["Cast", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze"];
+    MOVES.contains(&op)
+}
+
+/// A node's inputs, if all are constants and the node is one to evaluate.
+fn constants<'a>(node: &pb::NodeProto, inputs: &'a [Option<Value>]) -> Option<Vec<&'a Constant>> {
+    let constants = inputs.iter().flatten().map(|v| match v {
+        Value::Const(c) => Some(c),
+        Value::Node(_) | Value::Unknown => None,
+    });
+    let constants: Option<Vec<&Constant>> = constants.collect();
+    constants.filter(|c| !c.is_empty() && fold::is_foldable(&node.op_type))
+}
+
+fn check_domain(node: &pb::NodeProto) -> Result<(), Fault> {
+    match node.domain.as_str() {
+        "" | "ai.onnx" => Ok(()),
+        "ai.onnx.ml" => Err(Fault::Unsupported {
+            why: "classical machine-learning operators are not supported".to_owned(),
+            hint: hint(&node.op_type).map(str::to_owned),
+        }),
+        domain => unsupported_hint(
+            format!("operators of the domain '{domain}' are not supported"),
+            "export with standard ONNX operators only",
+        ),
+    }
+}
+
 /// The row of the table for this node.
 fn builder_of(node: &pb::NodeProto) -> Result<Build, Fault> {
-    if !matches!(node.domain.as_str(), "" | "ai.onnx") {
-        return unsupported_hint(
-            format!("operators of the domain '{}' are not supported", node.domain),
-            "export with standard ONNX operators only",
-        );
+    if let Some(row) = supported_ops().iter().find(|row| row.name == node.op_type) {
+        return Ok(row.build);
     }
-    match supported_ops().iter().find(|row| row.name == node.op_type) {
-        Some(row) => Ok(row.build),
-        None => Err(Fault::Unsupported { why: "this operator is not supported".to_owned(), hint: None }),
+    if fold::is_foldable(&node.op_type) {
+        return unsupported_hint_of("it is supported for constants only", &node.op_type);
     }
+    unsupported_hint_of("this operator is not supported", &node.op_type)
+}
+
+fn unsupported_hint_of<T>(why: &str, op: &str) -> Result<T, Fault> {
+    Err(Fault::Unsupported { why: why.to_owned(), hint: hint(op).map(str::to_owned) })
 }

@@ -18,7 +18,8 @@ use super::trunc::{expect_dabits, known, open_masked};
 use crate::Error;
 use crate::protocol::{Evaluator, Linear, Source};
 use subrosa_core::Cost;
-use subrosa_ring::{BitPlanes, Ring, Word, expand_bits, planes_from_bytes, planes_to_bytes};
+use subrosa_ring::bits::{expand_bits, planes_from_bytes, planes_to_bytes};
+use subrosa_ring::{BitPlanes, Ring, Word};
 
 /// What parties 0 and 1 compare.
 pub(super) struct Known {
@@ -180,7 +181,7 @@ fn exchange_parts<R: Ring>(
     let received = received.first().map_or(&[] as &[u8], Vec::as_slice);
     let (theirs, extra) = received.split_at_checked(bytes).unwrap_or((&[], &[]));
     let theirs = planes_from_bytes(theirs, planes.len(), n);
-    planes.iter_mut().zip(&theirs).for_each(|(p, t)| xor_into(p, t));
+    planes.iter_mut().zip(theirs.planes()).for_each(|(p, t)| xor_into(p, t));
     let join = |(sum, mask): (Vec<u64>, Vec<u64>)| match me {
         0 => BitShare { a: mask, b: sum },
         _ => BitShare { a: sum, b: mask },
@@ -238,7 +239,7 @@ fn reshare_bits<R: Ring>(party: &mut Rep3<R>, n: usize, mut parts: Vec<Vec<u64>>
     let (prev, next, len) = (party.prev(), party.next(), message.len());
     let received = round(&mut party.session, vec![(prev, message)], &[(next, len)])?;
     let theirs = planes_from_bytes(received.first().map_or(&[], Vec::as_slice), parts.len(), n);
-    Ok(parts.into_iter().zip(theirs).map(|(a, b)| BitShare { a, b }).collect())
+    Ok(parts.into_iter().zip(theirs.planes()).map(|(a, b)| BitShare { a, b: b.to_vec() }).collect())
 }
 
 /// Opens `x + d` to everybody, given this party's additive part of `x` and daBits `d`. One
@@ -251,7 +252,7 @@ fn open_under<R: Ring>(
     extra: &[u8],
     extra_len: usize,
 ) -> Result<(Vec<u64>, Vec<u8>), Error> {
-    xor_into(&mut part, &dabits.a);
+    xor_into(&mut part, &dabits.bits);
     xor_into(&mut part, &zero_bits(party, n));
     let message = planes_to_bytes(&[&part], n);
     let (me, bytes) = (party.me, message.len());
@@ -264,7 +265,7 @@ fn open_under<R: Ring>(
     let mut along = Vec::new();
     for (message, &from) in received.iter().zip(&others) {
         let (theirs, rest) = message.split_at_checked(bytes).unwrap_or((&[], &[]));
-        planes_from_bytes(theirs, 1, n).iter().for_each(|t| xor_into(&mut part, t));
+        xor_into(&mut part, planes_from_bytes(theirs, 1, n).plane(0));
         if between(from) {
             along = rest.to_vec();
         }

@@ -1,0 +1,53 @@
+//! The models and images that come with the program: in the current directory, or in the
+//! source tree it was built from.
+
+use crate::failure::Result;
+use std::path::{Path, PathBuf};
+use subrosa::{Error, Model};
+
+const MODELS: [&str; 4] = ["mlp", "cnn", "lenet", "lenet5"];
+
+/// Values of a sample of MNIST.
+const PIXELS: usize = 28 * 28;
+
+pub(super) fn models() -> Result<Vec<PathBuf>> {
+    MODELS.iter().map(|name| find(&format!("models/{name}.onnx"))).collect()
+}
+
+pub(super) fn images() -> Result<PathBuf> {
+    find("data/mnist/t10k-images-idx3-ubyte.gz")
+}
+
+pub(super) fn labels() -> Result<PathBuf> {
+    find("data/mnist/t10k-labels-idx1-ubyte.gz")
+}
+
+pub(super) fn calibration() -> Result<PathBuf> {
+    find("data/mnist/train-first1000-images-idx3-ubyte.gz")
+}
+
+/// The shipped images only fit models of 28 x 28 pixels.
+pub(super) fn check_inputs(models: &[Model]) -> Result<()> {
+    let fits = |m: &&Model| matches!(m.inputs(), [port] if port.sample_len() == PIXELS);
+    match models.iter().find(|m| !fits(m)) {
+        None => Ok(()),
+        Some(model) => Err(Error::Misuse {
+            message: format!("the shipped MNIST images do not fit model '{}'", model.name()),
+            hint: Some("give its samples: --data FILE, and --labels FILE if known".to_owned()),
+        }
+        .into()),
+    }
+}
+
+fn find(relative: &str) -> Result<PathBuf> {
+    let source_tree = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let places = [Path::new("."), source_tree];
+    let found = places.iter().map(|place| place.join(relative)).find(|path| path.is_file());
+    found.map(|path| path.strip_prefix("./").map(Path::to_path_buf).unwrap_or(path)).ok_or_else(|| {
+        Error::Misuse {
+            message: format!("{relative} is neither here nor in the source tree"),
+            hint: Some("run in the repository, or give --model FILE and --data FILE".to_owned()),
+        }
+        .into()
+    })
+}

@@ -1,0 +1,41 @@
+//! One file a command.
+
+pub(crate) mod compare;
+mod completions;
+mod doctor;
+mod inspect;
+mod plan;
+mod run;
+
+use crate::failure::Result;
+use clap::Subcommand;
+
+/// The commands.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Check what on this machine helps or hinders
+    Doctor(doctor::Doctor),
+    /// Describe a model and what each backend can do with it
+    Inspect(inspect::Inspect),
+    /// Decide how to compute a model: ring, proven ranges, exact cost, who learns what
+    Plan(plan::PlanCommand),
+    /// Compute a model on inputs from a file
+    Run(run::Run),
+    /// Measure models under several protections, side by side
+    Compare(compare::Compare),
+    /// Print completions for a shell
+    Completions(completions::Completions),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Result<()> {
+        match self {
+            Self::Doctor(command) => command.run(),
+            Self::Inspect(command) => command.run(),
+            Self::Plan(command) => command.run(),
+            Self::Run(command) => command.run(),
+            Self::Compare(command) => command.run(),
+            Self::Completions(command) => command.run(),
+        }
+    }
+}

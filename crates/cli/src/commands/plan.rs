@@ -1,0 +1,76 @@
+//! `subrosa plan MODEL`.
+
+use crate::failure::Result;
+use crate::flags::{self, PlanFlags};
+use crate::print::{self, Left, Right};
+use clap::Args;
+use comfy_table::CellAlignment;
+use std::path::PathBuf;
+use subrosa::sheet::LayerSheet;
+use subrosa::{Model, Via, text};
+
+/// What to plan.
+#[derive(Args)]
+pub(crate) struct PlanCommand {
+    /// An ONNX file
+    model: PathBuf,
+    /// Who computes
+    #[arg(long, value_name = "BACKEND", value_parser = flags::via, default_value = "rep3")]
+    via: Via,
+    /// Samples in one inference
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    batch: usize,
+    #[command(flatten)]
+    flags: PlanFlags,
+    /// Add a line for each layer
+    #[arg(long)]
+    per_layer: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl PlanCommand {
+    pub(crate) fn run(self) -> Result<()> {
+        let model = Model::open(&self.model)?;
+        let input = self.flags.range.spec(&model)?;
+        let plan = model.plan(&self.flags.options(self.via, self.batch, input))?;
+        if self.json {
+            return print::json(plan.sheet());
+        }
+        print::out(&plan.to_string())?;
+        match &plan.sheet().fixed {
+            Some(fixed) if self.per_layer => print::out(&layers(&fixed.layers)),
+            _ => Ok(()),
+        }
+    }
+}
+
+const COLUMNS: [(&str, CellAlignment); 9] = [
+    ("layer", Left),
+    ("operation", Left),
+    ("shape", Left),
+    ("fraction", Right),
+    ("bits", Right),
+    ("magnitude", Right),
+    ("rounds", Right),
+    ("offline", Right),
+    ("online", Right),
+];
+
+fn layers(layers: &[LayerSheet]) -> String {
+    let line = |l: &LayerSheet| {
+        vec![
+            l.node.clone(),
+            l.op.clone(),
+            l.shape.clone(),
+            l.fraction_bits.to_string(),
+            l.bits.to_string(),
+            text::significant(l.magnitude),
+            l.online.rounds.to_string(),
+            text::bytes(l.offline.bytes as f64),
+            text::bytes(l.online.bytes as f64),
+        ]
+    };
+    print::table(&COLUMNS, layers.iter().map(line).collect())
+}

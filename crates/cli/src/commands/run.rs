@@ -1,0 +1,213 @@
+//! `subrosa run MODEL --input FILE`.
+
+use crate::failure::Result;
+use crate::flags::{self, PlanFlags};
+use crate::print::{self, Left, Right};
+use clap::Args;
+use comfy_table::CellAlignment;
+use serde_json::json;
+use std::path::PathBuf;
+use subrosa::data::save;
+use subrosa::output::Output;
+use subrosa::sheet::PlanSheet;
+use subrosa::verify::{SampleDifference, Verification};
+use subrosa::{Dataset, InputSpec, Model, PlanOptions, Samples, Via, text, verify};
+
+/// Samples printed one by one.
+const SHOWN: usize = 20;
+/// Outputs of a sample printed one by one.
+const SHOWN_VALUES: usize = 10;
+/// The largest batch chosen unasked.
+const BATCH: usize = 128;
+
+/// What to compute.
+#[derive(Args)]
+pub(crate) struct Run {
+    /// An ONNX file
+    model: PathBuf,
+    /// The samples: .npy, .npz, .png, .csv or idx (also .gz)
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Who computes
+    #[arg(long, value_name = "BACKEND", value_parser = flags::via, default_value = "rep3")]
+    via: Via,
+    /// Compute in the clear too, and print the differences
+    #[arg(long, conflicts_with = "simulate")]
+    verify: bool,
+    /// Compute the protocol's integers in the clear, without parties: no protection
+    #[arg(long)]
+    simulate: bool,
+    /// Save the outputs: .npy, .json or .csv
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The right answers, to print the accuracy
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Use only the first N samples
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    images: Option<u64>,
+    /// Samples in one inference [default: all, at most 128]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    #[command(flatten)]
+    flags: PlanFlags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run {
+    pub(crate) fn run(self) -> Result<()> {
+        if let Some(path) = &self.output {
+            save::Format::of(path)?;
+            save::check_folder(path)?;
+        }
+        let model = Model::open(&self.model)?;
+        let data = Dataset::read(&self.input)?;
+        let samples = self.samples(&data, &model)?;
+        let options = self.options(&model, &data, &samples)?;
+        let plan = model.plan(&options)?;
+        announce(plan.sheet(), &options, self.simulate);
+        let mut session = if self.simulate { plan.simulate()? } else { plan.open()? };
+        let output = session.run(&samples.inputs)?;
+        let verification = self.verification(&model, &options, &samples, &output)?;
+        if let Some(path) = &self.output {
+            save::output(path, &output)?;
+        }
+        self.print(&output, &samples, verification.as_ref())
+    }
+
+    fn samples(&self, data: &Dataset, model: &Model) -> Result<Samples> {
+        let mut samples = data.fit(model.inputs())?;
+        if let Some(path) = &self.labels {
+            samples.set_labels(Dataset::read(path)?.labels()?)?;
+        }
+        if let Some(n) = self.images {
+            samples.keep(usize::try_from(n).unwrap_or(usize::MAX));
+        }
+        Ok(samples)
+    }
+
+    fn options(&self, model: &Model, data: &Dataset, samples: &Samples) -> Result<PlanOptions> {
+        let batch = self.batch.unwrap_or(samples.count.clamp(1, BATCH));
+        let input = self.flags.range.spec_for(model, data)?;
+        Ok(self.flags.options(self.via, batch, input))
+    }
+
+    fn verification(
+        &self,
+        model: &Model,
+        options: &PlanOptions,
+        samples: &Samples,
+        output: &Output,
+    ) -> Result<Option<Verification>> {
+        if !self.verify {
+            return Ok(None);
+        }
+        let plain = PlanOptions { batch: options.batch, ..PlanOptions::default() };
+        let plain = model.plan(&plain)?.open()?.run(&samples.inputs)?;
+        Ok(Some(verify(output, &plain)))
+    }
+
+    fn print(&self, output: &Output, samples: &Samples, verification: Option<&Verification>) -> Result<()> {
+        let accuracy = accuracy(output, samples);
+        if self.json {
+            let document = json!({
+                "output": output,
+                "labels": output.labels(),
+                "simulated": self.simulate,
+                "accuracy": accuracy,
+                "agreement": verification.map(Verification::agreement),
+                "verification": verification,
+            });
+            return print::json(&document);
+        }
+        let mut text = predictions(output, verification);
+        text += &costs(output, self.simulate);
+        if let Some(accuracy) = accuracy {
+            text += &format!("accuracy  {}\n", text::percent(accuracy));
+        }
+        text += &verification.map(differences).unwrap_or_default();
+        print::out(&text)
+    }
+}
+
+/// What is assumed, on stderr, before the work.
+fn announce(sheet: &PlanSheet, options: &PlanOptions, simulate: bool) {
+    if simulate {
+        print::log("note: --simulate computes in the clear on this machine: no protection");
+    }
+    if sheet.fixed.is_some() && options.input == InputSpec::Auto {
+        let ranges: Vec<_> = sheet.inputs.iter().map(|i| i.range()).collect();
+        print::log(&format!(
+            "note: inputs are taken to be in {}; --calibrate FILE or --input-range LO,HI makes the result more exact",
+            ranges.join(" and ")
+        ));
+    }
+}
+
+fn accuracy(output: &Output, samples: &Samples) -> Option<f64> {
+    let labels = samples.labels.as_ref()?;
+    let right = output.labels().iter().zip(labels).filter(|(a, b)| a == b).count();
+    Some(right as f64 / output.samples.max(1) as f64)
+}
+
+fn predictions(output: &Output, verification: Option<&Verification>) -> String {
+    let labels = output.labels();
+    let line = |i: usize| {
+        let mut cells = vec![(i + 1).to_string(), labels[i].to_string()];
+        cells.extend(verification.and_then(|v| v.each.get(i)).map(difference).into_iter().flatten());
+        cells.push(values(output.sample(0, i), output.labels_only));
+        cells
+    };
+    let rows = (0..output.samples.min(SHOWN)).map(line).collect();
+    let mut text = print::table(columns(verification.is_some()), rows);
+    if output.samples > SHOWN {
+        text += &format!("... and {} more: --output FILE saves all, --json prints all\n", output.samples - SHOWN);
+    }
+    text
+}
+
+fn columns(verified: bool) -> &'static [(&'static str, CellAlignment)] {
+    if verified {
+        &[("sample", Right), ("label", Right), ("in the clear", Right), ("difference", Right), ("outputs", Left)]
+    } else {
+        &[("sample", Right), ("label", Right), ("outputs", Left)]
+    }
+}
+
+fn difference(d: &SampleDifference) -> [String; 2] {
+    [d.plain_label.to_string(), d.max_abs_err.map_or_else(|| "-".to_owned(), |e| format!("{e:.1e}"))]
+}
+
+fn values(values: &[f32], labels_only: bool) -> String {
+    if labels_only {
+        return "not opened".to_owned();
+    }
+    let shown: Vec<_> = values.iter().take(SHOWN_VALUES).map(|v| format!("{v:>7.2}")).collect();
+    let more = if values.len() > SHOWN_VALUES { " ..." } else { "" };
+    shown.join(" ") + more
+}
+
+fn costs(output: &Output, simulated: bool) -> String {
+    let time: f64 = output.batches.iter().map(|b| b.ms()).sum();
+    let (offline, online) = output.totals();
+    let how = if simulated { "simulated, " } else { "" };
+    let mut text = format!("computed  via {}, {how}{} samples in {}\n", output.via, output.samples, text::millis(time));
+    if offline.bytes + online.bytes > 0 {
+        let setup = output.setup.cost;
+        text += &format!(
+            "network   setup {}, offline {}, online {} in {} rounds\n",
+            text::bytes(setup.bytes as f64),
+            text::bytes(offline.bytes as f64),
+            text::bytes(online.bytes as f64),
+            online.rounds
+        );
+    }
+    text
+}
+
+fn differences(v: &Verification) -> String {
+    let error = v.max_abs_err.map(|e| format!(", largest difference of any output {e:.2e}")).unwrap_or_default();
+    format!("verified  {} of {} samples have the plain label{error}\n", v.same_labels, v.samples)
+}

@@ -1,0 +1,126 @@
+//! Matrix products modulo 2^BITS.
+
+use crate::gemm::{Rows, Size, Sums, product};
+use crate::isa::{Isa, isa};
+use crate::word::Word;
+use std::ops::Range;
+use subrosa_core::geometry::MatDims;
+
+/// `dims.groups` products `a [groups, m, k] x b [groups, k, n]`, or `b [k, n]` shared by
+/// all groups when it is that long, modulo 2^BITS; the result is `[groups, m, n]`.
+///
+/// **Panics** if an operand is not as long as `dims` says.
+pub fn matmul<W: Word>(dims: MatDims, a: &[W], b: &[W]) -> Vec<W> {
+    let mut out = vec![W::default(); dims.groups * dims.m * dims.n];
+    matmul_acc(dims, a, b, &mut out);
+    out
+}
+
+/// Adds what [`matmul`] returns to `out`. A replicated product is two of these into one
+/// `out`: `x0 y0 + x0 y1 + x1 y0 = (x0 + x1) y0 + x0 y1`.
+///
+/// **Panics** if an operand or `out` is not as long as `dims` says.
+pub fn matmul_acc<W: Word>(dims: MatDims, a: &[W], b: &[W], out: &mut [W]) {
+    matmul_acc_on(isa(), dims, a, b, out);
+}
+
+fn matmul_acc_on<W: Word>(isa: Isa, dims: MatDims, a: &[W], b: &[W], out: &mut [W]) {
+    let MatDims { groups, m, k, n } = dims;
+    assert_eq!((a.len(), out.len()), (groups * m * k, groups * m * n), "operands of a product {dims:?}");
+    assert!(b.len() == k * n || b.len() == groups * k * n, "right operand of a product {dims:?}");
+    // A shared right operand makes it one product of all rows.
+    let (groups, m) = if b.len() == k * n { (1, groups * m) } else { (groups, m) };
+    for g in 0..groups {
+        let b = Matrix { words: &b[g * k * n..(g + 1) * k * n], n };
+        let mut out = MatrixSums { words: &mut out[g * m * n..(g + 1) * m * n], n };
+        product(isa, Size { m, k, n }, &a[g * m * k..(g + 1) * m * k], &b, &mut out);
+    }
+}
+
+/// A row-major matrix of `n` columns.
+struct Matrix<'a, W> {
+    words: &'a [W],
+    n: usize,
+}
+
+impl<W> Rows<W> for Matrix<'_, W> {
+    fn row<'s>(&'s self, p: usize, cols: Range<usize>, _: &'s mut [W]) -> &'s [W] {
+        &self.words[p * self.n + cols.start..p * self.n + cols.end]
+    }
+}
+
+struct MatrixSums<'a, W> {
+    words: &'a mut [W],
+    n: usize,
+}
+
+impl<W: Word> Sums<W> for MatrixSums<'_, W> {
+    fn add(&mut self, row: usize, cols: Range<usize>, tile: &[W], stride: usize) {
+        let rows = self.words[row * self.n..].chunks_mut(self.n);
+        for (sums, values) in rows.zip(tile.chunks(stride)) {
+            sums[cols.clone()].iter_mut().zip(values).for_each(|(sum, &v)| *sum = sum.add(v));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use subrosa_core::Seed;
+
+    fn naive<W: Word>(dims: MatDims, a: &[W], b: &[W], out: &mut [W]) {
+        let MatDims { groups, m, k, n } = dims;
+        for g in 0..groups {
+            let b = if b.len() == k * n { b } else { &b[g * k * n..] };
+            for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                for p in 0..k {
+                    let term = a[(g * m + i) * k + p].mul(b[p * n + j]);
+                    out[(g * m + i) * n + j] = out[(g * m + i) * n + j].add(term);
+                }
+            }
+        }
+    }
+
+    fn check<W: Word>(dims: MatDims, shared: bool, seed: u8) {
+        let mut prg = Seed::from_bytes([seed; 32]).stream("matmul");
+        let mut words = |n: usize| prg.u64s(n).into_iter().map(W::from_u64).collect::<Vec<W>>();
+        let a = words(dims.groups * dims.m * dims.k);
+        let b = words(if shared { 1 } else { dims.groups } * dims.k * dims.n);
+        let start = words(dims.groups * dims.m * dims.n);
+        let mut expected = start.clone();
+        naive(dims, &a, &b, &mut expected);
+        for isa in Isa::ALL.into_iter().filter(|i| i.is_available()) {
+            let mut out = start.clone();
+            matmul_acc_on(isa, dims, &a, &b, &mut out);
+            assert!(out == expected, "{isa} differs at {dims:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn equals_the_naive_product(groups in 1usize..4, m in 0usize..20, k in 0usize..40, n in 0usize..70, shared: bool, seed: u8) {
+            let dims = MatDims { groups, m, k, n };
+            check::<u32>(dims, shared, seed);
+            check::<u64>(dims, shared, seed);
+        }
+    }
+
+    #[test]
+    fn blocks_meet_without_gaps() {
+        for (m, k, n) in [(65, 257, 257), (130, 300, 513), (3, 513, 1030), (1, 5, 600), (64, 256, 256), (9, 1, 1)] {
+            check::<u32>(MatDims { groups: 1, m, k, n }, false, 1);
+            check::<u64>(MatDims { groups: 1, m, k, n }, false, 2);
+        }
+    }
+
+    #[test]
+    fn the_public_forms_agree() {
+        let dims = MatDims { groups: 2, m: 2, k: 2, n: 1 };
+        let (a, b) = ([1u32, 2, 3, 4, 5, 6, 7, 8], [1, u32::MAX, 1, 1]);
+        assert_eq!(matmul(dims, &a, &b), [u32::MAX, u32::MAX, 11, 15]);
+        let mut out = vec![1; 4];
+        matmul_acc(dims, &a, &b[..2], &mut out);
+        assert_eq!(out, [0, 0, 0, 0]);
+    }
+}

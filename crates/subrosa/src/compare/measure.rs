@@ -1,0 +1,206 @@
+//! One row: run, time, set against plain.
+
+use crate::Result;
+use crate::backends::Via;
+use crate::data::Samples;
+use crate::machine::peak_rss_mb;
+use crate::output::{Batch, Output};
+use crate::plan::Plan;
+use crate::session::Session;
+use crate::verify::{Verification, verify};
+use std::time::{Duration, Instant};
+use subrosa_core::{Claim, Row};
+
+/// Repeat the plain run for this long: single batches are too short to time.
+const PLAIN_TIME: Duration = Duration::from_millis(200);
+/// And at most this often.
+const PLAIN_PASSES: usize = 50;
+
+/// One backend's run over the samples.
+pub(super) struct Measurement {
+    output: Output,
+    /// Every timed batch, repetitions included.
+    batches: Vec<Batch>,
+    batch: usize,
+}
+
+/// The plain run: all images once for the values, again for the time.
+pub(super) fn plain(plan: &Plan, samples: &Samples, images: usize) -> Result<Measurement> {
+    let mut session = plan.open()?;
+    warm_up(&mut session, plan, samples, images)?;
+    let output = session.run(&first(samples, plan, images))?;
+    let mut batches = output.batches.clone();
+    let start = Instant::now();
+    for _ in 1..PLAIN_PASSES {
+        if start.elapsed() >= PLAIN_TIME {
+            break;
+        }
+        batches.extend(session.run(&first(samples, plan, images))?.batches);
+    }
+    Ok(Measurement { output, batches, batch: plan.sheet().batch })
+}
+
+/// A protected run: batch by batch until the images or the budget are used up.
+pub(super) fn protected(
+    plan: &Plan,
+    samples: &Samples,
+    images: usize,
+    budget: Option<Duration>,
+    after_batch: &mut dyn FnMut(),
+) -> Result<Measurement> {
+    let mut session = plan.open()?;
+    warm_up(&mut session, plan, samples, images)?;
+    after_batch();
+    let mut output = session.empty_output();
+    let start = Instant::now();
+    for at in (0..images).step_by(plan.sheet().batch) {
+        if at > 0 && budget.is_some_and(|b| start.elapsed() >= b) {
+            break;
+        }
+        run_one(&mut session, plan, samples, at, images, &mut output)?;
+        after_batch();
+    }
+    Ok(Measurement { batches: output.batches.clone(), output, batch: plan.sheet().batch })
+}
+
+fn run_one(
+    session: &mut Session,
+    plan: &Plan,
+    samples: &Samples,
+    at: usize,
+    images: usize,
+    output: &mut Output,
+) -> Result<()> {
+    let count = plan.sheet().batch.min(images - at);
+    let (values, record) = session.run_batch(&part(samples, plan, at, count), at, count)?;
+    output.values.iter_mut().zip(values).for_each(|(all, new)| all.extend(new));
+    output.batches.push(record);
+    output.samples += count;
+    Ok(())
+}
+
+/// One batch that does not count: pages, caches and clocks settle.
+fn warm_up(session: &mut Session, plan: &Plan, samples: &Samples, images: usize) -> Result<()> {
+    let count = plan.sheet().batch.min(images);
+    session.run_batch(&part(samples, plan, 0, count), 0, count).map(|_| ())
+}
+
+fn part<'a>(samples: &'a Samples, plan: &Plan, at: usize, count: usize) -> Vec<&'a [f32]> {
+    let ports = plan.inner.model.inputs();
+    let slice = |(values, len): (&'a Vec<f32>, usize)| &values[at * len..(at + count) * len];
+    samples.inputs.iter().zip(ports.iter().map(|p| p.sample_len())).map(slice).collect()
+}
+
+fn first(samples: &Samples, plan: &Plan, images: usize) -> Vec<Vec<f32>> {
+    part(samples, plan, 0, images).into_iter().map(<[f32]>::to_vec).collect()
+}
+
+impl Measurement {
+    pub(super) fn row(&self, plan: &Plan, plain: &Self, labels: Option<&[i64]>) -> Row {
+        let sheet = plan.sheet();
+        let Claim { summary, parties, security_bits, .. } = sheet.claim;
+        let images = self.output.samples;
+        let correct = labels.map(|labels| matches(&self.output.labels(), labels));
+        let plain_correct = labels.map(|labels| matches(&plain.output.labels()[..images], labels));
+        let share = |n: usize| n as f64 / images as f64;
+        let against = verify(&self.output, &plain.output);
+        let (p50, p95) = (self.percentile(0.5, Batch::ms), self.percentile(0.95, Batch::ms));
+        let typical = self.full_batches().next();
+        Row {
+            model: sheet.model.clone(),
+            backend: sheet.via.name().to_owned(),
+            claim: summary.to_owned(),
+            images,
+            correct,
+            accuracy: correct.map(share),
+            plain_accuracy: plain_correct.map(share),
+            agreement: Verification::agreement(&against),
+            max_abs_err: against.max_abs_err,
+            batch: self.batch,
+            latency_ms_p50: p50,
+            latency_ms_p95: p95,
+            throughput_per_s: self.throughput(),
+            slowdown_vs_plain: p50 / plain.percentile(0.5, Batch::ms),
+            setup_ms: self.output.setup.ms,
+            offline_ms: self.percentile(0.5, |b| b.offline.ms),
+            bytes_offline: typical.map_or(0, |b| b.offline.cost.bytes),
+            bytes_online: typical.map_or(0, |b| b.online.cost.bytes),
+            rounds: typical.map_or(0, |b| b.online.cost.rounds),
+            peak_rss_mb: peak_rss_mb(),
+            parties,
+            threads: plan.inner.options.threads,
+            network: network(sheet.via).to_owned(),
+            security_bits,
+            insecure: insecure(plan),
+        }
+    }
+
+    /// Batches of the full size: a smaller last one would flatter the latency.
+    fn full_batches(&self) -> impl Iterator<Item = &Batch> {
+        self.batches.iter().filter(|b| b.samples == self.batch)
+    }
+
+    /// Nearest-rank percentile over the full batches.
+    fn percentile(&self, p: f64, figure: impl Fn(&Batch) -> f64) -> f64 {
+        let mut figures: Vec<f64> = self.full_batches().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        let rank = (p * figures.len() as f64).ceil() as usize;
+        figures.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+    }
+
+    fn throughput(&self) -> f64 {
+        let images: usize = self.batches.iter().map(|b| b.samples).sum();
+        let seconds = self.batches.iter().map(Batch::ms).sum::<f64>() / 1e3;
+        images as f64 / seconds
+    }
+}
+
+fn matches(found: &[i64], labels: &[i64]) -> usize {
+    found.iter().zip(labels).filter(|(a, b)| a == b).count()
+}
+
+fn network(via: Via) -> &'static str {
+    match via {
+        Via::Plain => "none",
+        Via::Rep3 => "in-process",
+    }
+}
+
+fn insecure(plan: &Plan) -> Vec<String> {
+    let weights = plan.inner.options.public_weights.then(|| "public-weights".to_owned());
+    weights.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Phase;
+
+    fn measurement(times: &[f64], last: usize) -> Measurement {
+        let batch = |(i, &ms): (usize, &f64)| Batch {
+            samples: if i + 1 == times.len() { last } else { 4 },
+            offline: Phase::default(),
+            online: Phase { ms, ..Phase::default() },
+        };
+        let output = Output {
+            model: "m".into(),
+            via: Via::Plain,
+            labels_only: false,
+            samples: 0,
+            ports: Vec::new(),
+            values: Vec::new(),
+            setup: Phase::default(),
+            batches: Vec::new(),
+        };
+        Measurement { output, batches: times.iter().enumerate().map(batch).collect(), batch: 4 }
+    }
+
+    #[test]
+    fn percentiles_are_nearest_rank_over_full_batches() {
+        let m = measurement(&[3.0, 1.0, 2.0, 9.0], 1);
+        assert_eq!(m.percentile(0.5, Batch::ms), 2.0);
+        assert_eq!(m.percentile(0.95, Batch::ms), 3.0);
+        assert_eq!(m.throughput(), 13.0 / 0.015);
+        assert_eq!(measurement(&[7.0], 4).percentile(0.5, Batch::ms), 7.0);
+    }
+}

@@ -1,0 +1,144 @@
+//! How a model will be computed, decided and proven before any input is seen.
+
+use crate::backends::Via;
+use crate::model::{Model, Port, hex};
+use crate::options::{InputSpec, PlanOptions};
+use crate::output::opened_ports;
+use crate::session::Session;
+use crate::sheet::PlanSheet;
+use crate::{Error, Result};
+use std::fmt;
+use std::sync::Arc;
+use subrosa_graph::{InputRange, LowerOptions, Lowered};
+use subrosa_mpc::{Options, Predicted, ProtocolKind};
+
+/// The most samples in one inference.
+pub const MAX_BATCH: usize = 1 << 16;
+
+/// A decided computation: printable, with a digest. The second state.
+#[derive(Clone)]
+pub struct Plan {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) model: Model,
+    pub(crate) options: PlanOptions,
+    pub(crate) fixed: Option<Fixed>,
+    pub(crate) opened: Vec<Port>,
+    sheet: PlanSheet,
+}
+
+/// What protected execution needs beyond the model.
+pub(crate) struct Fixed {
+    pub(crate) protocol: ProtocolKind,
+    pub(crate) options: Options,
+    pub(crate) lowered: Lowered,
+    pub(crate) predicted: Predicted,
+}
+
+impl Plan {
+    pub(crate) fn new(model: &Model, options: &PlanOptions) -> Result<Self> {
+        check(options)?;
+        let fixed = options.via.protocol().map(|protocol| Fixed::new(model, protocol, options)).transpose()?;
+        let mut opened = opened_ports(model.outputs(), options.reveal);
+        if let Some(fixed) = &fixed {
+            for (port, &id) in opened.iter_mut().zip(&fixed.lowered.program.outputs) {
+                port.shape = fixed.lowered.program.insts[id].shape.dims().to_vec();
+            }
+        }
+        let digest = digest(model, options, fixed.as_ref());
+        let sheet = PlanSheet::new(model, options, fixed.as_ref(), &opened, digest);
+        Ok(Self { inner: Arc::new(Inner { model: model.clone(), options: options.clone(), fixed, opened, sheet }) })
+    }
+
+    /// What was decided and predicted, for reading and for JSON.
+    pub fn sheet(&self) -> &PlanSheet {
+        &self.inner.sheet
+    }
+
+    /// Starts the parties and shares the model: the third state.
+    ///
+    /// **Errors:** [`Error::Peer`] if a party cannot be started.
+    pub fn open(&self) -> Result<Session> {
+        Session::open(self)
+    }
+
+    /// A session that runs the same integers in the clear, without parties: what the
+    /// protocol must come to, within the plan's last-place bound. No protection.
+    ///
+    /// **Errors:** [`Error::Misuse`] for a plan via `plain`, which has no integers.
+    pub fn simulate(&self) -> Result<Session> {
+        Session::simulate(self)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.sheet.fmt(f)
+    }
+}
+
+impl Fixed {
+    fn new(model: &Model, protocol: ProtocolKind, options: &PlanOptions) -> Result<Self> {
+        let lowered = lower(model, options)?;
+        let mpc = Options { public_weights: options.public_weights };
+        let predicted = subrosa_mpc::predict(protocol, &lowered.program, options.batch, &mpc)?;
+        Ok(Self { protocol, options: mpc, lowered, predicted })
+    }
+}
+
+/// The first candidate range that can be proven; the narrowest one's error otherwise.
+fn lower(model: &Model, options: &PlanOptions) -> Result<Lowered> {
+    let mut refused = Error::misuse("the model has no input", "");
+    for inputs in options.input.candidates(model.inputs().len())? {
+        match lower_on(model, options, inputs) {
+            Ok(lowered) => return Ok(lowered),
+            Err(error @ Error::Plan { .. }) => refused = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(with_way_out(refused, &options.input))
+}
+
+fn lower_on(model: &Model, options: &PlanOptions, inputs: Vec<InputRange>) -> Result<Lowered> {
+    let lower = LowerOptions { ring: options.ring, inputs, reveal: options.reveal };
+    Ok(subrosa_graph::lower(model.graph().graph(), &lower)?)
+}
+
+/// A plan refused on assumed ranges may succeed on the true, narrower one.
+fn with_way_out(mut error: Error, spec: &InputSpec) -> Error {
+    if let (Error::Plan { hint: hint @ None, .. }, InputSpec::Auto) = (&mut error, spec) {
+        *hint = Some("state the inputs' true range (--calibrate FILE or --input-range LO,HI)".to_owned());
+    }
+    error
+}
+
+fn check(options: &PlanOptions) -> Result<()> {
+    if options.batch == 0 || options.batch > MAX_BATCH {
+        let message = format!("a batch of {} samples is not possible", options.batch);
+        return Err(Error::misuse(message, &format!("choose 1 to {MAX_BATCH}")));
+    }
+    if options.threads != 1 {
+        let message = format!("{} threads a party were asked for", options.threads);
+        return Err(Error::misuse(message, "this version runs one thread a party: use --threads 1"));
+    }
+    let fixed_only = options.ring.is_some() || options.public_weights;
+    if options.via == Via::Plain && fixed_only {
+        let message = "a ring or public weights were asked for, but 'plain' has neither";
+        return Err(Error::misuse(message, "choose another backend (--via rep3)"));
+    }
+    Ok(())
+}
+
+/// BLAKE3 of everything the parties must agree on.
+fn digest(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>) -> String {
+    let mut hash = blake3::Hasher::new_derive_key("subrosa 2026-11 plan digest v1");
+    let choices = format!("{} {} {:?} {}", options.via, options.batch, options.reveal, options.public_weights);
+    hash.update(choices.as_bytes());
+    match fixed {
+        Some(fixed) => hash.update(&fixed.lowered.program.digest()),
+        None => hash.update(&model.graph().digest()),
+    };
+    hex(hash.finalize().as_bytes())
+}

@@ -1,0 +1,219 @@
+//! A comparison as one self-contained HTML page: pictures drawn here as SVG, no script,
+//! no request to anywhere, readable in print, in the dark and without colour.
+
+mod plot;
+mod svg;
+mod table;
+
+use crate::backends::Via;
+use crate::text;
+use plot::{Group, Plot, Point, Scale};
+use std::time::{SystemTime, UNIX_EPOCH};
+use subrosa_core::{Report, Row};
+use svg::escape;
+
+/// What a page says beside the figures.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The command that made it.
+    pub command: String,
+    /// When, in UTC.
+    pub date: String,
+    /// The data it ran on.
+    pub data: String,
+}
+
+const STYLE: &str = include_str!("style.css");
+
+/// The page.
+pub fn page(report: &Report, context: &Context) -> String {
+    let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+    out += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
+    out += &format!("<title>Subrosa comparison</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n");
+    out += &head(report, context);
+    out += &plots(report).iter().map(Plot::figure).collect::<String>();
+    out += &table::rows(&report.rows);
+    out += &claims(report);
+    out += &conditions(report, context);
+    out + "</main>\n</body>\n</html>\n"
+}
+
+/// Now, as `2026-01-31 12:00 UTC`.
+pub fn utc_now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    utc(seconds)
+}
+
+/// Seconds since 1970 as a date and time (Howard Hinnant's `civil_from_days`, years after
+/// 1970 only).
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", rest / 3600, rest % 3600 / 60)
+}
+
+fn head(report: &Report, context: &Context) -> String {
+    let mut out = format!("<h1>Private inference, side by side</h1>\n<p class=\"lead\">{}</p>\n", summary(report));
+    out += &format!("<p class=\"meta\">{} · <code>{}</code></p>\n", escape(&context.date), escape(&context.command));
+    out
+}
+
+/// The result in one or two sentences.
+fn summary(report: &Report) -> String {
+    let protected: Vec<_> = report.rows.iter().filter(|r| !is_plain(r)).collect();
+    let models = distinct(report.rows.iter().map(|r| r.model.as_str())).len();
+    let Some(worst) = protected.iter().map(|r| r.slowdown_vs_plain).reduce(f64::max) else {
+        return format!("{models} models in the clear.");
+    };
+    let best = protected.iter().map(|r| r.slowdown_vs_plain).fold(worst, f64::min);
+    let agreement = protected.iter().map(|r| r.agreement).fold(1.0, f64::min);
+    format!(
+        "{models} model{}, each in the clear and protected. Protection costs {} to {} times the plain latency at the \
+         same batch size; at least {} of the answers are the same.",
+        if models == 1 { "" } else { "s" },
+        text::significant(best),
+        text::significant(worst),
+        text::percent(agreement)
+    )
+}
+
+fn is_plain(row: &Row) -> bool {
+    row.backend == Via::Plain.name()
+}
+
+/// The distinct values in order of first appearance.
+fn distinct<'a, T: PartialEq>(values: impl Iterator<Item = T> + 'a) -> Vec<T> {
+    let mut out = Vec::new();
+    for value in values {
+        if !out.contains(&value) {
+            out.push(value);
+        }
+    }
+    out
+}
+
+fn plots(report: &Report) -> Vec<Plot> {
+    let rows = &report.rows;
+    let protected: Vec<Row> = rows.iter().filter(|r| !is_plain(r)).cloned().collect();
+    let mut plots = vec![
+        Plot::of("slowdown", "Slowdown against plain", "times the plain latency, same batch size", Scale::Log)
+            .note("Logarithmic axis: each grid line is ten times the one before.")
+            .with(groups(&protected, |r| Some(r.slowdown_vs_plain), |x| format!("{} x", text::significant(x)))),
+        Plot::of("latency", "Latency of one batch", "milliseconds, median; thin mark: 95th percentile", Scale::Log)
+            .with(with_high(groups(rows, |r| Some(r.latency_ms_p50), text::millis), rows)),
+        Plot::of("throughput", "Throughput", "images per second", Scale::Log).with(groups(
+            rows,
+            |r| Some(r.throughput_per_s),
+            |x| format!("{}/s", text::significant(x)),
+        )),
+        Plot::of("bytes", "Network traffic", "bytes per image, all parties together", Scale::Log)
+            .with(traffic(&protected)),
+        Plot::of("accuracy", "Accuracy", "share of right answers", Scale::Linear).with(groups(
+            rows,
+            |r| r.accuracy,
+            text::percent,
+        )),
+    ];
+    plots.retain(|p| !p.is_empty());
+    plots
+}
+
+/// One group a model and batch size, one point a backend.
+fn groups(rows: &[Row], value: impl Fn(&Row) -> Option<f64>, show: impl Fn(f64) -> String) -> Vec<Group> {
+    let keys = distinct(rows.iter().map(|r| (r.model.clone(), r.batch)));
+    let point = |r: &Row| {
+        let value = value(r)?;
+        Some(Point { series: r.backend.clone(), value, shown: show(value), high: None })
+    };
+    let group = |(model, batch): (String, usize)| Group {
+        points: rows.iter().filter(|r| r.model == model && r.batch == batch).filter_map(point).collect(),
+        label: format!("{model}, batch {batch}"),
+    };
+    keys.into_iter().map(group).filter(|g| !g.points.is_empty()).collect()
+}
+
+/// The 95th percentiles, in the order in which `groups` lays the rows out.
+fn with_high(mut groups: Vec<Group>, rows: &[Row]) -> Vec<Group> {
+    let keys = distinct(rows.iter().map(|r| (r.model.clone(), r.batch)));
+    let ordered = keys.iter().flat_map(|key| rows.iter().filter(move |r| (&r.model, r.batch) == (&key.0, key.1)));
+    let points = groups.iter_mut().flat_map(|g| &mut g.points);
+    points.zip(ordered).for_each(|(point, row)| point.high = Some(row.latency_ms_p95));
+    groups
+}
+
+/// Offline and online bytes an image, as series of each protected backend.
+fn traffic(rows: &[Row]) -> Vec<Group> {
+    let per_image = |bytes: u64, r: &Row| bytes as f64 / r.batch as f64;
+    let point = |series: String, value: f64| Point { series, value, shown: text::bytes(value), high: None };
+    let keys = distinct(rows.iter().map(|r| (r.model.clone(), r.batch)));
+    let group = |(model, batch): (String, usize)| Group {
+        points: rows
+            .iter()
+            .filter(|r| r.model == model && r.batch == batch)
+            .flat_map(|r| {
+                [
+                    point(format!("{} offline", r.backend), per_image(r.bytes_offline, r)),
+                    point(format!("{} online", r.backend), per_image(r.bytes_online, r)),
+                ]
+            })
+            .filter(|p| p.value > 0.0)
+            .collect(),
+        label: format!("{model}, batch {batch}"),
+    };
+    keys.into_iter().map(group).filter(|g| !g.points.is_empty()).collect()
+}
+
+/// Who learns what, for every backend in the report.
+fn claims(report: &Report) -> String {
+    let mut out = String::from("<section id=\"claims\">\n<h2>Who learns what</h2>\n<dl>\n");
+    for name in distinct(report.rows.iter().map(|r| r.backend.as_str())) {
+        let Ok(via) = name.parse::<Via>() else { continue };
+        let claim = via.claim();
+        out += &format!("<dt>{}</dt>\n<dd><p>{}</p>\n<ul>\n", escape(name), escape(claim.summary));
+        out += &claim.learns.iter().map(|s| format!("<li>{}</li>\n", escape(s))).collect::<String>();
+        out += &format!(
+            "</ul>\n<p class=\"meta\">Adversary: {}; {} parties, of which {} may collude",
+            claim.adversary, claim.parties, claim.threshold
+        );
+        out += &match claim.security_bits {
+            0 => String::new(),
+            bits => format!("; {bits}-bit computational security"),
+        };
+        out += &format!(". Source: {}.</p></dd>\n", escape(via.source()));
+    }
+    out + "</dl>\n</section>\n"
+}
+
+/// Where and how the figures were measured.
+fn conditions(report: &Report, context: &Context) -> String {
+    let m = &report.machine;
+    let join = |values: Vec<String>| if values.is_empty() { "none".to_owned() } else { values.join(", ") };
+    let rows = &report.rows;
+    let facts = [
+        ("Machine", format!("{}, {} logical cores, {} MiB memory, {}", m.cpu, m.cores, text::thousands(m.memory_mb), m.os)),
+        ("Arithmetic", format!("{} kernels", m.isa)),
+        ("Threads a party", join(distinct(rows.iter().map(|r| r.threads.to_string())))),
+        ("Network", join(distinct(rows.iter().filter(|r| !is_plain(r)).map(|r| r.network.clone())))),
+        ("Data", context.data.clone()),
+        ("Latency", "one batch, preprocessing (offline) included, median and 95th percentile of full batches after one that does not count".to_owned()),
+        ("Slowdown", "median latency over that of the plain run: same batch size, process, samples and thread count".to_owned()),
+        ("Parties", "all on this one machine, sharing its cores".to_owned()),
+        ("Insecure flags", join(distinct(rows.iter().flat_map(|r| r.insecure.iter().cloned())))),
+        ("Version", format!("subrosa {}", m.subrosa)),
+    ];
+    let lines: String =
+        facts.iter().map(|(k, v)| format!("<tr><th scope=\"row\">{k}</th><td>{}</td></tr>\n", escape(v))).collect();
+    format!(
+        "<section id=\"conditions\">\n<h2>How it was measured</h2>\n<table class=\"facts\">\n{lines}</table>\n</section>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Dot plots: one line a value, grouped, on a linear or logarithmic axis.
+
+use super::distinct;
+use super::svg::{escape, line, mark, text};
+
+/// Units of the drawing.
+const WIDTH: f64 = 760.0;
+const LEFT: f64 = 150.0;
+const RIGHT: f64 = 110.0;
+const TOP: f64 = 12.0;
+const STEP: f64 = 22.0;
+const GAP: f64 = 12.0;
+const BOTTOM: f64 = 28.0;
+
+/// How values become places.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scale {
+    Linear,
+    Log,
+}
+
+/// A figure.
+pub(super) struct Plot {
+    id: &'static str,
+    title: &'static str,
+    unit: &'static str,
+    scale: Scale,
+    note: &'static str,
+    groups: Vec<Group>,
+}
+
+/// Values under one label.
+pub(super) struct Group {
+    pub(super) label: String,
+    pub(super) points: Vec<Point>,
+}
+
+/// One value.
+pub(super) struct Point {
+    pub(super) series: String,
+    pub(super) value: f64,
+    /// The value as its label says it.
+    pub(super) shown: String,
+    /// A second, higher value, drawn as a thin mark.
+    pub(super) high: Option<f64>,
+}
+
+/// The axis: its ends, and its grid lines with their labels.
+struct Axis {
+    scale: Scale,
+    lo: f64,
+    hi: f64,
+    ticks: Vec<(f64, String)>,
+}
+
+impl Plot {
+    pub(super) fn of(id: &'static str, title: &'static str, unit: &'static str, scale: Scale) -> Self {
+        Self { id, title, unit, scale, note: "", groups: Vec::new() }
+    }
+
+    pub(super) fn note(self, note: &'static str) -> Self {
+        Self { note, ..self }
+    }
+
+    pub(super) fn with(self, groups: Vec<Group>) -> Self {
+        Self { groups, ..self }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// The whole `<figure>`.
+    pub(super) fn figure(&self) -> String {
+        let series = distinct(self.groups.iter().flat_map(|g| g.points.iter().map(|p| p.series.as_str())));
+        let mut out = format!("<figure id=\"{}\">\n<h2>{}</h2>\n", self.id, escape(self.title));
+        out += &format!("<p class=\"unit\">{}</p>\n{}", escape(self.unit), legend(&series));
+        out += &self.drawing(&series);
+        if !self.note.is_empty() {
+            out += &format!("<figcaption>{}</figcaption>\n", escape(self.note));
+        }
+        out + "</figure>\n"
+    }
+
+    fn drawing(&self, series: &[&str]) -> String {
+        let axis = Axis::new(self.scale, &self.groups);
+        let height = TOP + self.groups.iter().map(Group::height).sum::<f64>() + BOTTOM;
+        let label = format!("{}: {}", self.title, self.unit);
+        let mut out =
+            format!("<svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{}\">\n", escape(&label));
+        out += &axis.grid(height - BOTTOM);
+        let mut y = TOP;
+        for group in &self.groups {
+            out += &group.draw(&axis, series, y);
+            y += group.height();
+        }
+        out + "</svg>\n"
+    }
+}
+
+impl Group {
+    fn height(&self) -> f64 {
+        STEP * self.points.len() as f64 + GAP
+    }
+
+    fn draw(&self, axis: &Axis, series: &[&str], top: f64) -> String {
+        let middle = top + STEP * self.points.len() as f64 / 2.0;
+        let mut out = text("label", (LEFT - 12.0, middle + 4.0), &self.label);
+        for (i, point) in self.points.iter().enumerate() {
+            let index = series.iter().position(|s| *s == point.series).unwrap_or(0);
+            out += &point.draw(axis, index, top + STEP * (i as f64 + 0.5));
+        }
+        out
+    }
+}
+
+impl Point {
+    fn draw(&self, axis: &Axis, series: usize, y: f64) -> String {
+        let x = axis.place(self.value);
+        let high = self.high.map_or(x, |h| axis.place(h).max(x));
+        let mut out = line(&format!("stem s{series}"), (LEFT, y), (high, y));
+        if high > x + 1.0 {
+            out += &line(&format!("high s{series}"), (high, y - 5.0), (high, y + 5.0));
+        }
+        out += &mark(series, (x, y));
+        out + &text("value", (high.max(x) + 11.0, y + 4.0), &self.shown)
+    }
+}
+
+impl Axis {
+    fn new(scale: Scale, groups: &[Group]) -> Self {
+        let points = || groups.iter().flat_map(|g| &g.points);
+        let values = points().flat_map(|p| std::iter::once(p.value).chain(p.high)).filter(|v| v.is_finite());
+        let (lo, hi) = values.fold((f64::MAX, f64::MIN), |(lo, hi), v| (lo.min(v), hi.max(v)));
+        match scale {
+            Scale::Log => Self::log(lo, hi),
+            Scale::Linear => Self::share(lo, hi),
+        }
+    }
+
+    /// From the power of ten below to the one above.
+    fn log(lo: f64, hi: f64) -> Self {
+        let first = lo.max(1e-9).log10().floor() as i32;
+        let last = (hi.max(1e-9).log10().ceil() as i32).max(first + 1);
+        let ticks = (first..=last).map(|e| (10f64.powi(e), power_of_ten(e))).collect();
+        Self { scale: Scale::Log, lo: 10f64.powi(first), hi: 10f64.powi(last), ticks }
+    }
+
+    /// Shares: from a round percentage below the lowest to 100 %.
+    fn share(lo: f64, hi: f64) -> Self {
+        let span = (1.0 - lo).max(0.01);
+        let step = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25].into_iter().find(|s| span / s <= 6.0).unwrap_or(0.25);
+        let first = ((lo / step).floor() - 1.0).max(0.0);
+        let last = (1.0f64.max(hi) / step).round();
+        let ticks = (first as u32..=last as u32).map(|i| f64::from(i) * step);
+        let ticks: Vec<_> = ticks.map(|t| (t, format!("{:.1} %", t * 100.0))).collect();
+        Self { scale: Scale::Linear, lo: first * step, hi: last * step, ticks }
+    }
+
+    fn place(&self, value: f64) -> f64 {
+        let share = match self.scale {
+            Scale::Linear => (value - self.lo) / (self.hi - self.lo),
+            Scale::Log => (value.max(self.lo) / self.lo).log10() / (self.hi / self.lo).log10(),
+        };
+        LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+    }
+
+    fn grid(&self, bottom: f64) -> String {
+        let mut out = String::new();
+        for (value, label) in &self.ticks {
+            let x = self.place(*value);
+            out += &line("grid", (x, TOP - 6.0), (x, bottom));
+            out += &text("tick", (x, bottom + 18.0), label);
+        }
+        out
+    }
+}
+
+fn power_of_ten(exponent: i32) -> String {
+    match exponent {
+        -2 => "0.01".to_owned(),
+        -1 => "0.1".to_owned(),
+        0..=2 => 10u64.pow(exponent.unsigned_abs()).to_string(),
+        3..=5 => format!("{}k", 10u64.pow(exponent.unsigned_abs() - 3)),
+        6..=8 => format!("{}M", 10u64.pow(exponent.unsigned_abs() - 6)),
+        9..=11 => format!("{}G", 10u64.pow(exponent.unsigned_abs() - 9)),
+        e => format!("1e{e}"),
+    }
+}
+
+/// Needed from two series on; a single one is named all the same, in words.
+fn legend(series: &[&str]) -> String {
+    let item = |(i, name): (usize, &&str)| {
+        format!(
+            "<li><svg viewBox=\"0 0 16 16\" width=\"16\" height=\"16\" aria-hidden=\"true\">{}</svg> {}</li>\n",
+            mark(i, (8.0, 8.0)),
+            escape(name)
+        )
+    };
+    format!("<ul class=\"legend\">\n{}</ul>\n", series.iter().enumerate().map(item).collect::<String>())
+}

@@ -1,0 +1,44 @@
+//! The rows as a table.
+
+use super::svg::escape;
+use crate::text;
+use subrosa_core::Row;
+
+/// Header and cell of each column.
+type Column = (&'static str, fn(&Row) -> String);
+
+const COLUMNS: [Column; 15] = [
+    ("Model", |r| r.model.clone()),
+    ("Backend", |r| r.backend.clone()),
+    ("Batch", |r| r.batch.to_string()),
+    ("Images", |r| text::thousands(r.images as u64)),
+    ("Accuracy", |r| r.accuracy.map_or_else(dash, text::percent)),
+    ("Agreement", |r| text::percent(r.agreement)),
+    ("Largest error", |r| r.max_abs_err.map_or_else(dash, |e| format!("{e:.1e}"))),
+    ("Latency p50", |r| text::millis(r.latency_ms_p50)),
+    ("Latency p95", |r| text::millis(r.latency_ms_p95)),
+    ("of it offline", |r| text::millis(r.offline_ms)),
+    ("Images/s", |r| text::significant(r.throughput_per_s)),
+    ("Slowdown", |r| format!("{} x", text::significant(r.slowdown_vs_plain))),
+    ("Offline bytes", |r| text::bytes(r.bytes_offline as f64)),
+    ("Online bytes", |r| text::bytes(r.bytes_online as f64)),
+    ("Rounds", |r| text::thousands(r.rounds)),
+];
+
+pub(super) fn rows(rows: &[Row]) -> String {
+    let header: String = COLUMNS.iter().map(|(name, _)| format!("<th scope=\"col\">{name}</th>")).collect();
+    let line = |row: &Row| {
+        let cells: String = COLUMNS.iter().map(|(_, cell)| format!("<td>{}</td>", escape(&cell(row)))).collect();
+        format!("<tr>{cells}</tr>\n")
+    };
+    let body: String = rows.iter().map(line).collect();
+    format!(
+        "<section id=\"rows\">\n<h2>All figures</h2>\n<p class=\"unit\">latency and bytes of one batch</p>\n\
+         <div class=\"scroll\">\n<table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>\n\
+         </section>\n"
+    )
+}
+
+fn dash() -> String {
+    "–".to_owned()
+}

@@ -1,0 +1,81 @@
+//! Figures as people read them.
+
+use std::time::Duration;
+
+/// `1234567` as `1,234,567`.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Bytes in B, kB, MB or GB (powers of ten), three significant digits.
+pub fn bytes(n: f64) -> String {
+    scaled(n, &["B", "kB", "MB", "GB", "TB"])
+}
+
+/// Milliseconds as us, ms or s, three significant digits.
+pub fn millis(ms: f64) -> String {
+    if ms > 0.0 && ms < 1.0 {
+        return format!("{} us", significant(ms * 1e3));
+    }
+    if ms >= 1e3 { format!("{} s", significant(ms / 1e3)) } else { format!("{} ms", significant(ms)) }
+}
+
+/// A duration, as [`millis`].
+pub fn duration(d: Duration) -> String {
+    millis(d.as_secs_f64() * 1e3)
+}
+
+/// A share as a percentage with two decimals.
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", share * 100.0)
+}
+
+/// Three significant digits, no exponent, thousands separated.
+pub fn significant(x: f64) -> String {
+    let magnitude = x.abs();
+    match magnitude {
+        m if m >= 999.5 => thousands(x.round().max(0.0) as u64),
+        m if m >= 99.95 => format!("{x:.0}"),
+        m if m >= 9.995 => format!("{x:.1}"),
+        m if m >= 0.01 || m == 0.0 => format!("{x:.2}"),
+        _ => format!("{x:.1e}"),
+    }
+}
+
+fn scaled(n: f64, units: &[&str]) -> String {
+    let mut value = n;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1e3;
+        unit += 1;
+    }
+    let figure = if unit == 0 { format!("{value:.0}") } else { significant(value) };
+    format!("{figure} {}", units.get(unit).unwrap_or(&""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_well() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(bytes(0.0), "0 B");
+        assert_eq!(bytes(1234.0), "1.23 kB");
+        assert_eq!(bytes(4.56e9), "4.56 GB");
+        assert_eq!(millis(0.0123), "12.3 us");
+        assert_eq!(millis(7.891), "7.89 ms");
+        assert_eq!(millis(1500.0), "1.50 s");
+        assert_eq!(percent(0.9869), "98.69 %");
+        assert_eq!(significant(12345.6), "12,346");
+    }
+}
