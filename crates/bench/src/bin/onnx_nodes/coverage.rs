@@ -93,7 +93,7 @@ impl Coverage {
     }
 
     fn row(&self, row: &str, note: &str) -> String {
-        let tests = self.count(|r, b| r == row && b == Backend::Plain);
+        let tests = self.count(|r, b| r == row && b == Backend::PLAIN);
         let total = tests.0 + tests.1 + tests.2;
         let mut line = format!("| {row} | {note} | {total} |");
         for backend in Backend::ALL {
@@ -141,7 +141,8 @@ an operator when its graph consists of that operator alone. *Refused* means that
 supported, before anything was computed; *fails* means a wrong value. Tests of other operators, and of strings,
 sequences and integer inputs, are left out.
 
-`plain` runs the model in the clear; `oracle` is the fixed-point reference in the clear, which every protocol must equal.
+`plain` runs the model in the clear; `oracle` is the fixed-point reference in the clear, which every protocol must
+equal; `rep3` is the three-party protocol, whose rounds and bytes are also held against the plan's.
 Inputs are secret where possible; where an operator needs a constant there, the test's values are made weights.
 
 ";

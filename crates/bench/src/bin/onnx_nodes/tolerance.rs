@@ -41,7 +41,7 @@ const APPROXIMATED: [(&str, Tolerance); 8] = [
 
 /// The tolerance for a graph of these operators: the largest of theirs.
 pub(crate) fn of(operators: &BTreeSet<String>, backend: Backend) -> Tolerance {
-    if backend == Backend::Plain {
+    if backend == Backend::PLAIN {
         return CLEAR;
     }
     let own = APPROXIMATED.iter().filter(|(name, _)| operators.contains(*name)).map(|(_, t)| *t);
@@ -65,6 +65,6 @@ mod tests {
     fn the_loosest_operator_decides() {
         let graph = ["Add".to_owned(), "Exp".to_owned()].into();
         assert_eq!(of(&graph, Backend::Oracle), Tolerance { absolute: 1e-2, relative: 1e-2 });
-        assert_eq!(of(&graph, Backend::Plain), CLEAR);
+        assert_eq!(of(&graph, Backend::PLAIN), CLEAR);
     }
 }
