@@ -18,7 +18,8 @@ use super::trunc::{expect_dabits, known, open_masked};
 use crate::Error;
 use crate::protocol::{Evaluator, Linear, Source};
 use subrosa_core::Cost;
-use subrosa_ring::{BitPlanes, Ring, Word, expand_bits, planes_from_bytes, planes_to_bytes};
+use subrosa_ring::bits::{expand_bits, planes_from_bytes, planes_to_bytes};
+use subrosa_ring::{BitPlanes, Ring, Word};
 
 /// What parties 0 and 1 compare.
 pub(super) struct Known {

@@ -29,7 +29,8 @@ use crate::protocol::Primitive;
 use std::collections::VecDeque;
 use subrosa_core::Cost;
 use subrosa_net::EndpointId;
-use subrosa_ring::{BitPlanes, Ring, Word, expand_bits, pack, packed_len, unpack};
+use subrosa_ring::bits::{expand_bits, planes_from_bytes, planes_to_bytes};
+use subrosa_ring::{BitPlanes, Ring, Word, pack, packed_len, unpack};
 
 /// What one primitive consumes: any part may be absent.
 pub(super) struct Material<W> {
@@ -418,7 +419,7 @@ fn deal_monomials<R: Ring>(party: &mut Rep3<R>, bits: &[Vec<u64>], width: u32, n
         rest = later;
         for mut monomial in products(now) {
             xor_into(&mut monomial, &plane(&mut party.b.monomial, n));
-            to_1.extend(subrosa_ring::planes_to_bytes(&[&monomial], n));
+            to_1.extend(planes_to_bytes(&[&monomial], n));
         }
     }
 }
@@ -457,7 +458,7 @@ impl Reader<'_> {
 
     /// The next `count` bit planes of `n` bits.
     pub(super) fn planes(&mut self, count: usize, n: usize) -> Vec<Vec<u64>> {
-        let planes = subrosa_ring::planes_from_bytes(self.take(count * n.div_ceil(8)), count, n);
+        let planes = planes_from_bytes(self.take(count * n.div_ceil(8)), count, n);
         planes.planes().map(<[u64]>::to_vec).collect()
     }
 }
