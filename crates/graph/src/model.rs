@@ -1,7 +1,7 @@
 //! An ONNX model: read and run in the clear through tract, imported as a [`Graph`].
 
 use crate::import::{self, Imported};
-use crate::{Error, Graph, PlainRunner, UnsupportedNode};
+use crate::{Error, Graph, PlainRunner, UnsupportedNode, plain};
 use std::collections::BTreeMap;
 use subrosa_core::Shape;
 use tract_onnx::pb::ModelProto;
@@ -102,6 +102,16 @@ impl Model {
     /// **Errors:** [`Error::Malformed`] where tract cannot run it.
     pub fn plain(&self, batch: usize) -> Result<PlainRunner, Error> {
         PlainRunner::new(self, batch)
+    }
+
+    /// Runs a model with a batch axis on two samples at once and one by one, and compares.
+    /// Protection computes each sample on its own, so a model that mixes the samples of a
+    /// batch (a mean over the batch, a batch axis moved away) must be refused.
+    ///
+    /// **Errors:** [`Error::Malformed`] when the results differ, or where tract cannot run
+    /// the model.
+    pub fn check_batching(&self) -> Result<(), Error> {
+        if self.is_batched() { plain::check_batching(self) } else { Ok(()) }
     }
 
     pub(crate) fn proto(&self) -> &ModelProto {

@@ -3,8 +3,9 @@
 
 use crate::Error;
 use crate::guard::guarded;
-use crate::import::proto::malformed;
+use crate::import::{needed, proto::malformed};
 use crate::model::{Model, Port};
+use std::collections::HashSet;
 use std::sync::Arc;
 use subrosa_core::Shape;
 use tract_onnx::pb::{self, tensor_shape_proto::dimension, type_proto};
@@ -101,7 +102,7 @@ impl PlainRunner {
     fn checked(&self, results: Vec<Vec<f32>>) -> Result<Vec<Vec<f32>>, Error> {
         match results.iter().zip(&self.outputs).all(|(r, shape)| r.len() == shape.len() * self.per_run) {
             true => Ok(results),
-            false => malformed("the model's output does not grow with its batch: it mixes the samples of a batch"),
+            false => mixes_samples(),
         }
     }
 }
@@ -126,6 +127,9 @@ fn run_dims(port: &Port, batch: usize) -> Vec<usize> {
 fn pinned(proto: &pb::ModelProto, inputs: &[Port], batch: usize) -> pb::ModelProto {
     let mut proto = proto.clone();
     let Some(graph) = &mut proto.graph else { return proto };
+    let needed: HashSet<String> = needed(graph).into_iter().map(str::to_owned).collect();
+    graph.node.retain(|n| n.output.iter().any(|o| needed.contains(o)));
+    graph.initializer.retain(|t| needed.contains(&t.name));
     for info in &mut graph.input {
         if let Some(port) = inputs.iter().find(|p| p.name == info.name) {
             pin(info, &run_dims(port, batch));
@@ -152,4 +156,43 @@ fn compile(proto: &pb::ModelProto) -> TractResult<Arc<TypedRunnableModel>> {
 
 fn cannot_run<T>(why: String) -> Result<T, Error> {
     malformed(format!("the plain engine (tract) cannot run the model: {why}"))
+}
+
+fn mixes_samples<T>() -> Result<T, Error> {
+    malformed(
+        "the model mixes the samples of a batch: its result for two samples together is not that for each alone; \
+         export it with a fixed batch of 1",
+    )
+}
+
+/// How far a batch of two may be from two batches of one, relative to the largest output:
+/// float32 sums in another order.
+const BATCH_TOLERANCE: f32 = 1e-3;
+
+/// See [`Model::check_batching`].
+pub(crate) fn check_batching(model: &Model) -> Result<(), Error> {
+    let samples: Vec<Vec<f32>> = model.inputs().iter().map(|p| spread(2 * p.shape.len())).collect();
+    let part = |which: usize| -> Vec<&[f32]> {
+        samples.iter().map(|s| &s[which * s.len() / 2..(which + 1) * s.len() / 2]).collect()
+    };
+    let alone = PlainRunner::new(model, 1)?;
+    let (first, second) = (alone.run(&part(0))?, alone.run(&part(1))?);
+    // What runs for one sample and not for two has its batch written into a shape.
+    let Ok(runner) = PlainRunner::new(model, 2) else { return mixes_samples() };
+    let Ok(together) = runner.run(&samples.iter().map(Vec::as_slice).collect::<Vec<_>>()) else {
+        return mixes_samples();
+    };
+    let same = first.iter().zip(&second).zip(&together).all(|((a, b), ab)| agree(&[a.as_slice(), b].concat(), ab));
+    if same { Ok(()) } else { mixes_samples() }
+}
+
+/// Numbers spread over `[-1, 1]` without pattern (multiples of the golden ratio).
+fn spread(n: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i as f64 * 0.618_033_988_749_895).fract() * 2.0 - 1.0) as f32).collect()
+}
+
+fn agree(a: &[f32], b: &[f32]) -> bool {
+    let largest = a.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
+    let close = |(x, y): (&f32, &f32)| (x - y).abs() <= BATCH_TOLERANCE * largest || x.is_nan() && y.is_nan();
+    a.len() == b.len() && a.iter().zip(b).all(close)
 }

@@ -19,10 +19,11 @@ mod linear;
 mod node;
 pub(crate) mod proto;
 mod reduce;
+mod scan;
 mod shape;
 mod table;
 mod walk;
 mod window;
 
 pub use table::{OnnxOp, supported_ops};
-pub(crate) use walk::{Imported, import, is_batched};
+pub(crate) use walk::{Imported, import, is_batched, needed};

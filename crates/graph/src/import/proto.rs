@@ -1,5 +1,6 @@
 //! The protobuf of a model file: decoded, and checked as far as names go.
 
+use super::scan::is_bloated;
 use crate::{Error, model::Port};
 use std::collections::HashSet;
 use subrosa_core::Shape;
@@ -19,6 +20,9 @@ pub(crate) fn malformed<T>(why: impl Into<String>) -> Result<T, Error> {
 pub(crate) fn decode(bytes: &[u8]) -> Result<pb::ModelProto, Error> {
     if let Some(why) = not_onnx(bytes) {
         return malformed(format!("this is not an ONNX model: {why}"));
+    }
+    if is_bloated(bytes) {
+        return malformed("this is not an ONNX model: it consists of empty entries");
     }
     let mut reader = bytes;
     let proto = match tract_onnx::onnx().proto_model_for_read(&mut reader) {

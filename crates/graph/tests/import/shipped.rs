@@ -1,7 +1,6 @@
 //! Every shipped model is imported as what tract computes.
 
-mod support;
-
+use crate::evaluator::largest_difference;
 use std::path::PathBuf;
 
 fn models() -> Vec<PathBuf> {
@@ -17,7 +16,7 @@ fn models() -> Vec<PathBuf> {
 fn our_operations_compute_what_tract_computes() {
     for path in models() {
         let bytes = std::fs::read(&path).unwrap();
-        let difference = support::largest_difference(&bytes, 2, 1);
+        let difference = largest_difference(&bytes, 2, 1);
         assert!(difference < 1e-3, "{}: {difference}", path.display());
     }
 }

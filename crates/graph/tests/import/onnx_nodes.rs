@@ -2,11 +2,10 @@
 //!
 //! They are not part of this repository. With the Python package `onnx` installed, run
 //! `SUBROSA_ONNX_NODE_TESTS=.../site-packages/onnx/backend/test/data/node cargo test -p
-//! subrosa-graph --test onnx_node_tests -- --nocapture`; without the variable the test
+//! subrosa-graph --test import -- --nocapture`; without the variable the test
 //! passes at once.
 
-mod support;
-
+use crate::evaluator::evaluate;
 use prost::Message;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -35,6 +34,9 @@ fn supported_operators_agree_with_the_onnx_project() {
             continue;
         }
         let name = case.file_name().unwrap().to_string_lossy().into_owned();
+        if name.contains("BFLOAT16") {
+            continue; // the files hold the bits and say they are integers
+        }
         match verdict(case, &model) {
             Verdict::Right { inputs: 0 } => constant += 1,
             Verdict::Right { .. } => right += 1,
@@ -98,7 +100,7 @@ fn run(
         Err(Error::Unsupported(nodes)) => return Verdict::Unsupported(nodes[0].why.clone()),
         Err(e) => return Verdict::Unsupported(format!("{e}")),
     };
-    let got = support::evaluate(model.graph(), &inputs);
+    let got = evaluate(model.graph(), &inputs);
     for (i, got) in got.iter().enumerate() {
         let expected = &expected[&i];
         let dims: Vec<usize> = expected.dims.iter().map(|&d| d as usize).collect();
