@@ -51,7 +51,7 @@ impl Model {
     /// within limits; [`Error::Unsupported`] with every unsupported node.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let proto = import::proto::decode(bytes)?;
-        let Imported { graph, inputs, outputs, unsupported } = import::import(&proto)?;
+        let Imported { graph, inputs, outputs, unsupported } = import::import(&proto, bytes.len())?;
         if !unsupported.is_empty() {
             return Err(Error::Unsupported(unsupported));
         }
@@ -63,7 +63,7 @@ impl Model {
     /// **Errors:** [`Error::Malformed`].
     pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
         let proto = import::proto::decode(bytes)?;
-        let Imported { inputs, outputs, unsupported, .. } = import::import(&proto)?;
+        let Imported { inputs, outputs, unsupported, .. } = import::import(&proto, bytes.len())?;
         let opset = import::proto::opset(&proto)?;
         let graph = proto.graph.unwrap_or_default();
         let parameters = import::proto::parameters(&graph);
