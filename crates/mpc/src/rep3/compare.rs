@@ -252,7 +252,7 @@ fn open_under<R: Ring>(
     extra: &[u8],
     extra_len: usize,
 ) -> Result<(Vec<u64>, Vec<u8>), Error> {
-    xor_into(&mut part, &dabits.a);
+    xor_into(&mut part, &dabits.bits);
     xor_into(&mut part, &zero_bits(party, n));
     let message = planes_to_bytes(&[&part], n);
     let (me, bytes) = (party.me, message.len());
