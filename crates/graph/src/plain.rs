@@ -3,7 +3,7 @@
 
 use crate::Error;
 use crate::guard::guarded;
-use crate::import::{needed, proto::malformed};
+use crate::import::{needed, proto::malformed, text};
 use crate::model::{Model, Port};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -156,7 +156,7 @@ fn compile(proto: &pb::ModelProto) -> TractResult<Arc<TypedRunnableModel>> {
 }
 
 fn cannot_run<T>(why: String) -> Result<T, Error> {
-    malformed(format!("the plain engine (tract) cannot run the model: {why}"))
+    malformed(format!("the plain engine (tract) cannot run the model: {why}")).map_err(text::error)
 }
 
 fn mixes_samples<T>() -> Result<T, Error> {

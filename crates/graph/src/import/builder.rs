@@ -1,6 +1,7 @@
 //! Grows a [`Graph`](crate::Graph) one node at a time, within limits.
 
 use super::constant::Constant;
+use super::text;
 use crate::op::{Node, Op, ValueId};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -83,7 +84,7 @@ impl Builder {
 
     /// Names the nodes emitted from here on.
     pub(crate) fn enter(&mut self, onnx_name: &str) {
-        onnx_name.clone_into(&mut self.name);
+        self.name = text::name(onnx_name);
     }
 
     /// Shape of a value.
@@ -207,7 +208,7 @@ impl Builder {
         self.grant -= values.len();
         let shape = checked(dims)?;
         let tensor = Tensor::new(shape.clone(), values).map_err(|e| Fault::Malformed(e.to_string()))?;
-        self.nodes.push(Node { name: name.to_owned(), op: Op::Weight(tensor), inputs: Vec::new(), shape });
+        self.nodes.push(Node { name: text::name(name), op: Op::Weight(tensor), inputs: Vec::new(), shape });
         Ok(self.nodes.len() - 1)
     }
 
