@@ -260,13 +260,18 @@ impl fmt::Write for NameOnly {
     }
 }
 
+/// The right-hand side of a line of the plan, continued under itself.
+fn line(text: &str) -> String {
+    crate::text::wrap(text, 100, 15)
+}
+
 impl fmt::Display for PlanSheet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} via {}, batch {}", self.model, self.via, self.batch)?;
-        writeln!(f, "  claim        {}", self.claim.summary)?;
+        writeln!(f, "  claim        {}", line(self.claim.summary))?;
         writeln!(f, "  adversary    {}", self.adversary())?;
         for (i, sentence) in self.claim.learns.iter().enumerate() {
-            writeln!(f, "  {:<12} {sentence}", if i == 0 { "who learns" } else { "" })?;
+            writeln!(f, "  {:<12} {}", if i == 0 { "who learns" } else { "" }, line(sentence))?;
         }
         writeln!(f, "  weights      {}", self.weights())?;
         writeln!(f, "  opened       {}, to the result receiver alone", self.reveal)?;
@@ -279,7 +284,7 @@ impl fmt::Display for PlanSheet {
         if let Some(fixed) = &self.fixed {
             fixed.fmt(f)?;
         }
-        writeln!(f, "  source       {}", self.source)?;
+        writeln!(f, "  source       {}", line(&self.source))?;
         writeln!(f, "  digest       {}", &self.plan_digest[..16])
     }
 }

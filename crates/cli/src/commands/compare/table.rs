@@ -65,7 +65,8 @@ fn cells(r: &Row) -> Vec<String> {
 fn claims(report: &Report) -> String {
     let used = Via::ALL.into_iter().filter(|via| report.rows.iter().any(|r| r.backend == via.name()));
     let claim = |via: Via| {
-        let learns: String = via.claim().learns.iter().map(|s| format!("         {s}\n")).collect();
+        let learns: String =
+            via.claim().learns.iter().map(|s| format!("         {}\n", text::wrap(s, 100, 9))).collect();
         format!("{:<8} {}\n{learns}", via.name(), via.claim().summary)
     };
     used.map(claim).collect()
