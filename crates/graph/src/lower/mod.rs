@@ -19,7 +19,10 @@ mod rewrite;
 mod scale;
 mod span;
 mod special;
+mod spline;
 mod ulps;
+
+pub use emit::{FLOOR, SMOOTH_ERROR, SOFTMAX_ERROR};
 
 use crate::{Error, Graph, Op, Program, WeightSet};
 use context::Context;

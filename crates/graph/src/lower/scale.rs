@@ -178,7 +178,9 @@ fn targets(graph: &Graph, facts: &[Fact], ring: RingWidth, budget: &[i64]) -> Ve
     let mut target: Vec<i64> = (0..graph.nodes.len()).map(|id| own(id).min(most)).collect();
     for (id, node) in graph.nodes.iter().enumerate().rev() {
         let allowed = allowed(graph, facts, ring, id, target[id], budget[id]);
-        for &input in &node.inputs {
+        // A divisor is not multiplied, its reciprocal is.
+        let multiplied = if matches!(node.op, Op::Div) { 1 } else { node.inputs.len() };
+        for &input in node.inputs.iter().take(multiplied) {
             target[input] = target[input].min(allowed);
         }
     }

@@ -18,7 +18,8 @@ use super::trunc::{expect_dabits, known, open_masked};
 use crate::Error;
 use crate::protocol::{Evaluator, Linear, Source};
 use subrosa_core::Cost;
-use subrosa_ring::{BitPlanes, Ring, Word, expand_bits, planes_from_bytes, planes_to_bytes};
+use subrosa_ring::bits::{expand_bits, planes_from_bytes, planes_to_bytes};
+use subrosa_ring::{BitPlanes, Ring, Word};
 
 /// What parties 0 and 1 compare.
 pub(super) struct Known {
@@ -251,7 +252,7 @@ fn open_under<R: Ring>(
     extra: &[u8],
     extra_len: usize,
 ) -> Result<(Vec<u64>, Vec<u8>), Error> {
-    xor_into(&mut part, &dabits.a);
+    xor_into(&mut part, &dabits.bits);
     xor_into(&mut part, &zero_bits(party, n));
     let message = planes_to_bytes(&[&part], n);
     let (me, bytes) = (party.me, message.len());

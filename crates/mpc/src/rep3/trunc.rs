@@ -21,12 +21,12 @@ pub(super) fn trunc<R: Ring>(party: &mut Rep3<R>, x: Source<'_, Rep3<R>>, shift:
     let material = party.take()?;
     let unlock = Unlock::start(party, x, shift, material.trunc, &material.mask)?;
     let (peer, message) = unlock.message(party.me, shift);
-    let received = match peer {
-        Some(peer) => round(&mut party.session, vec![(peer, message)], &[(peer, packed_len(unlock.n, shift))])?,
-        None => round(&mut party.session, vec![], &[])?,
+    let Some(peer) = peer else {
+        round(&mut party.session, vec![], &[])?;
+        return Ok(unlock.finish(party.me, &[], shift));
     };
-    let key = Reader(received.first().map_or(&[], Vec::as_slice)).words(unlock.n, shift);
-    Ok(unlock.finish(party.me, key, shift))
+    let received = round(&mut party.session, vec![(peer, message)], &[(peer, packed_len(unlock.n, shift))])?;
+    Ok(unlock.finish(party.me, received.first().map_or(&[], Vec::as_slice), shift))
 }
 
 /// The truncated value and whether it is negative; the wrap correction travels with the
@@ -48,8 +48,7 @@ pub(super) fn trunc_ltz<R: Ring>(
     let (peer, extra) = unlock.message(party.me, shift);
     let extra_len = peer.map_or(0, |_| extra.len());
     let (negative, extra) = compare::sign(party, unlock.n, width, known, expect_dabits(dabits)?, &extra, extra_len)?;
-    let key = Reader(&extra).words(unlock.n, shift);
-    Ok((negative, unlock.finish(party.me, key, shift)))
+    Ok((negative, unlock.finish(party.me, &extra, shift)))
 }
 
 /// What parties 0 and 1 know when a comparison starts; nothing at party 2.
@@ -152,12 +151,13 @@ impl<W: Word> Unlock<W> {
         c.to_u64() >> (self.k - 1)
     }
 
-    /// This party's part of the result, given the key the other evaluator sent.
-    fn finish(self, me: usize, key: Vec<W>, shift: u32) -> Share<W> {
+    /// This party's part of the result, given the key the other evaluator sent, packed.
+    fn finish(self, me: usize, key: &[u8], shift: u32) -> Share<W> {
         let high_at = self.k - shift;
         match &self.material {
             TruncMaterial::Dealer { y_2, y_0 } => Share { a: y_2.clone(), b: y_0.clone() },
             TruncMaterial::Evaluator { y, low, locked, .. } => {
+                let key: Vec<W> = Reader(key).words(self.n, shift);
                 let high = zip(&self.select(locked), &key, |l, key| (l.to_u64() ^ key.to_u64()) & low_bits(shift));
                 let t = zip(low, &high, |low, high| low.to_u64() | high << high_at);
                 let y_1 = zip(&self.c, &t, |c, t| W::from_u64((c.to_u64() >> shift).wrapping_add(t)));
