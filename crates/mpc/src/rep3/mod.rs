@@ -20,6 +20,8 @@
 
 mod compare;
 mod groups;
+#[cfg(test)]
+mod leak_tests;
 mod prep;
 mod share;
 mod streams;

@@ -22,7 +22,7 @@
 
 use super::groups::{dealt_monomials, groups, products};
 use super::share::{Share, xor_into, zip};
-use super::streams::{Streams, plane, planes, words};
+use super::streams::{Streams, narrow_words, plane, planes, words};
 use super::{Rep3, mask};
 use crate::Error;
 use crate::protocol::Primitive;
@@ -337,11 +337,7 @@ fn evaluator_trunc<W: Word>(own: &mut Streams, n: usize, k: u32, f: u32, dealt: 
 
 /// Two keys of `f` bits an element.
 fn key_pair<W: Word>(slot: &mut Streams, n: usize, f: u32) -> [Vec<W>; 2] {
-    let mut key = || {
-        let mut bytes = vec![0; packed_len(n, f)];
-        slot.trunc_key.fill(&mut bytes);
-        unpack(&bytes, f, n)
-    };
+    let mut key = || narrow_words(&mut slot.trunc_key, n, f);
     [key(), key()]
 }
 

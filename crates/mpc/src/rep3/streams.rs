@@ -4,7 +4,7 @@
 //! No two uses share a stream, so no value is drawn twice (see `subrosa_core::prg`).
 
 use subrosa_core::{Prg, Seed};
-use subrosa_ring::Word;
+use subrosa_ring::{Word, packed_len, unpack};
 
 /// The streams of one slot, at one of its two holders.
 pub(super) struct Streams {
@@ -47,14 +47,24 @@ impl Streams {
 
 /// The next `n` random words of a stream.
 pub(super) fn words<W: Word>(prg: &mut Prg, n: usize) -> Vec<W> {
-    let mut bytes = vec![0u8; n * (W::BITS as usize / 8)];
+    narrow_words(prg, n, W::BITS)
+}
+
+/// The next `n` random words of `bits` bits.
+pub(super) fn narrow_words<W: Word>(prg: &mut Prg, n: usize, bits: u32) -> Vec<W> {
+    let mut bytes = vec![0u8; packed_len(n, bits)];
     prg.fill(&mut bytes);
-    subrosa_ring::unpack(&bytes, W::BITS, n)
+    let words = unpack(&bytes, bits, n);
+    #[cfg(test)]
+    let words = super::leak_tests::flattened(prg, bits, words);
+    words
 }
 
 /// The next random bit plane of `n` bits; bits beyond `n` are zero.
 pub(super) fn plane(prg: &mut Prg, n: usize) -> Vec<u64> {
     let mut words = prg.u64s(n.div_ceil(64));
+    #[cfg(test)]
+    super::leak_tests::flatten_plane(prg, &mut words);
     if let (Some(last), used @ 1..) = (words.last_mut(), n % 64) {
         *last &= (1 << used) - 1;
     }

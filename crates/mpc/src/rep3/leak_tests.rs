@@ -1,0 +1,640 @@
+//! DOC
+
+use super::groups::{dealt_monomials, groups};
+use super::streams::Streams;
+use super::{Product, Rep3, Share};
+use crate::Error;
+use crate::protocol::{Evaluator, Form, Primitive, Protocol, Source};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use subrosa_core::{Prg, Seed};
+use subrosa_ring::{BitPlanes, Ring, Word, Z32, sign_extend, unpack};
+
+// --- The hook: streams that give every element of a vector the same value. ---
+
+#[derive(Default)]
+struct Flat {
+    /// Where this thread's flat streams are in memory. A party stays where it is from the
+    /// moment its streams are listed here, so an address names a stream, also after
+    /// `prepare` derived it anew.
+    regions: Vec<Range<usize>>,
+    /// Vectors drawn so far from each.
+    draws: HashMap<usize, usize>,
+    run: usize,
+}
+
+thread_local! {
+    static FLAT: RefCell<Flat> = RefCell::default();
+}
+
+/// Makes everything that this thread draws from streams inside `region` flat.
+fn flatten<T>(region: &T) {
+    let start = std::ptr::from_ref(region).addr();
+    FLAT.with_borrow_mut(|flat| flat.regions.push(start..start + size_of::<T>()));
+}
+
+/// `None` unless the stream is flat; else whether the next vector drawn from it is filled
+/// with the complement of its first value. Over all [`RUNS`], any two of seven vectors in
+/// a row are complemented in all four combinations (as rows of a Hadamard matrix), so that
+/// no leak stays hidden behind a known bit that happens to be 0.
+fn complement(prg: &Prg) -> Option<bool> {
+    let address = std::ptr::from_ref(prg).addr();
+    FLAT.with_borrow_mut(|flat| {
+        flat.regions.iter().find(|region| region.contains(&address))?;
+        let draw = flat.draws.entry(address).or_default();
+        *draw += 1;
+        Some(((*draw - 1) % (RUNS - 1) + 1 & flat.run).count_ones() % 2 == 1)
+    })
+}
+
+/// What [`super::streams`] hands out instead of `words` of so many bits drawn from `prg`:
+/// if the stream is flat, the first one for all, or its complement.
+pub(super) fn flattened<W: Word>(prg: &Prg, bits: u32, words: Vec<W>) -> Vec<W> {
+    match complement(prg) {
+        Some(complement) => {
+            let first = words.first().map_or(0, |word| word.to_u64());
+            let value = if complement { !first & super::prep::low_bits(bits) } else { first };
+            vec![W::from_u64(value); words.len()]
+        }
+        None => words,
+    }
+}
+
+/// As [`flattened`], for a bit plane.
+pub(super) fn flatten_plane(prg: &Prg, plane: &mut [u64]) {
+    if let Some(complement) = complement(prg) {
+        let bit = plane.first().map_or(0, |first| first & 1) ^ u64::from(complement);
+        plane.fill(bit.wrapping_neg());
+    }
+}
+
+// --- What is run. ---
+
+/// Elements of a vector; whole words of every plane, whole bytes of every packed vector.
+const N: usize = 1 << 14;
+const K: u32 = Z32::WIDTH.bits();
+const SHIFT: u32 = 3;
+const RECEIVER: usize = 3;
+
+type Party = Rep3<Z32>;
+
+/// One use of the protocol on a secret vector `x`, its result opened.
+struct Case {
+    /// `x` is uniform over all values of so many signed bits.
+    bits: u32,
+    /// Told to `prepare`, and called in this order.
+    calls: &'static [Primitive],
+    body: fn(&mut Party, &Share<u32>) -> Result<Product<u32>, Error>,
+}
+
+const TRUNC: Case = Case {
+    bits: K - 1,
+    calls: &[Primitive::Trunc { n: N, shift: SHIFT, form: Form::Share }],
+    body: |p, x| p.trunc(Source::Share(x), SHIFT).map(|y| p.to_product(&y)),
+};
+const TRUNC_SQUARE: Case = Case {
+    bits: K / 2 - 1,
+    calls: &[Primitive::Mul { n: N }, Primitive::Trunc { n: N, shift: SHIFT, form: Form::Product }],
+    body: |p, x| {
+        let square = p.mul(x, x)?;
+        p.trunc(Source::Product(&square), SHIFT).map(|y| p.to_product(&y))
+    },
+};
+/// A product that is a share with the parts spread, over the whole range.
+const TRUNC_PRODUCT: Case = Case {
+    bits: K - 1,
+    calls: &[Primitive::Mul { n: N }, Primitive::Trunc { n: N, shift: SHIFT, form: Form::Product }],
+    body: |p, x| {
+        let same = times_one(p, x)?;
+        p.trunc(Source::Product(&same), SHIFT).map(|y| p.to_product(&y))
+    },
+};
+const SQUARE: Case = Case {
+    bits: K / 2 - 1,
+    calls: &[Primitive::Mul { n: N }, Primitive::Reshare { n: N }],
+    body: |p, x| {
+        let square = p.mul(x, x)?;
+        p.reshare(&square).map(|y| p.to_product(&y))
+    },
+};
+/// One group of bits: no tree.
+const LTZ_5: Case = ltz_case::<5>();
+/// Two groups: one level, its AND opened directly.
+const LTZ_7: Case = ltz_case::<7>();
+/// Four groups: two levels, the first one reshared, equalities included.
+const LTZ_14: Case = ltz_case::<14>();
+const RELU_5: Case = relu_case::<5>();
+/// Three groups.
+const RELU_12: Case = relu_case::<12>();
+const TRUNC_RELU_5: Case = Case {
+    bits: 5 + SHIFT,
+    calls: &[Primitive::TruncRelu { n: N, shift: SHIFT, width: 5, form: Form::Share }],
+    body: |p, x| p.trunc_relu(Source::Share(x), SHIFT, 5).map(|y| p.to_product(&y)),
+};
+const TRUNC_RELU_12: Case = Case {
+    bits: 12 + SHIFT,
+    calls: &[
+        Primitive::Mul { n: N },
+        Primitive::TruncRelu { n: N, shift: SHIFT, width: 12, form: Form::Product },
+    ],
+    body: |p, x| {
+        let same = times_one(p, x)?;
+        p.trunc_relu(Source::Product(&same), SHIFT, 12).map(|y| p.to_product(&y))
+    },
+};
+
+const fn ltz_case<const WIDTH: u32>() -> Case {
+    Case {
+        bits: WIDTH,
+        calls: &[Primitive::Ltz { n: N, width: WIDTH }],
+        body: |p, x| p.ltz(x, WIDTH).map(|y| p.to_product(&y)),
+    }
+}
+
+const fn relu_case<const WIDTH: u32>() -> Case {
+    Case {
+        bits: WIDTH,
+        calls: &[Primitive::Relu { n: N, width: WIDTH }],
+        body: |p, x| p.relu(x, WIDTH).map(|y| p.to_product(&y)),
+    }
+}
+
+fn times_one(p: &mut Party, x: &Share<u32>) -> Result<Product<u32>, Error> {
+    let ones = p.public(&vec![1; N]);
+    p.mul(x, &ones)
+}
+
+// --- Who watches, and what is taken from the protocol to see whether they notice. ---
+
+/// A mask whose loss the watcher has to notice.
+#[derive(Clone, Copy)]
+enum Lost {
+    Nothing,
+    /// One stream of a slot.
+    Stream(usize, fn(&Streams) -> &Prg),
+    /// The masks `r` that party 2 draws.
+    Private,
+    /// The zero shares of all slots.
+    Zero,
+}
+
+/// All that `watcher` (a party, or [`RECEIVER`]) received and sent, element by element,
+/// while all that it knew beforehand was flat; and the values `x` it should not learn.
+fn watch(case: &Case, watcher: usize, lost: Lost, run: usize) -> (Vec<Field>, Vec<u32>) {
+    let x: Vec<u32> = seed(run as u8).stream("x").u64s(N).into_iter().map(|v| sign_extend(v, case.bits) as u32).collect();
+    let mut sessions = subrosa_net::local(&["party 0", "party 1", "party 2", "receiver"]);
+    let mut receiver = sessions.pop().unwrap();
+    let sent: Vec<[Vec<u8>; 4]> = std::thread::scope(|scope| {
+        let x = &x;
+        let start = |session| scope.spawn(move || party(session, case, watcher, lost, run, x));
+        let threads: Vec<_> = sessions.into_iter().map(start).collect();
+        receiver.round(vec![], &[0, 1, 2].map(|p| (p, Party::opening_bytes(N)))).unwrap();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    // What it sent follows from what it knew and received, so that is its own as well.
+    let links = (0..3).flat_map(|p| [(p, watcher), (watcher, p)]).filter(|(from, to)| from != to && *from < 3);
+    (links.flat_map(|(from, to)| read(from, to, &layout(case.calls, from, to), &sent[from][to])).collect(), x)
+}
+
+fn seed(of: u8) -> Seed {
+    Seed::from_bytes([of; 32])
+}
+
+/// Runs one party; returns what it sent to each endpoint.
+fn party(session: subrosa_net::Session, case: &Case, watcher: usize, lost: Lost, run: usize, x: &[u32]) -> [Vec<u8>; 4] {
+    let mut p = Party::setup(session).unwrap();
+    let (me, slots) = (p.me, [p.me, (p.me + 1) % 3]);
+    let slot_seed = |slot: usize| seed(run as u8).derive(&[slot as u8]);
+    FLAT.with_borrow_mut(|flat| flat.run = run);
+    p.a = Streams::new(&slot_seed(slots[0]));
+    p.b = Streams::new(&slot_seed(slots[1]));
+    p.private = slot_seed(me).stream("private");
+    let known = |slot: usize| watcher < 3 && (slot == watcher || slot == (watcher + 1) % 3);
+    for (slot, streams) in slots.into_iter().zip([&p.a, &p.b]) {
+        if known(slot) {
+            flatten(streams);
+        }
+        match lost {
+            Lost::Stream(of, stream) if of == slot => flatten(stream(streams)),
+            Lost::Zero => flatten(&streams.zero),
+            Lost::Stream(..) | Lost::Private | Lost::Nothing => {}
+        }
+    }
+    if me == watcher || matches!((lost, me), (Lost::Private, 2)) {
+        flatten(&p.private);
+    }
+    p.session.record_transcript();
+    p.prepare(case.calls).unwrap();
+    let [a, b] = slots.map(|slot| input_slot(slot, watcher, x));
+    let output = (case.body)(&mut p, &Share { a, b }).unwrap();
+    p.open_to(RECEIVER, &output).unwrap();
+    let mut sent: [Vec<u8>; 4] = Default::default();
+    p.session.transcript().iter().for_each(|(to, message)| sent[*to].extend(message));
+    sent
+}
+
+/// A slot of the shared input: flat, but for one that a watching party does not hold.
+fn input_slot(slot: usize, watcher: usize, x: &[u32]) -> Vec<u32> {
+    const FIRST: u32 = 0x9e37_79b9;
+    const SECOND: u32 = 0x243f_6a88;
+    match (slot + 3 - watcher % 3) % 3 {
+        0 => vec![FIRST; N],
+        1 => vec![SECOND; N],
+        _ => x.iter().map(|x| x.wrapping_sub(FIRST).wrapping_sub(SECOND)).collect(),
+    }
+}
+
+// --- What it received. ---
+
+/// A vector that went over a link: `N` values of `bits` bits.
+struct Field {
+    name: String,
+    bits: u32,
+    /// Sent after the inputs were there: what was sent before cannot depend on them.
+    online: bool,
+    values: Vec<u32>,
+}
+
+/// Splits what `from` sent into vectors of the given widths.
+fn read(from: usize, to: usize, widths: &[(u32, bool)], mut sent: &[u8]) -> Vec<Field> {
+    let expected: usize = widths.iter().map(|&(bits, _)| bits as usize * N / 8).sum();
+    assert_eq!(sent.len(), expected, "party {from} sent something that `layout` does not describe");
+    let mut fields = Vec::new();
+    for (i, &(bits, online)) in widths.iter().enumerate() {
+        let (now, rest) = sent.split_at(bits as usize * N / 8);
+        fields.push(Field { name: format!("{from}->{to} #{i}"), bits, online, values: unpack(now, bits, N) });
+        sent = rest;
+    }
+    fields
+}
+
+/// The widths of all vectors that party `from` sends to `to`, in order, and whether online.
+fn layout(calls: &[Primitive], from: usize, to: usize) -> Vec<(u32, bool)> {
+    if to == RECEIVER {
+        return vec![(K, true)];
+    }
+    let offline = calls.iter().flat_map(|&call| offline_layout(call, from, to)).map(|bits| (bits, false));
+    offline.chain(calls.iter().flat_map(|&call| online_layout(call, from, to)).map(|bits| (bits, true))).collect()
+}
+
+/// The truncation shift and the compared width of a call.
+fn sizes(call: Primitive) -> (Option<u32>, Option<u32>) {
+    match call {
+        Primitive::Trunc { shift, .. } => (Some(shift), None),
+        Primitive::TruncRelu { shift, width, .. } => (Some(shift), Some(width)),
+        Primitive::Ltz { width, .. } | Primitive::Relu { width, .. } => (None, Some(width)),
+        Primitive::Input { .. }
+        | Primitive::OpenTo { .. }
+        | Primitive::Mul { .. }
+        | Primitive::MatMul { .. }
+        | Primitive::Conv { .. }
+        | Primitive::Reshare { .. } => (None, None),
+    }
+}
+
+fn offline_layout(call: Primitive, from: usize, to: usize) -> Vec<u32> {
+    let (shift, width) = sizes(call);
+    let mut widths = Vec::new();
+    if let (Some(f), 2) = (shift, from) {
+        // The low bits, then two locked versions of the high bits.
+        widths.extend([K - f, f, f]);
+    }
+    match (width, from, to) {
+        (Some(width), 2, 1) => {
+            let monomials: usize = groups(width).into_iter().map(dealt_monomials).sum();
+            widths.extend(vec![1; monomials]);
+            widths.push(K);
+        }
+        (Some(_), 0, 1) | (Some(_), 1, 2) => widths.push(K),
+        (Some(_) | None, _, _) => {}
+    }
+    widths
+}
+
+fn online_layout(call: Primitive, from: usize, to: usize) -> Vec<u32> {
+    let (shift, width) = sizes(call);
+    let between = from < 2 && to < 2;
+    let to_previous = (to + 1) % 3 == from;
+    let mut widths = Vec::new();
+    let opened = shift.map(|_| K).or(width);
+    let as_product = matches!(
+        call,
+        Primitive::Trunc { form: Form::Product, .. } | Primitive::TruncRelu { form: Form::Product, .. }
+    );
+    if to < 2 && (from == 2 || as_product) {
+        widths.extend(opened);
+    }
+    let Some(width) = width else {
+        widths.extend(shift.filter(|_| between));
+        widths.extend(matches!(call, Primitive::Reshare { .. } if to_previous).then_some(K));
+        return widths;
+    };
+    // The key of a fused truncation travels with the first message of the comparison.
+    let mut blocks = groups(width).len();
+    let key = shift.filter(|_| between);
+    if blocks > 1 && between {
+        widths.extend(vec![1; 2 * blocks - 1]);
+        widths.extend(key);
+    }
+    let tree = blocks > 1;
+    while blocks > 2 {
+        let pairs = blocks / 2;
+        widths.extend(vec![1; if to_previous { 2 * pairs - 1 } else { 0 }]);
+        blocks -= pairs;
+    }
+    widths.push(1);
+    widths.extend(key.filter(|_| !tree));
+    let selects = matches!(call, Primitive::Relu { .. } | Primitive::TruncRelu { .. });
+    widths.extend((selects && to_previous).then_some(K));
+    widths
+}
+
+// --- Whether it says anything about x. ---
+
+/// The bits of a value that are looked at: all of a narrow one, else both ends.
+fn looked_at(bits: u32) -> Vec<u32> {
+    match bits {
+        0..=16 => (0..bits).collect(),
+        _ => (0..SHIFT + 2).chain(bits - 3..bits).collect(),
+    }
+}
+
+/// The looked-at bits of `values` as planes, constant ones left out.
+fn planes(name: &str, bits: u32, values: &[u32]) -> Vec<(String, Vec<u64>)> {
+    let all = BitPlanes::from_words(values, 0, bits as usize);
+    let planes = looked_at(bits).into_iter().map(|i| (format!("{name}.{i}"), all.plane(i as usize).to_vec()));
+    planes.filter(|(_, plane)| plane.iter().any(|&word| word != plane[0] || word != (word & 1).wrapping_neg())).collect()
+}
+
+/// Looks for dependences of received values on the targets, planes of bits that are
+/// uniform whatever was received.
+struct Search {
+    targets: Vec<(String, Vec<u64>)>,
+    /// How far from half of the elements the number of agreements may be.
+    limit: u32,
+    found: Vec<String>,
+}
+
+/// From so many planes on, triples with only one online plane are left out.
+const MANY: usize = 64;
+/// Found dependences after which a search ends.
+const ENOUGH: usize = 3;
+
+impl Search {
+    fn new(targets: Vec<(String, Vec<u64>)>) -> Self {
+        let n = targets[0].1.len() * 64;
+        let limit = (DEVIATION * (n as f64).sqrt()).ceil() as u32;
+        Self { targets, limit, found: Vec::new() }
+    }
+
+    /// The parities of up to three planes, the last of them not among the first `offline`.
+    fn parities(&mut self, planes: &[(String, Vec<u64>)], offline: usize) {
+        for i in offline..planes.len() {
+            self.test(&planes[i].1, || planes[i].0.clone());
+            for j in 0..i {
+                let two = xor(&planes[i].1, &planes[j].1);
+                self.test(&two, || format!("{} + {}", planes[i].0, planes[j].0));
+                // Two vectors of the preprocessing and one of many others: too many triples.
+                let thirds = if j < offline && planes.len() > MANY { 0 } else { j };
+                for k in 0..thirds {
+                    let three = xor(&two, &planes[k].1);
+                    self.test(&three, || format!("{} + {} + {}", planes[i].0, planes[j].0, planes[k].0));
+                }
+                if self.found.len() >= ENOUGH {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn test(&mut self, plane: &[u64], name: impl Fn() -> String) {
+        let half = plane.len() as u32 * 32;
+        let first = plane.len() / 4;
+        for (target, bits) in &self.targets {
+            // Most tests end after a quarter of the elements, within two standard
+            // deviations of half of them.
+            let differ = distance(&plane[..first], &bits[..first]);
+            if (f64::from(differ) - f64::from(half / 4)).abs() < f64::from(half / 2).sqrt() {
+                continue;
+            }
+            let differ = differ + distance(&plane[first..], &bits[first..]);
+            if differ.abs_diff(half) > self.limit {
+                self.found.push(format!("{target} ~ {}: {differ} of {} differ", name(), 2 * half));
+            }
+        }
+    }
+
+    /// The distribution of sums and differences of up to three words.
+    fn sums(&mut self, words: &[Field]) {
+        for (i, first) in words.iter().enumerate().filter(|(_, first)| first.online) {
+            for (j, second) in words[..i].iter().enumerate() {
+                for two in [combine(first, second, '+'), combine(first, second, '-')] {
+                    self.parities(&planes(&two.name, two.bits, &two.values), 0);
+                    for third in &words[..j] {
+                        for three in [combine(&two, third, '+'), combine(&two, third, '-')] {
+                            self.parities(&planes(&three.name, three.bits, &three.values), 0);
+                        }
+                    }
+                    if self.found.len() >= ENOUGH {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// All tests on what went over the links, as bits and as words.
+    fn all(mut self, mut fields: Vec<Field>) -> Vec<String> {
+        fields.sort_by_key(|field| field.online);
+        let mut seen = HashSet::new();
+        let mut new = |field: &Field| {
+            let planes = planes(&field.name, field.bits, &field.values).into_iter();
+            planes.filter(|(_, plane)| seen.insert(plane.clone())).collect::<Vec<_>>()
+        };
+        let first_online = fields.partition_point(|field| !field.online);
+        let mut bits: Vec<_> = fields[..first_online].iter().flat_map(&mut new).collect();
+        let offline = bits.len();
+        bits.extend(fields[first_online..].iter().flat_map(&mut new));
+        self.parities(&bits, offline);
+        fields.retain(|f| f.bits > 8 && f.values.iter().any(|v| *v != f.values[0]));
+        fields.dedup_by(|a, b| a.values == b.values);
+        self.sums(&fields.into_iter().flat_map(with_shifted).collect::<Vec<_>>());
+        self.found
+    }
+}
+
+/// A word, and as truncation uses it: without the dropped bits.
+fn with_shifted(field: Field) -> [Field; 2] {
+    let shifted = Field {
+        name: format!("({} >> {SHIFT})", field.name),
+        bits: field.bits - SHIFT,
+        online: field.online,
+        values: field.values.iter().map(|v| v >> SHIFT).collect(),
+    };
+    [field, shifted]
+}
+
+/// In how many elements two planes differ. In blocks of seven words, whose sums of bits
+/// are three words: full adders are cheaper than counting where the processor does not count.
+fn distance(a: &[u64], b: &[u64]) -> u32 {
+    let (a_blocks, a_rest) = a.as_chunks::<7>();
+    let (b_blocks, b_rest) = b.as_chunks::<7>();
+    let adder = |a: u64, b: u64, c: u64| (a ^ b ^ c, (a & b) | (c & (a ^ b)));
+    let block = |(a, b): (&[u64; 7], &[u64; 7])| {
+        let x: [u64; 7] = std::array::from_fn(|i| a[i] ^ b[i]);
+        let ((s_0, c_0), (s_1, c_1)) = (adder(x[0], x[1], x[2]), adder(x[3], x[4], x[5]));
+        let (ones, c_2) = adder(s_0, s_1, x[6]);
+        let (twos, fours) = adder(c_0, c_1, c_2);
+        ones.count_ones() + 2 * twos.count_ones() + 4 * fours.count_ones()
+    };
+    let rest: u32 = a_rest.iter().zip(b_rest).map(|(a, b)| (a ^ b).count_ones()).sum();
+    a_blocks.iter().zip(b_blocks).map(block).sum::<u32>() + rest
+}
+
+fn xor(a: &[u64], b: &[u64]) -> Vec<u64> {
+    a.iter().zip(b).map(|(a, b)| a ^ b).collect()
+}
+
+/// A sum or difference modulo 2 to the smaller width.
+fn combine(a: &Field, b: &Field, sign: char) -> Field {
+    let bits = a.bits.min(b.bits);
+    let op = if sign == '+' { u32::wrapping_add } else { u32::wrapping_sub };
+    let values = a.values.iter().zip(&b.values).map(|(&a, &b)| op(a, b)).collect();
+    Field { name: format!("({} {sign} {})", a.name, b.name), bits, online: a.online || b.online, values }
+}
+
+/// Dependences of what `watcher` receives on `x`, from the first run that has any.
+fn leaks(case: &Case, watcher: usize, lost: Lost) -> Vec<String> {
+    first_found(|run| {
+        let (fields, x) = watch(case, watcher, lost, run);
+        Search::new(planes("x", case.bits, &x)).all(fields)
+    })
+}
+
+fn first_found(found: impl Fn(usize) -> Vec<String>) -> Vec<String> {
+    (0..RUNS).map(found).find(|found| !found.is_empty()).unwrap_or_default()
+}
+
+/// What the receiver should not learn, being independent of the result it opens.
+#[derive(Clone, Copy)]
+enum Hidden {
+    /// The sign of a value whose square is opened.
+    Sign,
+    /// The bits that a truncation drops: they only bias the rounding, so that they are
+    /// uniform given any result.
+    Dropped,
+    /// All but the top bits of values in the lowest quarter, which the result only says
+    /// are negative.
+    Magnitude,
+}
+
+/// As [`leaks`], for the receiver.
+fn leaks_to_receiver(case: &Case, hidden: Hidden, lost: Lost) -> Vec<String> {
+    first_found(|run| {
+        let (mut fields, mut x) = watch(case, RECEIVER, lost, run);
+        if let Hidden::Magnitude = hidden {
+            let lowest = |x: u32| x >> (case.bits - 2) & 3 == 2;
+            let kept: Vec<usize> = (0..N).filter(|&i| lowest(x[i])).collect();
+            let kept = &kept[..kept.len() / 64 * 64];
+            let keep = |values: &[u32]| -> Vec<u32> { kept.iter().map(|&i| values[i]).collect() };
+            fields.iter_mut().for_each(|field| field.values = keep(&field.values));
+            x = keep(&x);
+        }
+        let (at, bits) = match hidden {
+            Hidden::Sign => (case.bits - 1, 1),
+            Hidden::Dropped => (0, SHIFT),
+            Hidden::Magnitude => (0, case.bits - 2),
+        };
+        let x: Vec<u32> = x.iter().map(|x| x >> at).collect();
+        Search::new(planes("x", bits, &x)).all(fields)
+    })
+}
+
+/// Runs of each case, with other randomness.
+const RUNS: usize = 8;
+/// What counts as dependent: so many times the square root of the number of elements away
+/// from half of them.
+const DEVIATION: f64 = 3.7;
+
+fn no_party_learns(cases: &[Case]) {
+    for case in cases {
+        for watcher in 0..3 {
+            let found = leaks(case, watcher, Lost::Nothing);
+            assert!(found.is_empty(), "party {watcher} learns from {:?}: {found:#?}", case.calls);
+        }
+    }
+}
+
+#[test]
+fn parties_learn_nothing_from_products_and_truncations() {
+    no_party_learns(&[TRUNC, TRUNC_PRODUCT, TRUNC_SQUARE, SQUARE]);
+}
+
+#[test]
+fn parties_learn_nothing_from_comparisons() {
+    no_party_learns(&[LTZ_5, LTZ_7, LTZ_14]);
+}
+
+#[test]
+fn parties_learn_nothing_from_relus() {
+    no_party_learns(&[RELU_5, RELU_12, TRUNC_RELU_5, TRUNC_RELU_12]);
+}
+
+/// Where the outside receiver gets results from, and what they do not tell.
+const OPENED: [(&Case, Hidden); 8] = [
+    (&TRUNC, Hidden::Dropped),
+    (&TRUNC_PRODUCT, Hidden::Dropped),
+    (&TRUNC_SQUARE, Hidden::Sign),
+    (&SQUARE, Hidden::Sign),
+    (&LTZ_14, Hidden::Magnitude),
+    (&RELU_5, Hidden::Magnitude),
+    (&RELU_12, Hidden::Magnitude),
+    (&TRUNC_RELU_12, Hidden::Magnitude),
+];
+
+#[test]
+fn the_receiver_learns_the_result_only() {
+    for (case, hidden) in OPENED {
+        let found = leaks_to_receiver(case, hidden, Lost::Nothing);
+        assert!(found.is_empty(), "the receiver learns from {:?}: {found:#?}", case.calls);
+    }
+}
+
+/// Every stream that protects something: without it (flat), the party that does not hold
+/// its slot notices.
+#[test]
+fn every_lost_mask_is_noticed() {
+    let of = Lost::Stream;
+    let masks: &[(&str, Lost, &Case, usize)] = &[
+        ("zero, slot 2", of(2, |s| &s.zero), &SQUARE, 0),
+        ("zero, slot 0", of(0, |s| &s.zero), &SQUARE, 1),
+        ("zero, slot 1", of(1, |s| &s.zero), &SQUARE, 2),
+        ("zero bits, slot 2", of(2, |s| &s.zero_bits), &LTZ_7, 0),
+        ("zero bits, slot 0", of(0, |s| &s.zero_bits), &LTZ_7, 1),
+        ("zero bits, slot 1", of(1, |s| &s.zero_bits), &LTZ_7, 2),
+        ("bits mask, slot 2", of(2, |s| &s.bits_mask), &LTZ_7, 0),
+        ("bits mask, slot 0", of(0, |s| &s.bits_mask), &LTZ_7, 1),
+        ("trunc share, slot 2", of(2, |s| &s.trunc_share), &TRUNC, 0),
+        ("trunc share, slot 0", of(0, |s| &s.trunc_share), &TRUNC, 1),
+        ("trunc key, slot 2", of(2, |s| &s.trunc_key), &TRUNC, 0),
+        ("trunc key, slot 0", of(0, |s| &s.trunc_key), &TRUNC, 1),
+        ("compare mask, slot 2", of(2, |s| &s.compare_mask), &LTZ_5, 0),
+        ("compare mask, slot 0", of(0, |s| &s.compare_mask), &LTZ_5, 1),
+        ("monomial, slot 0", of(0, |s| &s.monomial), &LTZ_5, 1),
+        ("dabit bits, slot 2", of(2, |s| &s.dabit_bits), &LTZ_5, 0),
+        ("dabit bits, slot 0", of(0, |s| &s.dabit_bits), &LTZ_5, 1),
+        ("dabit bits, slot 1", of(1, |s| &s.dabit_bits), &LTZ_5, 2),
+        ("dabit share, slot 0", of(0, |s| &s.dabit_share), &LTZ_5, 1),
+        ("dabit share, slot 1", of(1, |s| &s.dabit_share), &LTZ_5, 2),
+        ("private, party 2", Lost::Private, &TRUNC, 0),
+        ("private, party 2", Lost::Private, &TRUNC_PRODUCT, 1),
+    ];
+    let missed = |(_, lost, case, watcher): &&(&str, Lost, &Case, usize)| leaks(case, *watcher, *lost).is_empty();
+    let missed: Vec<_> = masks.iter().filter(missed).map(|(name, _, _, watcher)| (name, watcher)).collect();
+    assert!(missed.is_empty(), "not noticed: {missed:?}");
+    for (case, hidden) in OPENED {
+        let found = leaks_to_receiver(case, hidden, Lost::Zero);
+        eprintln!("OPENED {:?} {:?}", case.calls, found.first());
+    }
+}
