@@ -64,9 +64,7 @@ fn digits_agree_with_plain() {
         let same = got.chunks(10).zip(plain.chunks(10)).filter(|(a, b)| label(a) == label(b)).count();
         println!(
             "{name}: {} err {err} same {same} ulps {:?} frac {} {time:?}",
-            lowered.program.ring,
-            lowered.output_ulps,
-            lowered.program.insts[lowered.program.outputs[0]].frac
+            lowered.program.ring, lowered.output_ulps, lowered.program.insts[lowered.program.outputs[0]].frac
         );
         println!("{}", lowered.program);
         assert_eq!(lowered.program.ring, expected.ring, "{name}");
