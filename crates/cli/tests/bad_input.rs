@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use support::{shipped, subrosa};
+use support::{onnx, shipped, subrosa};
 
 /// Arguments, exit code, and what stderr must say.
 type Case<'a> = (Vec<&'a str>, i32, &'a [&'a str]);
@@ -96,6 +96,24 @@ fn models() {
             (vec!["plan", "folder.onnx"], 2, &["folder.onnx is a directory; name an ONNX file in it"]),
         ],
     );
+}
+
+#[test]
+fn hostile_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, content: Vec<u8>| fs::write(folder.path().join(name), content).unwrap();
+    let add = [("plus", "Add", "x,w", "y")];
+    put("huge.onnx", onnx::model(&add, &[("w", &[1 << 20, 1 << 20], &[1.0])]));
+    put("overflow.onnx", onnx::model(&add, &[("w", &[i64::MAX, 4], &[1.0])]));
+    put("negative.onnx", onnx::model(&add, &[("w", &[-4], &[1.0])]));
+    put("nan.onnx", onnx::model(&add, &[("w", &[4], &[1.0, f32::NAN, 0.0, 0.0])]));
+    put("infinite.onnx", onnx::model(&add, &[("w", &[4], &[1.0, f32::INFINITY, 0.0, 0.0])]));
+    put("cycle.onnx", onnx::model(&[("a", "Add", "x,c", "b"), ("b", "Relu", "b", "c"), ("d", "Relu", "c", "y")], &[]));
+    put("loose.onnx", onnx::model(&[("a", "Relu", "nowhere", "y")], &[]));
+    for name in ["huge.onnx", "overflow.onnx", "negative.onnx", "nan.onnx", "infinite.onnx", "cycle.onnx", "loose.onnx"]
+    {
+        check(folder.path(), &[(vec!["plan", name], 1, &[name])]);
+    }
 }
 
 #[test]

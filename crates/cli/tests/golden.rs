@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use support::{shipped, subrosa, succeed};
+use support::{onnx, shipped, subrosa, succeed};
 
 fn check(name: &str, arguments: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
@@ -20,7 +20,7 @@ fn check(name: &str, arguments: &[&str]) {
     assert!(text == golden, "{name} differs from {}:\n{text}\nwhere it was:\n{golden}", path.display());
 }
 
-/// Times as `<time>`, the repository's place as `<repo>`, spaces before a mask as one.
+/// Times as `<time>`, the repository's place as `<repo>`.
 fn masked(text: &str) -> String {
     let repository = PathBuf::from(shipped("models")).parent().unwrap().display().to_string();
     let text = text.replace(&repository, "<repo>");
@@ -28,16 +28,19 @@ fn masked(text: &str) -> String {
 }
 
 fn masked_times(line: &str) -> String {
-    let mut words: Vec<&str> = line.split(' ').collect();
-    for i in 1..words.len() {
-        let unit = words[i].trim_end_matches([',', ';']);
-        let number = !words[i - 1].is_empty() && words[i - 1].chars().all(|c| c.is_ascii_digit() || ".,".contains(c));
-        if matches!(unit, "us" | "ms" | "s") && number {
-            words[i - 1] = "<time>";
-            words[i] = if unit.len() == words[i].len() { "" } else { "," };
+    let mut words: Vec<String> = Vec::new();
+    for word in line.split(' ') {
+        let unit = word.trim_end_matches([',', ';']);
+        let follows_number =
+            words.last().is_some_and(|w| w.ends_with(|c: char| c.is_ascii_digit()) && w.parse::<f64>().is_ok());
+        if matches!(unit, "us" | "ms" | "s") && follows_number {
+            words.pop();
+            words.push(format!("<time>{}", &word[unit.len()..]));
+        } else {
+            words.push(word.to_owned());
         }
     }
-    words.join(" ").replace("<time> ,", "<time>,").replace("<time> ", "<time>")
+    words.join(" ")
 }
 
 #[test]
@@ -52,6 +55,15 @@ fn help() {
 fn inspect() {
     check("inspect-lenet", &["inspect", &shipped("models/lenet.onnx")]);
     check("inspect-breast-cancer", &["inspect", &shipped("models/breast_cancer_mlp.onnx")]);
+}
+
+#[test]
+fn inspect_lists_every_unsupported_node() {
+    let nodes = [("r1", "Relu", "x", "a"), ("d1", "Det", "a", "b"), ("n1", "NonZero", "b", "y")];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd.onnx");
+    fs::write(&path, onnx::model(&nodes, &[])).unwrap();
+    check("inspect-unsupported", &["inspect", path.to_str().unwrap()]);
 }
 
 #[test]
@@ -89,6 +101,6 @@ fn doctor_reports_each_check() {
 fn masks_hide_times_and_nothing_else() {
     assert_eq!(masked_times("computed  via rep3, 5 samples in 498 ms"), "computed  via rep3, 5 samples in <time>");
     assert_eq!(masked_times("setup 1.5 s, 3 rounds"), "setup <time>, 3 rounds");
-    assert_eq!(masked_times("10 us of them"), "<time>of them");
+    assert_eq!(masked_times("10 us of them"), "<time> of them");
     assert_eq!(masked_times("Pos s 3.45 MB"), "Pos s 3.45 MB");
 }

@@ -80,6 +80,12 @@ impl Scales {
         self.budget[node].saturating_sub(frac).min(MOST_WEIGHT)
     }
 
+    /// Whether a weight leaves an activation with `frac` bits, one more than its target, to
+    /// `node` as it is: the weight then has one less, and a truncation is saved.
+    pub(super) fn surplus(&self, node: ValueId, x: ValueId, frac: u32) -> bool {
+        frac == self.target[x] + 1 && self.budget[node] >= frac + GOOD
+    }
+
     /// That these fractions are too few, naming the tightest node.
     pub(super) fn refusal(&self, graph: &Graph, facts: &[Fact]) -> Error {
         let bound = facts[self.tightest].bound();
@@ -176,8 +182,13 @@ fn targets(graph: &Graph, facts: &[Fact], ring: RingWidth, budget: &[i64]) -> Ve
     let own = |id: ValueId| i64::from(ring.bits()) - 3 - ceil_log2(facts[id].bound());
     let most = i64::from(most_activation(ring));
     let mut target: Vec<i64> = (0..graph.nodes.len()).map(|id| own(id).min(most)).collect();
+    let products_only = read_by_products_only(graph, facts);
     for (id, node) in graph.nodes.iter().enumerate().rev() {
-        let allowed = allowed(graph, facts, ring, id, target[id], budget[id]);
+        let allowed = match free_bits(graph, id).filter(|_| products_only[id]) {
+            // The mean then has one bit more than its target: see `Scales::surplus`.
+            Some(free) => (target[id] + 1 - free).max(target[id].min(i64::from(GOOD))),
+            None => allowed(graph, facts, ring, id, target[id], budget[id]),
+        };
         // A divisor is not multiplied, its reciprocal is.
         let multiplied = if matches!(node.op, Op::Div) { 1 } else { node.inputs.len() };
         for &input in node.inputs.iter().take(multiplied) {
@@ -185,6 +196,25 @@ fn targets(graph: &Graph, facts: &[Fact], ring: RingWidth, budget: &[i64]) -> Ve
         }
     }
     target
+}
+
+/// The fraction bits that a mean over a power of two gains without any work.
+fn free_bits(graph: &Graph, id: ValueId) -> Option<i64> {
+    match (&graph.nodes[id].op, keeps_scale(graph, id)) {
+        (Op::AveragePool { .. }, Some(taps)) if taps > 1.0 => Some(taps.log2() as i64),
+        _ => None,
+    }
+}
+
+/// For each value, whether only products with weights read it, if reshaped.
+fn read_by_products_only(graph: &Graph, facts: &[Fact]) -> Vec<bool> {
+    let mut only = vec![true; graph.nodes.len()];
+    graph.outputs.iter().for_each(|&id| only[id] = false);
+    for (id, node) in graph.nodes.iter().enumerate().rev() {
+        let fine = multiplies_a_weight(graph, facts, id) || matches!(node.op, Op::Reshape) && only[id];
+        node.inputs.iter().for_each(|&input| only[input] &= fine);
+    }
+    only
 }
 
 /// How many fraction bits node `id` lets its inputs have.

@@ -117,11 +117,9 @@ fn plots(report: &Report) -> Vec<Plot> {
         Plot::of("bytes", "Network traffic", "bytes per image, all parties together", Scale::Log)
             .ticks(text::bytes_round)
             .with(traffic(&protected)),
-        Plot::of("accuracy", "Accuracy", "share of right answers", Scale::Linear).with(groups(
-            rows,
-            |r| r.accuracy,
-            text::percent,
-        )),
+        Plot::of("accuracy", "Accuracy", "share of right answers", Scale::Linear)
+            .note("For each model, the rows over the most images.")
+            .with(groups(&most_images(rows), |r| r.accuracy, text::percent)),
     ];
     plots.retain(|p| !p.is_empty());
     plots

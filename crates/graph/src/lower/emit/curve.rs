@@ -52,6 +52,8 @@ pub(super) enum Rounding {
     PowerOfTwo,
     /// Outward to whole numbers.
     Integer,
+    /// Not at all: the range depends on no weight.
+    None,
 }
 
 /// More pieces would cost more comparisons than the function is worth.
@@ -84,11 +86,13 @@ fn rounded((lo, hi): (i64, i64), frac: u32, rounding: Rounding) -> (i64, i64) {
     let up = |v: i64| match rounding {
         Rounding::PowerOfTwo => v.unsigned_abs().checked_next_power_of_two().map_or(i64::MAX, |p| p.min(1 << 62) as i64),
         Rounding::Integer => ((v.abs() >> frac) + 1) << frac,
+        Rounding::None => v.abs(),
     };
     let down = |v: i64| match rounding {
         Rounding::PowerOfTwo if v > 0 => 1 << v.ilog2(),
         Rounding::PowerOfTwo => 0,
         Rounding::Integer => v >> frac << frac,
+        Rounding::None => v,
     };
     (if lo < 0 { -up(lo) } else { down(lo) }, if hi > 0 { up(hi) } else { -down(-hi) })
 }

@@ -119,16 +119,16 @@ pub(super) fn sqrt(cx: &mut Context<'_>, id: ValueId) -> Result<Id, Error> {
 /// `1 / x` for an input that is proven to keep its sign.
 pub(super) fn reciprocal(cx: &mut Context<'_>, id: ValueId) -> Result<Id, Error> {
     let x = cx.activation(cx.node(id).inputs[0])?;
-    reciprocal_of(cx, id, x)
+    reciprocal_of(cx, id, x, Rounding::PowerOfTwo)
 }
 
 /// `1 / x`; a negative `x` is negated before and after.
-pub(super) fn reciprocal_of(cx: &mut Context<'_>, id: ValueId, x: Id) -> Result<Id, Error> {
+pub(super) fn reciprocal_of(cx: &mut Context<'_>, id: ValueId, x: Id, rounding: Rounding) -> Result<Id, Error> {
     match cx.b.span(x).hull() {
-        (lo, _) if lo > 0 => positive_reciprocal(cx, id, x),
+        (lo, _) if lo > 0 => positive_reciprocal(cx, id, x, rounding),
         (_, hi) if hi < 0 => {
             let opposite = cx.b.mul_public(x, -1, 0)?;
-            let reciprocal = positive_reciprocal(cx, id, opposite)?;
+            let reciprocal = positive_reciprocal(cx, id, opposite, rounding)?;
             cx.b.mul_public(reciprocal, -1, 0)
         }
         _ => {
@@ -138,7 +138,7 @@ pub(super) fn reciprocal_of(cx: &mut Context<'_>, id: ValueId, x: Id) -> Result<
     }
 }
 
-fn positive_reciprocal(cx: &mut Context<'_>, id: ValueId, x: Id) -> Result<Id, Error> {
+fn positive_reciprocal(cx: &mut Context<'_>, id: ValueId, x: Id, rounding: Rounding) -> Result<Id, Error> {
     let least = real_hull(&cx.b, x).0;
     let curve = Curve {
         f: &f64::recip,
@@ -147,7 +147,7 @@ fn positive_reciprocal(cx: &mut Context<'_>, id: ValueId, x: Id) -> Result<Id, E
         core: (f64::NEG_INFINITY, f64::INFINITY),
         left: Line::Value(0.0),
         right: Line::Value(0.0),
-        rounding: Rounding::PowerOfTwo,
+        rounding,
     };
     curve::evaluate(cx, id, x, &curve)
 }
@@ -159,7 +159,7 @@ pub(super) fn div(cx: &mut Context<'_>, id: ValueId) -> Result<Id, Error> {
         return div_by_constant(cx, id);
     }
     let divisor = cx.activation(y)?;
-    let reciprocal = reciprocal_of(cx, id, divisor)?;
+    let reciprocal = reciprocal_of(cx, id, divisor, Rounding::PowerOfTwo)?;
     if cx.is_constant(x) {
         let reciprocal = cx.at_most(reciprocal, cx.scales.budget[id] / 2)?;
         let reciprocal = cx.broadcast(reciprocal, y, id)?;

@@ -4,6 +4,7 @@ use super::super::builder::Theorem;
 use super::super::context::Context;
 use super::super::geometry as geo;
 use super::super::span::Span;
+use super::curve::Rounding;
 use super::{function, reduce};
 use crate::Error;
 use crate::op::ValueId;
@@ -11,7 +12,7 @@ use crate::program::Id;
 use subrosa_core::{RingWidth, Shape};
 
 /// Largest absolute error of a probability, for up to 64 classes.
-pub const SOFTMAX_ERROR: f64 = 1.0 / 256.0;
+pub const SOFTMAX_ERROR: f64 = 1.0 / 512.0;
 
 /// Fraction bits of exponentials and of the reciprocal of their sum.
 fn inner_frac(ring: RingWidth) -> u32 {
@@ -20,6 +21,11 @@ fn inner_frac(ring: RingWidth) -> u32 {
         RingWidth::W48 => 18,
         RingWidth::W64 => 22,
     }
+}
+
+/// Fraction bits of the sum: they bound the length of the pieces of its reciprocal.
+fn sum_frac(ring: RingWidth) -> u32 {
+    inner_frac(ring) - 2
 }
 
 /// Softmax along `axis`.
@@ -38,7 +44,9 @@ pub(super) fn softmax(cx: &mut Context<'_>, id: ValueId, axis: usize) -> Result<
     let frac = inner_frac(cx.b.ring());
     let exponentials = cx.at_most(exponentials, frac)?;
     let sum = sum(cx, exponentials, n, rest)?;
-    let reciprocal = function::reciprocal_of(cx, id, sum)?;
+    let sum = cx.at_most(sum, sum_frac(cx.b.ring()))?;
+    // Its range follows from the number of classes alone.
+    let reciprocal = function::reciprocal_of(cx, id, sum, Rounding::None)?;
     let reciprocal = cx.at_most(reciprocal, frac)?;
     let reciprocals = repeated(cx, reciprocal, n, rest)?;
     let product = cx.b.mul(exponentials, reciprocals)?;
