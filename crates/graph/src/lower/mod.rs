@@ -185,7 +185,7 @@ impl Lowered {
         };
         let inst = &self.program.insts[id];
         let len = inst.shape.len().max(1);
-        if samples.len() % len != 0 {
+        if !samples.len().is_multiple_of(len) {
             return Err(Error::Input(format!("input {input}: {} values are no multiple of {len}", samples.len())));
         }
         let one = |(i, &v): (usize, &f32)| {

@@ -86,8 +86,7 @@ impl Task<'_> {
         for x in samples(from, to) {
             let u = (x - centre) as f64 / unit;
             let difference = (horner(&coefficients, u) - (self.f)(x as f64 / unit)).abs();
-            // Written so that a NaN is refused.
-            if !(difference <= (self.tolerance)(x as f64 / unit)) {
+            if difference.is_nan() || difference > (self.tolerance)(x as f64 / unit) {
                 return None;
             }
             error = error.max(difference);
