@@ -202,7 +202,7 @@ fn costs(output: &Output, simulated: bool) -> String {
     let time: f64 = output.batches.iter().map(|b| b.ms()).sum();
     let (offline, online) = output.totals();
     let how = if simulated { "simulated, " } else { "" };
-    let mut text = format!("computed  via {}, {how}{} samples in {}\n", output.via, output.samples, text::millis(time));
+    let mut text = format!("computed  via {}, {how}{} in {}\n", output.via, text::counted(output.samples, "sample"), text::millis(time));
     if offline.bytes + online.bytes > 0 {
         let setup = output.setup.cost;
         text += &format!(
@@ -218,5 +218,5 @@ fn costs(output: &Output, simulated: bool) -> String {
 
 fn differences(v: &Verification) -> String {
     let error = v.max_abs_err.map(|e| format!(", largest difference of any output {e:.2e}")).unwrap_or_default();
-    format!("verified  {} of {} samples have the plain label{error}\n", v.same_labels, v.samples)
+    format!("verified  {} of {} with the plain label{error}\n", v.same_labels, text::counted(v.samples, "sample"))
 }
