@@ -50,8 +50,12 @@ impl Model {
     /// **Errors:** [`Error::Malformed`] for anything that is not a well-formed ONNX model
     /// within limits; [`Error::Unsupported`] with every unsupported node.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Self::read(bytes).map_err(import::text::error)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Error> {
         let proto = import::proto::decode(bytes)?;
-        let Imported { graph, inputs, outputs, unsupported } = import::import(&proto)?;
+        let Imported { graph, inputs, outputs, unsupported } = import::import(&proto, bytes.len())?;
         if !unsupported.is_empty() {
             return Err(Error::Unsupported(unsupported));
         }
@@ -62,14 +66,7 @@ impl Model {
     ///
     /// **Errors:** [`Error::Malformed`].
     pub fn inspect(bytes: &[u8]) -> Result<Inspection, Error> {
-        let proto = import::proto::decode(bytes)?;
-        let Imported { inputs, outputs, unsupported, .. } = import::import(&proto)?;
-        let opset = import::proto::opset(&proto)?;
-        let graph = proto.graph.unwrap_or_default();
-        let parameters = import::proto::parameters(&graph);
-        let mut ops = BTreeMap::<String, usize>::new();
-        graph.node.into_iter().for_each(|n| *ops.entry(n.op_type).or_default() += 1);
-        Ok(Inspection { inputs, outputs, ops: ops.into_iter().collect(), opset, parameters, unsupported })
+        describe(bytes).map_err(import::text::error)
     }
 
     /// The imported operations.
@@ -117,4 +114,17 @@ impl Model {
     pub(crate) fn proto(&self) -> &ModelProto {
         &self.proto
     }
+}
+
+/// See [`Model::inspect`].
+fn describe(bytes: &[u8]) -> Result<Inspection, Error> {
+    let proto = import::proto::decode(bytes)?;
+    let Imported { inputs, outputs, unsupported, .. } = import::import(&proto, bytes.len())?;
+    let opset = import::proto::opset(&proto)?;
+    let graph = proto.graph.unwrap_or_default();
+    let parameters = import::proto::parameters(&graph);
+    let mut ops = BTreeMap::<String, usize>::new();
+    graph.node.into_iter().for_each(|n| *ops.entry(import::text::name(&n.op_type)).or_default() += 1);
+    let unsupported = unsupported.into_iter().map(import::text::node).collect();
+    Ok(Inspection { inputs, outputs, ops: ops.into_iter().collect(), opset, parameters, unsupported })
 }

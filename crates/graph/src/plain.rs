@@ -3,9 +3,9 @@
 
 use crate::Error;
 use crate::guard::guarded;
-use crate::import::{needed, proto::malformed};
+use crate::import::{needed, proto::malformed, text};
 use crate::model::{Model, Port};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use subrosa_core::Shape;
 use tract_onnx::pb::{self, tensor_shape_proto::dimension, type_proto};
@@ -130,8 +130,9 @@ fn pinned(proto: &pb::ModelProto, inputs: &[Port], batch: usize) -> pb::ModelPro
     let needed: HashSet<String> = needed(graph).into_iter().map(str::to_owned).collect();
     graph.node.retain(|n| n.output.iter().any(|o| needed.contains(o)));
     graph.initializer.retain(|t| needed.contains(&t.name));
+    let ports: HashMap<&str, &Port> = inputs.iter().map(|p| (p.name.as_str(), p)).collect();
     for info in &mut graph.input {
-        if let Some(port) = inputs.iter().find(|p| p.name == info.name) {
+        if let Some(port) = ports.get(info.name.as_str()) {
             pin(info, &run_dims(port, batch));
         }
     }
@@ -155,7 +156,7 @@ fn compile(proto: &pb::ModelProto) -> TractResult<Arc<TypedRunnableModel>> {
 }
 
 fn cannot_run<T>(why: String) -> Result<T, Error> {
-    malformed(format!("the plain engine (tract) cannot run the model: {why}"))
+    malformed(format!("the plain engine (tract) cannot run the model: {why}")).map_err(text::error)
 }
 
 fn mixes_samples<T>() -> Result<T, Error> {

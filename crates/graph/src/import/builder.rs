@@ -1,8 +1,9 @@
 //! Grows a [`Graph`](crate::Graph) one node at a time, within limits.
 
 use super::constant::Constant;
+use super::text;
 use crate::op::{Node, Op, ValueId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use subrosa_core::{Shape, Tensor};
 
@@ -10,6 +11,9 @@ use subrosa_core::{Shape, Tensor};
 const MAX_ACTIVATIONS: usize = 1 << 28;
 /// Most elements that the index maps of all [`Op::Layout`] together may have.
 const MAX_MAPS: usize = 1 << 25;
+
+/// Highest rank, far above any model's: some work grows with its square.
+pub(crate) const MAX_RANK: usize = 32;
 
 /// Why one ONNX node cannot be imported.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,15 +67,24 @@ pub(crate) struct Builder {
     pub(crate) batched: bool,
     /// ONNX name of the node being imported.
     name: String,
-    weights: HashMap<Arc<str>, ValueId>,
+    weights: HashMap<(Arc<str>, Vec<usize>), ValueId>,
+    /// Elements that weights may still have.
+    grant: usize,
+    indices: HashSet<ValueId>,
     activations: usize,
     maps: usize,
 }
 
 impl Builder {
+    /// For a file of so many bytes, whose inputs have a batch axis or not.
+    pub(crate) fn new(bytes: usize, batched: bool) -> Self {
+        // Weights are copied where they are transposed or scaled: a few times at most.
+        Self { batched, grant: bytes.saturating_mul(2).saturating_add(1 << 24), ..Self::default() }
+    }
+
     /// Names the nodes emitted from here on.
     pub(crate) fn enter(&mut self, onnx_name: &str) {
-        onnx_name.clone_into(&mut self.name);
+        self.name = text::name(onnx_name);
     }
 
     /// Shape of a value.
@@ -85,16 +98,17 @@ impl Builder {
     }
 
     /// Whether a value is an index found by an ArgMax, perhaps rearranged.
-    pub(crate) fn is_index(&self, mut x: ValueId) -> bool {
-        while matches!(self.nodes[x].op, Op::Reshape | Op::Transpose { .. } | Op::Layout { .. }) {
-            x = self.nodes[x].inputs[0];
-        }
-        matches!(self.nodes[x].op, Op::ArgMax { .. })
+    pub(crate) fn is_index(&self, x: ValueId) -> bool {
+        self.indices.contains(&x)
     }
 
     /// Appends a node of the given output shape.
     pub(crate) fn emit(&mut self, op: Op, inputs: Vec<ValueId>, dims: Vec<usize>) -> Result<ValueId, Fault> {
         let shape = self.claim(dims)?;
+        let moved = matches!(op, Op::Reshape | Op::Transpose { .. } | Op::Layout { .. });
+        if matches!(op, Op::ArgMax { .. }) || moved && inputs.first().is_some_and(|&x| self.is_index(x)) {
+            self.indices.insert(self.nodes.len());
+        }
         self.nodes.push(Node { name: self.name.clone(), op, inputs, shape });
         Ok(self.nodes.len() - 1)
     }
@@ -116,7 +130,7 @@ impl Builder {
         if self.dims(x) == dims {
             return Ok(x);
         }
-        let (from, to) = (self.len(x), Shape::new(dims.clone()).map_err(|e| Fault::Malformed(e.to_string()))?.len());
+        let (from, to) = (self.len(x), checked(dims.clone())?.len());
         if from != to {
             return malformed(format!("cannot reshape {} to {dims:?}", self.nodes[x].shape));
         }
@@ -153,7 +167,7 @@ impl Builder {
             return self.reshape(x, dims);
         }
         self.claim_map(&dims)?;
-        let view = Shape::new(view).map_err(|e| Fault::Malformed(e.to_string()))?;
+        let view = checked(view.to_vec())?;
         let whole: Vec<Vec<usize>> =
             view.dims().iter().zip(picks).map(|(&d, p)| p.clone().unwrap_or_else(|| (0..d).collect())).collect();
         let map = flat_picks(&whole, &view.strides());
@@ -162,13 +176,23 @@ impl Builder {
 
     /// The node that holds a constant of the file.
     pub(crate) fn weight(&mut self, constant: &Constant) -> Result<ValueId, Fault> {
-        if let Some(&id) = self.weights.get(&constant.name) {
+        let key = (Arc::clone(&constant.name), constant.dims.clone());
+        if let Some(&id) = self.weights.get(&key) {
             return Ok(id);
         }
+        self.check_grant(&constant.name, constant.len())?;
         let values = constant.floats().as_ref().clone();
         let id = self.tensor(&constant.name, constant.dims.clone(), values)?;
-        self.weights.insert(Arc::clone(&constant.name), id);
+        self.weights.insert(key, id);
         Ok(id)
+    }
+
+    /// Refuses to copy weights over and over. Asked before a copy is made.
+    pub(crate) fn check_grant(&self, name: &str, len: usize) -> Result<(), Fault> {
+        match len <= self.grant {
+            true => Ok(()),
+            false => malformed(format!("the weights are used so often ('{name}') that they outgrow the file by far")),
+        }
     }
 
     /// A weight made here: folded, transposed or negated. `name` is the constant it came
@@ -180,9 +204,11 @@ impl Builder {
         if values.is_empty() {
             return malformed(format!("the weight '{name}' has no elements"));
         }
-        let shape = Shape::new(dims).map_err(|e| Fault::Malformed(e.to_string()))?;
+        self.check_grant(name, values.len())?;
+        self.grant -= values.len();
+        let shape = checked(dims)?;
         let tensor = Tensor::new(shape.clone(), values).map_err(|e| Fault::Malformed(e.to_string()))?;
-        self.nodes.push(Node { name: name.to_owned(), op: Op::Weight(tensor), inputs: Vec::new(), shape });
+        self.nodes.push(Node { name: text::name(name), op: Op::Weight(tensor), inputs: Vec::new(), shape });
         Ok(self.nodes.len() - 1)
     }
 
@@ -194,7 +220,7 @@ impl Builder {
 
     /// Accounts for an activation.
     fn claim(&mut self, dims: Vec<usize>) -> Result<Shape, Fault> {
-        let shape = Shape::new(dims).map_err(|e| Fault::Malformed(e.to_string()))?;
+        let shape = checked(dims)?;
         if shape.len() == 0 {
             return malformed(format!("its result of shape {shape} has no elements"));
         }
@@ -209,13 +235,21 @@ impl Builder {
 
     /// Accounts for an index map before it is made.
     fn claim_map(&mut self, dims: &[usize]) -> Result<(), Fault> {
-        let shape = Shape::new(dims).map_err(|e| Fault::Malformed(e.to_string()))?;
+        let shape = checked(dims.to_vec())?;
         self.maps = self.maps.saturating_add(shape.len());
         if self.maps > MAX_MAPS {
             return malformed(format!("it rearranges {} numbers; all such nodes together may have {MAX_MAPS}", shape));
         }
         Ok(())
     }
+}
+
+/// A shape within limits of size and rank.
+fn checked(dims: Vec<usize>) -> Result<Shape, Fault> {
+    if dims.len() > MAX_RANK {
+        return malformed(format!("a tensor of rank {} is not supported", dims.len()));
+    }
+    Shape::new(dims).map_err(|e| Fault::Malformed(e.to_string()))
 }
 
 /// Flat input positions of every combination of picks, row-major.
@@ -260,7 +294,7 @@ mod tests {
 
     #[test]
     fn growth_is_bounded() {
-        let mut b = Builder::default();
+        let mut b = Builder::new(0, false);
         let x = b.emit(Op::Input, vec![], vec![1 << 27]).unwrap();
         b.unary(Op::Relu, x).unwrap();
         assert!(matches!(b.unary(Op::Relu, x), Err(Fault::Malformed(_))));

@@ -3,6 +3,7 @@
 //! ONNX has some twenty number types. Here every float is `f32`, every integer `i64`;
 //! that loses nothing a quantised or float32 model relies on.
 
+use super::builder::MAX_RANK;
 use std::sync::Arc;
 use tract_onnx::pb::{self, tensor_proto::DataLocation, tensor_proto::DataType};
 use tract_onnx::prelude::f16;
@@ -67,10 +68,7 @@ impl Constant {
 
     /// The value of a tensor with one element.
     pub(crate) fn scalar(&self) -> Option<f32> {
-        match self.floats().as_slice() {
-            [x] => Some(*x),
-            _ => None,
-        }
+        if self.len() == 1 { self.floats().first().copied() } else { None }
     }
 
     /// Reads a tensor of the file.
@@ -93,6 +91,9 @@ impl Constant {
 /// The dimensions of a tensor in the file. They may still promise more elements than
 /// there are bytes: whoever reads the values compares.
 fn checked_dims(dims: &[i64]) -> Result<Vec<usize>, String> {
+    if dims.len() > MAX_RANK {
+        return Err(format!("it has {} dimensions", dims.len()));
+    }
     let positive: Option<Vec<usize>> = dims.iter().map(|&d| usize::try_from(d).ok()).collect();
     let sizes = positive.ok_or_else(|| format!("its dimensions {dims:?} include a negative one"))?;
     subrosa_core::Shape::new(sizes.clone()).map_err(|e| e.to_string())?;

@@ -12,7 +12,9 @@ use subrosa_core::{Shape, Tensor};
 
 /// The graph with all of the above done.
 pub(crate) fn fuse(graph: Graph) -> Graph {
-    let mut fuser = Fuser { nodes: Vec::new(), uses: Vec::new() };
+    let weights = graph.nodes.iter().filter(|n| matches!(n.op, Op::Weight(_))).map(|n| n.shape.len());
+    let grant = weights.sum::<usize>().saturating_mul(2).saturating_add(1 << 20);
+    let mut fuser = Fuser { nodes: Vec::new(), uses: Vec::new(), grant };
     let uses = uses(&graph);
     let mut now = Vec::with_capacity(graph.nodes.len());
     for (mut node, uses) in graph.nodes.into_iter().zip(uses) {
@@ -54,6 +56,9 @@ fn prune(graph: Graph) -> Graph {
 struct Fuser {
     nodes: Vec<Node>,
     uses: Vec<usize>,
+    /// Elements that rewritten weights may still have: a chain of factors behind large
+    /// weights would rewrite them again and again.
+    grant: usize,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -97,14 +102,22 @@ impl Fuser {
     }
 
     fn absorb(&mut self, x: ValueId, c: ValueId, affine: Affine, shape: &Shape) -> Option<ValueId> {
+        if !self.can_absorb(x, shape) {
+            return None;
+        }
         let constant = self.constant(c)?;
         self.absorb_linear(x, &constant, affine, shape)
     }
 
-    /// `x * c` or `x + c`, done in the constants of the linear operation at `x` if the
-    /// shape stays and nothing else reads `x`.
+    /// Whether the shape stays and nothing else reads `x`.
+    fn can_absorb(&self, x: ValueId, shape: &Shape) -> bool {
+        let linear = matches!(self.nodes[x].op, Op::Conv(_) | Op::MatMul | Op::Add | Op::Reshape);
+        linear && self.uses[x] == 1 && self.nodes[x].shape == *shape
+    }
+
+    /// `x * c` or `x + c`, done in the constants of the linear operation at `x`.
     fn absorb_linear(&mut self, x: ValueId, c: &Constant, affine: Affine, shape: &Shape) -> Option<ValueId> {
-        if self.uses[x] != 1 || self.nodes[x].shape != *shape || self.is_weight(x) {
+        if !self.can_absorb(x, shape) {
             return None;
         }
         let node = self.nodes[x].clone();
@@ -190,6 +203,7 @@ impl Fuser {
     }
 
     fn weight(&mut self, c: Constant) -> Option<ValueId> {
+        self.grant = self.grant.checked_sub(c.data.len())?;
         let tensor = Tensor::new(c.shape.clone(), c.data).ok()?;
         Some(self.push(Node { name: c.name, op: Op::Weight(tensor), inputs: Vec::new(), shape: c.shape }))
     }

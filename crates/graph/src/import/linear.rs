@@ -21,6 +21,7 @@ pub(crate) fn gemm(b: &mut Builder, n: &OnnxNode) -> Result<Vec<Value>, Fault> {
     }
     let c = match n.input(2) {
         Some(Value::Const(c)) if beta != 1.0 => {
+            b.check_grant(&c.name, c.len())?;
             let values = c.floats().iter().map(|x| x * beta).collect();
             b.tensor(&c.name, c.dims.clone(), values)?
         }
@@ -41,6 +42,7 @@ fn matrix(b: &mut Builder, n: &OnnxNode, input: usize, flag: &str, scale: f32) -
         if !transposed && scale == 1.0 {
             return b.weight(c);
         }
+        b.check_grant(&c.name, c.len())?;
         let source = c.floats();
         let at = |i: usize| if transposed { source[i % rows * cols + i / rows] } else { source[i] };
         let values = (0..source.len()).map(|i| at(i) * scale).collect();
@@ -111,7 +113,7 @@ pub(crate) fn conv(b: &mut Builder, n: &OnnxNode) -> Result<Vec<Value>, Fault> {
     }
     window::lifted(b, x, |b, x| {
         let spatial = dims.len() - 2;
-        let w = b.tensor(&w.name, window::with_height(&w.dims), w.floats().as_ref().clone())?;
+        let w = b.weight(&Constant { dims: window::with_height(&w.dims), ..w.clone() })?;
         let conv = conv_of(b, n, x, w, spatial)?;
         let dims = conv_dims(b.dims(x), b.dims(w), &conv)?;
         let mut inputs = vec![x, w];

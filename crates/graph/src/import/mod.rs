@@ -22,6 +22,7 @@ mod reduce;
 mod scan;
 mod shape;
 mod table;
+pub(crate) mod text;
 mod walk;
 mod window;
 

@@ -1,6 +1,7 @@
 //! The protobuf of a model file: decoded, and checked as far as names go.
 
 use super::scan::is_bloated;
+use super::text::is_tidy;
 use crate::{Error, model::Port};
 use std::collections::HashSet;
 use subrosa_core::Shape;
@@ -85,6 +86,9 @@ fn check_names(graph: &pb::GraphProto) -> Result<(), Error> {
         if i.name.is_empty() || !inputs.insert(&i.name) {
             return malformed(format!("two inputs are named '{}', or one has no name", i.name));
         }
+    }
+    if let Some(port) = graph.input.iter().chain(&graph.output).find(|p| !is_tidy(&p.name)) {
+        return malformed(format!("the input or output '{}' has an unreadable name", port.name));
     }
     known.extend(inputs);
     for node in &graph.node {

@@ -1,6 +1,6 @@
 //! Nodes that pass numbers on under another shape, or say what a shape is.
 
-use super::builder::{Builder, Fault, Value, malformed, unsupported, unsupported_hint};
+use super::builder::{Builder, Fault, MAX_RANK, Value, malformed, unsupported, unsupported_hint};
 use super::constant::Constant;
 use super::node::{OnnxNode, axes_of};
 use tract_onnx::pb::tensor_proto::DataType;
@@ -128,9 +128,6 @@ pub(crate) fn unsqueeze(b: &mut Builder, n: &OnnxNode) -> Built {
     }
     Ok(vec![Value::Node(b.reshape(x, dims)?)])
 }
-
-/// Far above any model's rank.
-const MAX_RANK: usize = 64;
 
 /// The dimensions as a constant; a batch axis counts as 1.
 pub(crate) fn shape(b: &mut Builder, n: &OnnxNode) -> Built {

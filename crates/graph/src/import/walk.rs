@@ -26,12 +26,14 @@ pub(crate) struct Imported {
 /// Imports a decoded model. Nodes that no output depends on are left out.
 ///
 /// **Errors:** [`Error::Malformed`]; what is merely unsupported is listed in the result.
-pub(crate) fn import(model: &pb::ModelProto) -> Result<Imported, Error> {
+///
+/// `bytes` is the size of the file: what is made from it stays in proportion.
+pub(crate) fn import(model: &pb::ModelProto, bytes: usize) -> Result<Imported, Error> {
     let Some(graph) = &model.graph else { return proto::malformed("the model contains no graph") };
     let inputs = proto::inputs(graph)?;
-    let mut walk = Walk::new(proto::opset(model)?, needed(graph));
+    let builder = Builder::new(bytes, is_batched(&inputs));
+    let mut walk = Walk::new(proto::opset(model)?, needed(graph), builder, Folder::new(proto::opset(model)?, bytes));
     walk.constants(graph)?;
-    walk.builder.batched = is_batched(&inputs);
     let input_ids = walk.inputs(graph, &inputs)?;
     for node in &graph.node {
         if node.output.iter().any(|o| walk.needed.contains(o.as_str())) {
@@ -74,9 +76,8 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(opset: i64, needed: HashSet<&'a str>) -> Self {
-        let folder = Folder::new(opset);
-        Self { builder: Builder::default(), folder, opset, needed, values: HashMap::new(), unsupported: Vec::new() }
+    fn new(opset: i64, needed: HashSet<&'a str>, builder: Builder, folder: Folder) -> Self {
+        Self { builder, folder, opset, needed, values: HashMap::new(), unsupported: Vec::new() }
     }
 
     fn constants(&mut self, graph: &'a pb::GraphProto) -> Result<(), Error> {
@@ -90,20 +91,20 @@ impl<'a> Walk<'a> {
     }
 
     fn inputs(&mut self, graph: &'a pb::GraphProto, ports: &[Port]) -> Result<Vec<usize>, Error> {
-        let mut ids = Vec::with_capacity(ports.len());
+        let mut ids = HashMap::new();
         for port in ports {
             self.builder.enter(&port.name);
             match self.builder.emit(Op::Input, Vec::new(), port.shape.dims().to_vec()) {
-                Ok(id) => ids.push(id),
+                Ok(id) => ids.insert(port.name.as_str(), id),
                 Err(fault) => return proto::malformed(format!("the input '{}': {}", port.name, fault.why())),
-            }
+            };
         }
         for info in &graph.input {
-            if let Some(i) = ports.iter().position(|p| p.name == info.name) {
-                self.values.insert(&info.name, Value::Node(ids[i]));
+            if let Some(&id) = ids.get(info.name.as_str()) {
+                self.values.insert(&info.name, Value::Node(id));
             }
         }
-        Ok(ids)
+        Ok(ports.iter().map(|p| ids[p.name.as_str()]).collect())
     }
 
     fn node(&mut self, node: &'a pb::NodeProto) -> Result<(), Error> {

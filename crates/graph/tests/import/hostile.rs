@@ -1,7 +1,7 @@
 //! Files made to break the importer: each is one clear sentence, quickly.
 
 use crate::build::Onnx;
-use crate::build::Setting::{Int, Ints};
+use crate::build::Setting::{Float, Int, Ints};
 use crate::evaluator::Noise;
 use prost::Message;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn refused(bytes: &[u8]) -> String {
         Ok(_) => panic!("imported"),
     };
     assert!(start.elapsed() < Duration::from_secs(2), "{error}");
-    assert!(!error.contains('\n') && error.len() < 400, "{error}");
+    assert!(!error.contains('\n') && error.chars().count() < 400, "{error}");
     error
 }
 
@@ -104,6 +104,46 @@ fn explosions() {
         last = format!("c{i}");
     }
     names(doubling.output("c39"), &["one sample takes more than"]);
+}
+
+/// A small file that uses one weight again and again must not grow with each use.
+#[test]
+fn repeated_weights_stay_in_proportion() {
+    let weights = Noise(2).floats(512 * 512);
+    let square = Onnx::new(17).input("x", &[0, 512]).weight("w", &[512, 512], &weights);
+    let mut model = square.clone();
+    let mut last = "x".to_owned();
+    for i in 0..200 {
+        model = model.node("Gemm", &format!("{last} w"), &format!("g{i}"), &[("alpha", Float(0.5))]);
+        last = format!("g{i}");
+    }
+    names(model.output("g199"), &["'w'", "outgrow the file"]);
+    let mut model = square.weight("f", &[], &[1.01]).node("MatMul", "x w", "m", &[]);
+    let mut last = "m".to_owned();
+    for i in 0..200 {
+        model = model.node("Mul", &format!("{last} f"), &format!("f{i}"), &[]);
+        last = format!("f{i}");
+    }
+    let model = Model::from_bytes(&model.output("f199").bytes()).unwrap();
+    assert!(model.graph().nodes.len() > 100, "factors absorbed without end");
+}
+
+#[test]
+fn names_from_the_file_are_fit_to_print() {
+    let long = "n".repeat(100_000);
+    assert!(refused(&x().node("Relu", &long, "y", &[]).output("y").bytes()).contains("nnn…"));
+    assert!(refused(&x().node("Relu", "\x1b[2J", "y", &[]).output("y").bytes()).contains("\u{fffd}[2J"));
+    names(x().node("Relu", "x", "y\x07", &[]).output("y\x07"), &["unreadable"]);
+    let inspection = Model::inspect(&x().node("\x1b\n", "x", "y", &[]).output("y").bytes()).unwrap();
+    assert_eq!(inspection.ops[0].0, "\u{fffd}\u{fffd}");
+    assert_eq!(inspection.unsupported[0].op, "\u{fffd}\u{fffd}");
+}
+
+#[test]
+fn ranks_are_bounded() {
+    names(Onnx::new(17).input("x", &[1; 1000]).output("x"), &["rank 1000"]);
+    names(x().weight("w", &[1; 1000], &[1.0]).node("Add", "x w", "y", &[]).output("y"), &["'w'", "1000 dimensions"]);
+    names(x().ints("s", &[1; 1000]).node("Reshape", "x s", "y", &[]).output("y"), &["'y'"]);
 }
 
 #[test]

@@ -47,7 +47,10 @@ impl Case {
             return Ok(Err(why));
         }
         let expected: Result<Vec<_>, String> = outputs.iter().map(tensor::values).collect();
-        Ok(expected.map(|expected| Self { name, operators, expected, model, inputs }))
+        Ok(expected.and_then(|expected| match expected.iter().any(Vec::is_empty) {
+            true => Err("empty tensors".to_owned()),
+            false => Ok(Self { name, operators, expected, model, inputs }),
+        }))
     }
 
     /// The forms in which to try the test, best first: every float input secret; only the
