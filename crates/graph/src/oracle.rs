@@ -129,7 +129,7 @@ impl<'a> Execution<'a> {
             FixedOp::Input { index } => self.inputs[*index].clone(),
             FixedOp::Weight { index } => self.weights.tensors[*index].clone(),
             FixedOp::Public { values } => values.clone(),
-            FixedOp::MatMul { x, y, dims } => self.binary(inst, *x, *y, |x, y, out| matmul(x, y, *dims, out)),
+            FixedOp::MatMul { x, y, dims } => self.matmul(inst, *x, *y, *dims),
             FixedOp::Conv { x, w, geometry } => self.binary(inst, *x, *w, |x, w, out| conv(x, w, geometry, out)),
             FixedOp::Mul { x, y } => self.zip(inst, *x, *y, i64::wrapping_mul),
             FixedOp::Add { x, y } => self.zip(inst, *x, *y, i64::wrapping_add),
@@ -190,6 +190,16 @@ impl<'a> Execution<'a> {
         self.value(x).iter().map(|&v| f(v)).collect()
     }
 
+    /// With one matrix for all samples, their rows are one product.
+    fn matmul(&self, inst: &Inst, x: Id, y: Id, dims: MatDims) -> Vec<i64> {
+        if dims.groups > 1 || self.program.insts[y].batched || !self.program.insts[x].batched {
+            return self.binary(inst, x, y, |x, y, out| matmul(x, y, dims, out));
+        }
+        let mut out = vec![0; inst.shape.len() * self.batch];
+        matmul(self.value(x), self.value(y), MatDims { m: dims.m * self.batch, ..dims }, &mut out);
+        out
+    }
+
     fn concat(&self, inst: &Inst, xs: &[Id]) -> Vec<i64> {
         self.each(inst, |s, out| {
             let mut at = 0;
@@ -202,17 +212,21 @@ impl<'a> Execution<'a> {
     }
 }
 
-/// `out[i][j] += x[i][l] * y[l][j]`, the innermost loop over contiguous `j`.
+/// `out[i][j] += x[i][l] * y[l][j]`, the innermost loop over contiguous `j`; all rows `i`
+/// meet a few rows of `y` while these are in the cache.
 fn matmul(x: &[i64], y: &[i64], dims: MatDims, out: &mut [i64]) {
+    const ROWS: usize = 32;
     let MatDims { groups, m, k, n } = dims;
     for g in 0..groups {
         let y = if y.len() == k * n { y } else { &y[g * k * n..(g + 1) * k * n] };
-        for i in g * m..(g + 1) * m {
-            let out = &mut out[i * n..(i + 1) * n];
-            for l in 0..k {
-                let factor = x[i * k + l];
-                if factor != 0 {
-                    axpy(factor, &y[l * n..(l + 1) * n], out);
+        for from in (0..k).step_by(ROWS) {
+            for i in g * m..(g + 1) * m {
+                let out = &mut out[i * n..(i + 1) * n];
+                for l in from..k.min(from + ROWS) {
+                    match x[i * k + l] {
+                        0 => {}
+                        factor => axpy(factor, &y[l * n..(l + 1) * n], out),
+                    }
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Every shipped model through the public interface: what a plan predicts is what a run
 //! costs, exactly, and what comes out is what the clear gives.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 use subrosa::{Dataset, InputSpec, Model, Output, PlanOptions, Reveal, Samples, Via, verify};
 

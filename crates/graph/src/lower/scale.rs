@@ -49,7 +49,7 @@ pub(super) struct Scales {
     pub(super) untruncated: Vec<bool>,
     /// The fewest fraction bits anywhere.
     pub(super) score: u32,
-    /// The node where that is.
+    /// The node that leaves the fewest.
     tightest: usize,
 }
 
@@ -63,7 +63,7 @@ impl Scales {
             .map(|id| k - 2 - i64::from(slack) - reach.bits[id] + i64::from(reach.final_product[id]))
             .collect();
         let target = targets(graph, facts, ring, &budget);
-        let (score, tightest) = score(graph, facts, &target, &budget);
+        let score = score(graph, facts, &target, &budget);
         let unsigned = |v: &i64| u32::try_from(*v).unwrap_or(0);
         Self {
             ring,
@@ -71,7 +71,7 @@ impl Scales {
             budget: budget.iter().map(unsigned).collect(),
             untruncated: reach.final_product,
             score: unsigned(&score),
-            tightest,
+            tightest: tightest(graph, facts, &budget),
         }
     }
 
@@ -258,19 +258,27 @@ fn allowed(graph: &Graph, facts: &[Fact], ring: RingWidth, id: ValueId, target: 
     }
 }
 
-/// The fewest fraction bits that any product, function or comparison reads, and where.
-fn score(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64]) -> (i64, usize) {
-    let mut least = (i64::from(MOST_WEIGHT), graph.nodes.len().saturating_sub(1));
+/// The fewest fraction bits that any product, function or comparison reads.
+fn score(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64]) -> i64 {
+    let mut least = i64::from(MOST_WEIGHT);
     for (id, node) in graph.nodes.iter().enumerate() {
-        for &input in node.inputs.iter().filter(|&&i| facts[i].constant.is_none()) {
-            least = least.min((target[input], id));
-        }
+        let values = || node.inputs.iter().filter(|&&i| facts[i].constant.is_none()).map(|&i| target[i]);
+        least = values().fold(least, i64::min);
         if multiplies_a_weight(graph, facts, id) {
-            let x = node.inputs.iter().filter(|&&i| facts[i].constant.is_none()).map(|&i| target[i]).max();
-            least = least.min((budget[id] - x.unwrap_or(0), id));
+            least = least.min(budget[id] - values().max().unwrap_or(0));
         }
     }
     least
+}
+
+/// The product with the smallest budget, or, without products, the largest value: what
+/// has to shrink before anything gains a bit.
+fn tightest(graph: &Graph, facts: &[Fact], budget: &[i64]) -> usize {
+    let shares =
+        |id: &usize| matches!(graph.nodes[*id].op, Op::MatMul | Op::Conv(_) | Op::Mul | Op::Div | Op::Pow { .. });
+    let secret = || (0..graph.nodes.len()).filter(|&id| facts[id].constant.is_none());
+    let largest = || secret().max_by(|&a, &b| facts[a].bound().total_cmp(&facts[b].bound()));
+    secret().filter(shares).min_by_key(|&id| budget[id]).or_else(largest).unwrap_or(0)
 }
 
 fn multiplies_a_weight(graph: &Graph, facts: &[Fact], id: ValueId) -> bool {

@@ -207,8 +207,7 @@ fn party(session: subrosa_net::Session, case: &Case, watcher: usize, lost: Lost,
     let (me, slots) = (p.me, [p.me, (p.me + 1) % 3]);
     let slot_seed = |slot: usize| seed(run as u8).derive(&[slot as u8]);
     FLAT.with_borrow_mut(|flat| flat.run = run);
-    p.a = Streams::new(&slot_seed(slots[0]));
-    p.b = Streams::new(&slot_seed(slots[1]));
+    p.seeds = slots.map(slot_seed);
     p.private = slot_seed(me).stream("private");
     let known = |slot: usize| watcher < 3 && (slot == watcher || slot == (watcher + 1) % 3);
     for (slot, streams) in slots.into_iter().zip([&p.a, &p.b]) {

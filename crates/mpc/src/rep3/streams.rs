@@ -5,6 +5,7 @@
 
 use subrosa_core::{Prg, Seed};
 use subrosa_ring::{Word, packed_len, unpack};
+use zeroize::Zeroize;
 
 /// The streams of one slot, at one of its two holders.
 pub(super) struct Streams {
@@ -55,6 +56,7 @@ pub(super) fn narrow_words<W: Word>(prg: &mut Prg, n: usize, bits: u32) -> Vec<W
     let mut bytes = vec![0u8; packed_len(n, bits)];
     prg.fill(&mut bytes);
     let words = unpack(&bytes, bits, n);
+    bytes.zeroize();
     #[cfg(test)]
     let words = super::leak_tests::flattened(prg, bits, words);
     words

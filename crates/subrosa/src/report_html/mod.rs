@@ -9,7 +9,7 @@ use crate::backends::Via;
 use crate::text;
 use plot::{Group, Plot, Point, Scale};
 use std::time::{SystemTime, UNIX_EPOCH};
-use subrosa_core::{Report, Row};
+use subrosa_core::{Claim, Report, Row};
 use svg::escape;
 
 /// What a page says beside the figures.
@@ -104,7 +104,8 @@ fn plots(report: &Report) -> Vec<Plot> {
     let protected: Vec<Row> = rows.iter().filter(|r| !is_plain(r)).cloned().collect();
     let mut plots = vec![
         Plot::of("slowdown", "Slowdown against plain", "times the plain latency, same batch size", Scale::Log)
-            .note("Logarithmic axis: each grid line is ten times the one before.")
+            .from(1.0)
+            .note("1 is as fast as in the clear; each grid line is ten times the one before.")
             .with(groups(&protected, |r| Some(r.slowdown_vs_plain), |x| format!("{} x", text::significant(x)))),
         Plot::of("latency", "Latency of one batch", "median; thin mark: 95th percentile", Scale::Log)
             .ticks(text::millis_round)
@@ -192,17 +193,20 @@ fn claims(report: &Report) -> String {
         let claim = via.claim();
         out += &format!("<dt>{}</dt>\n<dd><p>{}</p>\n<ul>\n", escape(name), escape(claim.summary));
         out += &claim.learns.iter().map(|s| format!("<li>{}</li>\n", escape(s))).collect::<String>();
-        out += &format!(
-            "</ul>\n<p class=\"meta\">Adversary: {}; {} parties, of which {} may collude",
-            claim.adversary, claim.parties, claim.threshold
-        );
-        out += &match claim.security_bits {
-            0 => String::new(),
-            bits => format!("; {bits}-bit computational security"),
-        };
-        out += &format!(". Source: {}.</p></dd>\n", escape(via.source()));
+        out += &format!("</ul>\n<p class=\"meta\">{}. Source: {}.</p></dd>\n", against(&claim), escape(via.source()));
     }
     out + "</dl>\n</section>\n"
+}
+
+/// The adversary in one line.
+fn against(claim: &Claim) -> String {
+    let Claim { adversary, parties, threshold, security_bits, .. } = claim;
+    match security_bits {
+        0 => format!("Adversary: {adversary}"),
+        bits => format!(
+            "Adversary: {adversary}, in up to {threshold} of {parties} parties; {bits}-bit computational security"
+        ),
+    }
 }
 
 /// Where and how the figures were measured.

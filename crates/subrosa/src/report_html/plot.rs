@@ -27,6 +27,8 @@ pub(super) struct Plot {
     scale: Scale,
     tick: fn(f64) -> String,
     note: &'static str,
+    /// A value the axis reaches down to in any case.
+    floor: Option<f64>,
     groups: Vec<Group>,
 }
 
@@ -58,7 +60,7 @@ struct Axis {
 
 impl Plot {
     pub(super) fn of(id: &'static str, title: &'static str, unit: &'static str, scale: Scale) -> Self {
-        Self { id, title, unit, scale, tick: plain_tick, note: "", groups: Vec::new() }
+        Self { id, title, unit, scale, tick: plain_tick, note: "", floor: None, groups: Vec::new() }
     }
 
     /// How the axis writes its numbers.
@@ -68,6 +70,11 @@ impl Plot {
 
     pub(super) fn note(self, note: &'static str) -> Self {
         Self { note, ..self }
+    }
+
+    /// Lets the axis begin at `floor` or below.
+    pub(super) fn from(self, floor: f64) -> Self {
+        Self { floor: Some(floor), ..self }
     }
 
     pub(super) fn with(self, groups: Vec<Group>) -> Self {
@@ -83,7 +90,8 @@ impl Plot {
         let points = self.groups.iter().flat_map(|g| &g.points);
         let series = distinct(points.map(|p| (p.series.as_str(), p.mark)));
         let mut out = format!("<figure id=\"{}\">\n<h2>{}</h2>\n", self.id, escape(self.title));
-        out += &format!("<p class=\"unit\">{}</p>\n{}", escape(self.unit), legend(&series));
+        let scale = if self.scale == Scale::Log { "; logarithmic axis" } else { "" };
+        out += &format!("<p class=\"unit\">{}{scale}</p>\n{}", escape(self.unit), legend(&series));
         out += &self.drawing();
         if !self.note.is_empty() {
             out += &format!("<figcaption>{}</figcaption>\n", escape(self.note));
@@ -92,7 +100,7 @@ impl Plot {
     }
 
     fn drawing(&self) -> String {
-        let axis = Axis::new(self.scale, self.tick, &self.groups);
+        let axis = Axis::new(self);
         let height = TOP + self.groups.iter().map(Group::height).sum::<f64>() + BOTTOM;
         let label = format!("{}: {}", self.title, self.unit);
         let mut out =
@@ -137,12 +145,13 @@ impl Point {
 }
 
 impl Axis {
-    fn new(scale: Scale, tick: fn(f64) -> String, groups: &[Group]) -> Self {
-        let points = || groups.iter().flat_map(|g| &g.points);
-        let values = points().flat_map(|p| std::iter::once(p.value).chain(p.high)).filter(|v| v.is_finite());
-        let (lo, hi) = values.fold((f64::MAX, f64::MIN), |(lo, hi), v| (lo.min(v), hi.max(v)));
-        match scale {
-            Scale::Log => Self::log(lo, hi, tick),
+    fn new(plot: &Plot) -> Self {
+        let points = plot.groups.iter().flat_map(|g| &g.points);
+        let values = points.flat_map(|p| std::iter::once(p.value).chain(p.high)).chain(plot.floor);
+        let finite = values.filter(|v| v.is_finite());
+        let (lo, hi) = finite.fold((f64::MAX, f64::MIN), |(lo, hi), v| (lo.min(v), hi.max(v)));
+        match plot.scale {
+            Scale::Log => Self::log(lo, hi, plot.tick),
             Scale::Linear => Self::share(lo, hi),
         }
     }
