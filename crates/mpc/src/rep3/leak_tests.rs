@@ -1,4 +1,45 @@
-//! DOC
+//! Whether what a party sees *together* says anything about a secret.
+//!
+//! Messages that look uniform one by one may still leak jointly: two ciphertexts under one
+//! key, a bit opened without a zero share. So here everything that a watching party knows
+//! beforehand (its slots' streams, its own randomness, its input parts) is made *flat*: the
+//! same for all elements of a vector. What it then receives and sends must be distributed,
+//! element by element, independently of the secret `x`, for whatever flat values. Tested
+//! against bits of `x`, over [`N`] elements, in [`RUNS`] runs with other flat values:
+//! parities of up to three bits that went over its links, and parities of up to three bits
+//! of sums and differences of up to three words. The outside receiver is watched as well,
+//! against what its result does not determine.
+//!
+//! This finds dependences; it does not prove that there are none. Not looked at: parities
+//! of more bits; the middle bits of wide words; of large views, triples with two vectors of
+//! the preprocessing.
+//!
+//! **Ring.** Z_2^32: the least that [`subrosa_core::RingWidth`] has, which production code
+//! matches on, so that no toy ring can be added for tests only. Compared widths are small,
+//! so their bits are all looked at (of `x`, up to 14); of words both ends are, and where a
+//! truncation's top bits matter `x` covers the whole range.
+//!
+//! **False alarms.** Given independence, each test counts in how many of `n` elements a
+//! uniform bit of `x` equals another bit, so by Hoeffding's inequality it is off by
+//! [`DEVIATION`] `sqrt(n)` with probability at most `2 exp(-2 * 3.7^2) < 3e-12`. There are
+//! fewer than 10^8 tests: at most 3e-4 for all together. Seeds are fixed, so that chance
+//! is taken anew only when the protocol's draws change, never from run to run. Found is any
+//! correlation above 6 %.
+//!
+//! **That it can fail** is tested by [`every_lost_mask_is_noticed`], mask by mask. Beyond
+//! that, these faults were put into the code by hand, one at a time; each failed the test
+//! of the primitives named, first at the party named:
+//!
+//! | Fault | Noticed in | By |
+//! |---|---|---|
+//! | one key for both locked versions (`key_pair`) | `TRUNC` | party 0 |
+//! | no zero share on the AND opened under the daBit (`open_under`) | `LTZ_5`, `RELU_5` | party 0 |
+//! | no zero share in the tree (`reshare_bits`) | `LTZ_14`, `RELU_12` | party 0 |
+//! | `y_2` left out of `T` (`deal_trunc`) | `TRUNC`, `TRUNC_RELU_5` | party 0 |
+//! | `t_1` left out of daBits (`prepare_1`) | `LTZ_5`, `RELU_5` | party 2 |
+//! | no mask on groups' results (`exchange_parts`) | `LTZ_7`, `RELU_12` | party 0 |
+//! | no mask on dealt monomials (`deal_monomials`) | `LTZ_5`, `RELU_5` | party 1 |
+//! | no zero share on products (`masked`) | `TRUNC_PRODUCT`, `RELU_5`, `PRODUCT` | parties 1, 0, receiver |
 
 use super::groups::{dealt_monomials, groups};
 use super::streams::Streams;
@@ -36,7 +77,7 @@ fn flatten<T>(region: &T) {
 
 /// `None` unless the stream is flat; else whether the next vector drawn from it is filled
 /// with the complement of its first value. Over all [`RUNS`], any two of seven vectors in
-/// a row are complemented in all four combinations (as rows of a Hadamard matrix), so that
+/// a row from one stream are complemented in all four combinations (as rows of a Hadamard matrix), so that
 /// no leak stays hidden behind a known bit that happens to be 0.
 fn complement(prg: &Prg) -> Option<bool> {
     let address = std::ptr::from_ref(prg).addr();
@@ -44,7 +85,7 @@ fn complement(prg: &Prg) -> Option<bool> {
         flat.regions.iter().find(|region| region.contains(&address))?;
         let draw = flat.draws.entry(address).or_default();
         *draw += 1;
-        Some(((*draw - 1) % (RUNS - 1) + 1 & flat.run).count_ones() % 2 == 1)
+        Some((((*draw - 1) % (RUNS - 1) + 1) & flat.run).count_ones() % 2 == 1)
     })
 }
 
@@ -215,7 +256,8 @@ fn seed(of: u8) -> Seed {
 fn party(session: subrosa_net::Session, case: &Case, watcher: usize, lost: Lost, run: usize, x: &[u32]) -> [Vec<u8>; 4] {
     let mut p = Party::setup(session).unwrap();
     let (me, slots) = (p.me, [p.me, (p.me + 1) % 3]);
-    let slot_seed = |slot: usize| seed(run as u8).derive(&[slot as u8]);
+    // The same in all runs, so that complements, not chance, make the known values differ.
+    let slot_seed = |slot: usize| seed(100).derive(&[slot as u8]);
     FLAT.with_borrow_mut(|flat| flat.run = run);
     p.seeds = slots.map(slot_seed);
     p.private = slot_seed(me).stream("private");
@@ -588,7 +630,12 @@ fn parties_learn_nothing_from_comparisons() {
 
 #[test]
 fn parties_learn_nothing_from_relus() {
-    no_party_learns(&[RELU_5, RELU_12, TRUNC_RELU_5, TRUNC_RELU_12]);
+    no_party_learns(&[RELU_5, RELU_12, TRUNC_RELU_5]);
+}
+
+#[test]
+fn parties_learn_nothing_from_deep_truncated_relus() {
+    no_party_learns(&[TRUNC_RELU_12]);
 }
 
 /// Where the outside receiver gets results from, and what they do not tell.
