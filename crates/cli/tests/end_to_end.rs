@@ -24,7 +24,7 @@ fn a_table_a_picture_and_an_array_are_computed_under_protection() {
     std::fs::write(&digit, digit_png()).unwrap();
     let cases = [
         ("models/breast_cancer_mlp.onnx", shipped("data/breast_cancer/standardised_test.csv"), "in the clear"),
-        ("models/lenet.onnx", digit.to_str().unwrap().to_owned(), "1 of 1 samples have the plain label"),
+        ("models/lenet.onnx", digit.to_str().unwrap().to_owned(), "1 of 1 sample with the plain label"),
     ];
     for (model, input, said) in cases {
         let ran = succeed(folder.path(), &["run", &shipped(model), "--input", &input, "--via", "rep3", "--verify"]);

@@ -15,6 +15,11 @@ pub fn thousands(n: u64) -> String {
     out
 }
 
+/// `1 sample`, `1,000 samples`.
+pub fn counted(n: usize, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(n as u64), if n == 1 { "" } else { "s" })
+}
+
 /// Bytes in B, kB, MB or GB (powers of ten), three significant digits.
 pub fn bytes(n: f64) -> String {
     scaled(n, &["B", "kB", "MB", "GB", "TB"])
@@ -109,6 +114,7 @@ mod tests {
     fn figures_read_well() {
         assert_eq!(thousands(0), "0");
         assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!((counted(1, "round"), counted(2000, "round")), ("1 round".into(), "2,000 rounds".into()));
         assert_eq!(bytes(0.0), "0 B");
         assert_eq!(bytes(1234.0), "1.23 kB");
         assert_eq!(bytes(4.56e9), "4.56 GB");

@@ -65,10 +65,14 @@ enum Fault {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        match &error {
-            Error::Model { unsupported, .. } if !unsupported.is_empty() => Self::Refused(unsupported[0].why.clone()),
-            Error::Plan { .. } => Self::Refused(error.to_string()),
-            other => Self::Failed(other.to_string()),
+        if let Error::Model { unsupported, .. } = &error
+            && let Some(first) = unsupported.first()
+        {
+            return Self::Refused(first.why.clone());
+        }
+        match matches!(error, Error::Plan { .. }) {
+            true => Self::Refused(error.to_string()),
+            false => Self::Failed(error.to_string()),
         }
     }
 }

@@ -104,8 +104,11 @@ fn is_float(t: &TensorProto) -> bool {
     matches!(tensor::kind(t), DataType::Float | DataType::Double)
 }
 
+/// Inputs and outputs.
+type Data = (Vec<TensorProto>, Vec<TensorProto>);
+
 /// The first data set, or `None` where an input or output is no tensor.
-fn data(folder: &Path, inputs: usize, outputs: usize) -> Result<Option<(Vec<TensorProto>, Vec<TensorProto>)>, String> {
+fn data(folder: &Path, inputs: usize, outputs: usize) -> Result<Option<Data>, String> {
     let folder = folder.join("test_data_set_0");
     let read = |what: &str, n: usize| -> Result<Option<Vec<TensorProto>>, String> {
         let mut tensors = Vec::new();
