@@ -34,12 +34,25 @@ fn table(op: Op, lo: f64, hi: f64, ring: Option<RingWidth>) -> (Lowered, Vec<(f6
 fn check(op: Op, range: (f64, f64), f: impl Fn(f64) -> f64, allowed: impl Fn(f64) -> f64) {
     for ring in [None, Some(RingWidth::W48), Some(RingWidth::W64)] {
         let (lowered, pairs) = table(op.clone(), range.0, range.1, ring);
-        let worst = pairs.iter().map(|&(x, y)| ((y - f(x)).abs() / allowed(x), x)).fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
+        let worst = pairs
+            .iter()
+            .map(|&(x, y)| ((y - f(x)).abs() / allowed(x), x))
+            .fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
         let frac = lowered.program.insts[lowered.program.inputs[0]].frac;
-        let ltz = lowered.program.insts.iter().filter(|i| matches!(i.op, subrosa_graph::FixedOp::Ltz { .. })).map(|i| i.shape.len()).sum::<usize>();
+        let ltz = lowered
+            .program
+            .insts
+            .iter()
+            .filter(|i| matches!(i.op, subrosa_graph::FixedOp::Ltz { .. }))
+            .map(|i| i.shape.len())
+            .sum::<usize>();
         println!(
             "{op:?} on {range:?}: {} frac {frac}, {ltz} comparisons, worst {:.2} of allowed at {}, {:?} ulps of {}",
-            lowered.program.ring, worst.0, worst.1, lowered.output_ulps[0], lowered.program.insts[lowered.program.outputs[0]].frac
+            lowered.program.ring,
+            worst.0,
+            worst.1,
+            lowered.output_ulps[0],
+            lowered.program.insts[lowered.program.outputs[0]].frac
         );
         assert!(worst.0 <= 1.0, "{op:?} at {}", worst.1);
     }
@@ -67,7 +80,8 @@ fn gelu() {
         let exact = |x: f64| x * 0.5 * (1.0 + erf(x / 2f64.sqrt()));
         // Where x is large the result has no more fraction bits than x.
         check(Op::Gelu { tanh: false }, range, exact, |_| SMOOTH_ERROR);
-        let approx = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh());
+        let approx =
+            |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh());
         check(Op::Gelu { tanh: true }, range, approx, |_| SMOOTH_ERROR);
     }
 }
@@ -104,7 +118,9 @@ fn softmax() {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             (state >> 40) as f64 / (1u64 << 24) as f64
         };
-        let samples: Vec<f32> = (0..2000 * n).map(|i| ((random() * 2.0 - 1.0) * bound * if i / n % 3 == 0 { 0.02 } else { 1.0 }) as f32).collect();
+        let samples: Vec<f32> = (0..2000 * n)
+            .map(|i| ((random() * 2.0 - 1.0) * bound * if i / n % 3 == 0 { 0.02 } else { 1.0 }) as f32)
+            .collect();
         let encoded = lowered.encode(0, &samples).unwrap();
         let frac = lowered.program.insts[0].frac;
         let values = oracle::run(&lowered.program, &lowered.weights, &[encoded.clone()], 2000).unwrap().remove(0);

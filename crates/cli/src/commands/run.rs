@@ -202,7 +202,12 @@ fn costs(output: &Output, simulated: bool) -> String {
     let time: f64 = output.batches.iter().map(|b| b.ms()).sum();
     let (offline, online) = output.totals();
     let how = if simulated { "simulated, " } else { "" };
-    let mut text = format!("computed  via {}, {how}{} in {}\n", output.via, text::counted(output.samples, "sample"), text::millis(time));
+    let mut text = format!(
+        "computed  via {}, {how}{} in {}\n",
+        output.via,
+        text::counted(output.samples, "sample"),
+        text::millis(time)
+    );
     if offline.bytes + online.bytes > 0 {
         let setup = output.setup.cost;
         text += &format!(

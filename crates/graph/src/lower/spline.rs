@@ -126,12 +126,7 @@ fn chebyshev(f: impl Fn(f64) -> f64, degree: usize) -> [f64; TERMS] {
 fn shifted(c: [f64; TERMS], middle: f64, half: f64) -> [f64; TERMS] {
     let s: [f64; TERMS] = std::array::from_fn(|i| c[i] / half.powi(i as i32));
     let m = -middle;
-    [
-        s[0] + m * (s[1] + m * (s[2] + m * s[3])),
-        s[1] + m * (2.0 * s[2] + 3.0 * m * s[3]),
-        s[2] + 3.0 * m * s[3],
-        s[3],
-    ]
+    [s[0] + m * (s[1] + m * (s[2] + m * s[3])), s[1] + m * (2.0 * s[2] + 3.0 * m * s[3]), s[2] + 3.0 * m * s[3], s[3]]
 }
 
 #[cfg(test)]

@@ -31,9 +31,13 @@ use subrosa_core::Cost;
 use subrosa_net::EndpointId;
 use subrosa_ring::bits::{expand_bits, planes_from_bytes, planes_to_bytes};
 use subrosa_ring::{BitPlanes, Ring, Word, pack, packed_len, unpack};
+use zeroize::Zeroize;
 
 /// What one primitive consumes: any part may be absent.
-pub(super) struct Material<W> {
+pub(super) struct Material<W: Word> {
+    /// The sizes it was made for: a primitive of other sizes must not consume it (a mask
+    /// narrower than the value it hides would show the rest).
+    need: Need,
     pub(super) trunc: Option<TruncMaterial<W>>,
     pub(super) compare: Option<CompareMaterial>,
     /// The mask `r`, at party 2 only: `k` bits for a truncation, else the compared width.
@@ -79,11 +83,33 @@ pub(super) struct DaBits<W> {
 }
 
 /// What a primitive needs, in sizes.
-#[derive(Clone, Copy)]
-struct Need {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Need {
     n: usize,
     shift: Option<u32>,
     width: Option<u32>,
+}
+
+impl<W: Word> Drop for Material<W> {
+    fn drop(&mut self) {
+        self.mask.zeroize();
+        if let Some(TruncMaterial::Evaluator { y, low, locked, keys }) = &mut self.trunc {
+            y.zeroize();
+            low.zeroize();
+            locked.zeroize();
+            keys.zeroize();
+        }
+        if let Some(dabits) = &mut self.dabits {
+            dabits.bits.zeroize();
+        }
+    }
+}
+
+impl<W: Word> Material<W> {
+    /// Whether it was made for `primitive`.
+    pub(super) fn is_for(&self, primitive: &Primitive) -> bool {
+        Need::of(primitive) == Some(self.need)
+    }
 }
 
 impl Need {
@@ -201,6 +227,7 @@ fn prepare_0<R: Ring>(
         .iter()
         .zip(dabits)
         .map(|(need, dabits)| Material {
+            need: *need,
             trunc: need.shift.map(|f| evaluator_trunc(slot_0, need.n, k, f, &mut dealt)),
             compare: need.width.map(|w| CompareMaterial {
                 bits: planes(&mut slot_0.compare_mask, w as usize, need.n),
@@ -230,6 +257,7 @@ fn prepare_1<R: Ring>(
     for need in needs {
         let slot_2 = &mut party.b;
         materials.push_back(Material {
+            need: *need,
             trunc: need.shift.map(|f| evaluator_trunc(slot_2, need.n, k, f, &mut dealt)),
             compare: need.width.map(|w| CompareMaterial {
                 bits: planes(&mut slot_2.compare_mask, w as usize, need.n),
@@ -278,7 +306,7 @@ fn prepare_2<R: Ring>(
         if let (Some(bits), Some(width)) = (&bits, need.width) {
             deal_monomials(party, bits, width, need.n, &mut to_1);
         }
-        materials.push_back(Material { trunc, compare: None, mask, dabits: None });
+        materials.push_back(Material { need: *need, trunc, compare: None, mask, dabits: None });
         halves.push(need.width.map(|_| {
             // Slots 2 and 0 of the bit; this party's term v_0 d_2 - t_0.
             let d_2 = plane(&mut party.a.dabit_bits, need.n);

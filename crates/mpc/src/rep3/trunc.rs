@@ -17,9 +17,13 @@ use subrosa_core::Cost;
 use subrosa_ring::{BitPlanes, Ring, Word, pack, packed_len};
 
 /// `trunc` for at least one element: two rounds.
-pub(super) fn trunc<R: Ring>(party: &mut Rep3<R>, x: Source<'_, Rep3<R>>, shift: u32) -> Result<Share<R::Word>, Error> {
-    let material = party.take()?;
-    let unlock = Unlock::start(party, x, shift, material.trunc, &material.mask)?;
+pub(super) fn trunc<R: Ring>(
+    party: &mut Rep3<R>,
+    mut material: Material<R::Word>,
+    x: Source<'_, Rep3<R>>,
+    shift: u32,
+) -> Result<Share<R::Word>, Error> {
+    let unlock = Unlock::start(party, x, shift, material.trunc.take(), &material.mask)?;
     let (peer, message) = unlock.message(party.me, shift);
     let Some(peer) = peer else {
         round(&mut party.session, vec![], &[])?;
@@ -33,21 +37,22 @@ pub(super) fn trunc<R: Ring>(party: &mut Rep3<R>, x: Source<'_, Rep3<R>>, shift:
 /// comparison's first message.
 pub(super) fn trunc_ltz<R: Ring>(
     party: &mut Rep3<R>,
+    mut material: Material<R::Word>,
     x: Source<'_, Rep3<R>>,
     shift: u32,
     width: u32,
 ) -> Result<(Share<R::Word>, Share<R::Word>), Error> {
     let k = R::WIDTH.bits();
-    let Material { trunc, compare, mask: r, dabits } = party.take()?;
-    let unlock = Unlock::start(party, x, shift, trunc, &r)?;
+    let unlock = Unlock::start(party, x, shift, material.trunc.take(), &material.mask)?;
     // The compared value is (c >> f) - 2^(k-2-f) - (r >> f): the same integer that becomes
     // the share, before the wrap correction, which is a multiple of 2^(k-f) >= 2^width.
     let u: Vec<R::Word> =
         unlock.c.iter().map(|c| R::Word::from_u64((c.to_u64() >> shift).wrapping_sub(1 << (k - 2 - shift)))).collect();
-    let known = known(compare, &u, width);
+    let known = known(material.compare.take(), &u, width);
     let (peer, extra) = unlock.message(party.me, shift);
     let extra_len = peer.map_or(0, |_| extra.len());
-    let (negative, extra) = compare::sign(party, unlock.n, width, known, expect_dabits(dabits)?, &extra, extra_len)?;
+    let (negative, extra) =
+        compare::sign(party, unlock.n, width, known, expect_dabits(material.dabits.take())?, &extra, extra_len)?;
     Ok((negative, unlock.finish(party.me, &extra, shift)))
 }
 
@@ -71,6 +76,9 @@ pub(super) fn open_masked<R: Ring>(
     offset: u64,
 ) -> Result<Vec<R::Word>, Error> {
     let len = packed_len(x.len(), bits);
+    if party.me == 2 && r.len() != x.len() {
+        return Err(Error::Misuse(format!("rep3: {} masks for {} values", r.len(), x.len())));
+    }
     let offset = R::Word::from_u64(offset);
     let mask_2 = |part: &[R::Word]| pack(&zip(part, r, |p, r| p.add(r).add(offset)), bits);
     let (ours, sends, receives) = match (x, party.me) {

@@ -84,7 +84,9 @@ pub(super) fn evaluate(cx: &mut Context<'_>, id: ValueId, x: Id, curve: &Curve<'
 /// The interval that is told to all.
 fn rounded((lo, hi): (i64, i64), frac: u32, rounding: Rounding) -> (i64, i64) {
     let up = |v: i64| match rounding {
-        Rounding::PowerOfTwo => v.unsigned_abs().checked_next_power_of_two().map_or(i64::MAX, |p| p.min(1 << 62) as i64),
+        Rounding::PowerOfTwo => {
+            v.unsigned_abs().checked_next_power_of_two().map_or(i64::MAX, |p| p.min(1 << 62) as i64)
+        }
         Rounding::Integer => ((v.abs() >> frac) + 1) << frac,
         Rounding::None => v.abs(),
     };
@@ -149,13 +151,7 @@ struct Emission<'a> {
 impl<'a> Emission<'a> {
     /// The most fraction bits with which everything fits, the error is kept and the pieces
     /// are few; without stretching, which costs a product, if that can be.
-    fn plan(
-        cx: &Context<'_>,
-        id: ValueId,
-        x: Id,
-        curve: &'a Curve<'a>,
-        range: (i64, i64),
-    ) -> Result<Self, Error> {
+    fn plan(cx: &Context<'_>, id: ValueId, x: Id, curve: &'a Curve<'a>, range: (i64, i64)) -> Result<Self, Error> {
         let mut spare: Option<Self> = None;
         for stretched in [false, true] {
             for g in (LEAST_FRAC..=most_frac(cx.b.ring())).rev() {
@@ -388,7 +384,8 @@ impl<'a> Emission<'a> {
     /// `u` times the power of two of its region: an exact product.
     fn stretched(&self, cx: &mut Context<'_>, below: Option<Id>, u: Id) -> Result<Id, Error> {
         let factors: Vec<i64> = self.regions.iter().map(|r| 1 << r.stretch).collect();
-        let (lo, hi) = self.regions.iter().map(Region::stretched).fold((0, 0), |(lo, hi), (a, b)| (lo.min(a), hi.max(b)));
+        let (lo, hi) =
+            self.regions.iter().map(Region::stretched).fold((0, 0), |(lo, hi), (a, b)| (lo.min(a), hi.max(b)));
         let len = cx.b.len(u);
         let stretched = match factors.iter().all(|&f| f == factors[0]) {
             true => cx.b.mul_public(u, factors[0], 0)?,
