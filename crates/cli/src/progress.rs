@@ -23,7 +23,9 @@ impl Bar {
 
     /// `done` of `total` units are done; `what` is at work.
     pub(crate) fn set(&mut self, done: u64, total: u64, what: String) {
-        if !self.shown && self.start.elapsed() > PATIENCE && std::io::stderr().is_terminal() {
+        // Of nothing done nothing can be foretold.
+        let ready = done > 0 && !self.shown;
+        if ready && self.start.elapsed() > PATIENCE && std::io::stderr().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
             self.shown = true;
         }

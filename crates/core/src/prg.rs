@@ -3,12 +3,14 @@
 //! A [`Seed`] is 32 bytes from the operating system, or derived from another seed under
 //! a context. A [`Prg`] is AES-128 in counter mode under a key derived from a seed and a
 //! *purpose*: two streams are equal only if seed and purpose are. A stream moves
-//! forward only, so no part of it is handed out twice; it refuses nothing because its
-//! 2^64 blocks outlast any session.
+//! forward only, so no part of it is handed out twice; its 2^64 blocks outlast any
+//! session. AES is a permutation, so `q` blocks of one key differ from random ones with
+//! advantage at most `q^2 / 2^129`: protocols derive new streams for every batch.
 //!
 //! Key derivation: BLAKE3 in its `derive_key` mode,
 //! <https://github.com/BLAKE3-team/BLAKE3-specs>, section 2.3. Stream: AES-128-CTR, NIST
-//! SP 800-38A section 6.5, little-endian 64-bit counter in the first half of the block.
+//! SP 800-38A section 6.5: a little-endian 64-bit counter, then a 64-bit nonce derived
+//! with the key, so that no two keys encrypt the same blocks.
 
 use aes::cipher::{Block, BlockCipherEncrypt, KeyInit};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -47,7 +49,9 @@ impl Seed {
         let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 seed derivation");
         hasher.update(&self.0);
         hasher.update(context);
-        Self(*hasher.finalize().as_bytes())
+        let seed = Self(*hasher.finalize().as_bytes());
+        hasher.zeroize();
+        seed
     }
 
     /// The stream of this seed for `purpose`. Ask once: a second call starts the *same*
@@ -56,17 +60,22 @@ impl Seed {
         let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 aes-128-ctr stream");
         hasher.update(&self.0);
         hasher.update(purpose.as_bytes());
-        let mut key = [0u8; 16];
-        hasher.finalize_xof().fill(&mut key);
-        let prg = Prg { aes: aes::Aes128::new(&key.into()), counter: 0, buffer: Zeroizing::new(), at: CHUNK };
+        let (mut key, mut nonce) = ([0u8; 16], [0u8; 8]);
+        let mut output = hasher.finalize_xof();
+        output.fill(&mut key);
+        output.fill(&mut nonce);
+        let aes = aes::Aes128::new(&key.into());
+        output.zeroize();
+        hasher.zeroize();
         key.zeroize();
-        prg
+        Prg { aes, nonce, counter: 0, buffer: Zeroizing::new(), at: CHUNK }
     }
 }
 
 /// A forward-only pseudo-random stream. No `Clone`: a copy would repeat itself.
 pub struct Prg {
     aes: aes::Aes128,
+    nonce: [u8; 8],
     counter: u64,
     buffer: Zeroizing,
     at: usize,
@@ -135,6 +144,7 @@ impl Prg {
             for block in &mut blocks {
                 *block = Block::<aes::Aes128>::default();
                 block[..8].copy_from_slice(&self.counter.to_le_bytes());
+                block[8..].copy_from_slice(&self.nonce);
                 self.counter += 1;
             }
             self.aes.encrypt_blocks(&mut blocks);
@@ -177,18 +187,20 @@ mod tests {
         assert_ne!(seed(1).derive(b"x").expose(), seed(1).derive(b"y").expose());
     }
 
-    /// SP 800-38A's cipher through our counter layout: block i is AES_k(le64(i) || 0^64),
+    /// SP 800-38A's cipher through our counter layout: block i is AES_k(le64(i) || nonce),
     /// checked against a direct call.
     #[test]
     fn the_stream_is_aes_in_counter_mode() {
         let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 aes-128-ctr stream");
         hasher.update(&[7; 32]);
         hasher.update(b"kat");
-        let mut key = [0u8; 16];
-        hasher.finalize_xof().fill(&mut key);
-        let aes = aes::Aes128::new(&key.into());
+        let mut derived = [0u8; 24];
+        hasher.finalize_xof().fill(&mut derived);
+        let (key, nonce) = derived.split_at(16);
+        let aes = aes::Aes128::new(key.try_into().unwrap());
         let mut block = Block::<aes::Aes128>::default();
         block[..8].copy_from_slice(&3u64.to_le_bytes());
+        block[8..].copy_from_slice(nonce);
         aes.encrypt_block(&mut block);
         let mut got = vec![0u8; 64];
         seed(7).stream("kat").fill(&mut got);

@@ -6,6 +6,7 @@
 
 use crate::program::{Id, Inst};
 use crate::{Error, FixedOp, Program, WeightSet};
+use std::cell::Cell;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 
 /// Runs `program` on `batch` samples of each input, truncations rounding down. Checks at
@@ -14,11 +15,50 @@ use subrosa_core::geometry::{ConvGeometry, MatDims};
 /// **Errors:** [`Error::Input`] when an input's length is not `batch` samples;
 /// [`Error::Range`] if a value leaves its proven range (a bug, or an unchecked input).
 pub fn run(program: &Program, weights: &WeightSet, inputs: &[Vec<i64>], batch: usize) -> Result<Vec<Vec<i64>>, Error> {
+    execute(program, weights, inputs, batch, &Rounding(None))
+}
+
+/// As [`run`], but every truncation may round up instead, by a generator started at
+/// `seed`: one of the results that a protocol may give. Range proofs and
+/// [`crate::Lowered::output_ulps`] must hold for it.
+///
+/// **Errors:** as [`run`].
+pub fn run_rounding(
+    program: &Program,
+    weights: &WeightSet,
+    inputs: &[Vec<i64>],
+    batch: usize,
+    seed: u64,
+) -> Result<Vec<Vec<i64>>, Error> {
+    execute(program, weights, inputs, batch, &Rounding(Some(Cell::new(seed))))
+}
+
+/// What truncations add: nothing, or 0 or 1 at random.
+struct Rounding(Option<Cell<u64>>);
+
+impl Rounding {
+    fn up(&self) -> i64 {
+        let Some(state) = &self.0 else { return 0 };
+        // The mixing function of splitmix64: S. Vigna, https://prng.di.unimi.it/splitmix64.c
+        state.set(state.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        let z = (state.get() ^ (state.get() >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z >> 63) as i64
+    }
+}
+
+fn execute(
+    program: &Program,
+    weights: &WeightSet,
+    inputs: &[Vec<i64>],
+    batch: usize,
+    rounding: &Rounding,
+) -> Result<Vec<Vec<i64>>, Error> {
     check_inputs(program, weights, inputs, batch)?;
     let last_use = last_uses(program);
     let mut values: Vec<Option<Vec<i64>>> = vec![None; program.insts.len()];
     for (id, inst) in program.insts.iter().enumerate() {
-        let value = Execution { program, weights, inputs, values: &values, batch }.evaluate(inst);
+        let value = Execution { program, weights, inputs, values: &values, batch, rounding }.evaluate(inst);
         check_bits(id, inst, &value)?;
         values[id] = Some(value);
         for x in inst.op.operands() {
@@ -80,6 +120,7 @@ struct Execution<'a> {
     inputs: &'a [Vec<i64>],
     values: &'a [Option<Vec<i64>>],
     batch: usize,
+    rounding: &'a Rounding,
 }
 
 impl<'a> Execution<'a> {
@@ -88,7 +129,7 @@ impl<'a> Execution<'a> {
             FixedOp::Input { index } => self.inputs[*index].clone(),
             FixedOp::Weight { index } => self.weights.tensors[*index].clone(),
             FixedOp::Public { values } => values.clone(),
-            FixedOp::MatMul { x, y, dims } => self.binary(inst, *x, *y, |x, y, out| matmul(x, y, *dims, out)),
+            FixedOp::MatMul { x, y, dims } => self.matmul(inst, *x, *y, *dims),
             FixedOp::Conv { x, w, geometry } => self.binary(inst, *x, *w, |x, w, out| conv(x, w, geometry, out)),
             FixedOp::Mul { x, y } => self.zip(inst, *x, *y, i64::wrapping_mul),
             FixedOp::Add { x, y } => self.zip(inst, *x, *y, i64::wrapping_add),
@@ -97,9 +138,11 @@ impl<'a> Execution<'a> {
             FixedOp::Scale { x, by } => self.unary(inst, *x, |x, out| {
                 out.iter_mut().zip(x).zip(by).for_each(|((o, v), b)| *o = v.wrapping_mul(*b));
             }),
-            FixedOp::Trunc { x, shift } => self.map(*x, |v| v >> shift),
+            FixedOp::Trunc { x, shift } => self.map(*x, |v| (v >> shift) + self.rounding.up()),
             FixedOp::Relu { x } => self.map(*x, |v| v.max(0)),
-            FixedOp::TruncRelu { x, shift, bits_truncated: _ } => self.map(*x, |v| (v >> shift).max(0)),
+            FixedOp::TruncRelu { x, shift, bits_truncated: _ } => {
+                self.map(*x, |v| ((v >> shift) + self.rounding.up()).max(0))
+            }
             FixedOp::Ltz { x } => self.map(*x, |v| i64::from(v < 0)),
             FixedOp::Layout { x, map } => self.unary(inst, *x, |x, out| {
                 out.iter_mut().zip(map).for_each(|(o, &at)| *o = x[at as usize]);
@@ -147,6 +190,16 @@ impl<'a> Execution<'a> {
         self.value(x).iter().map(|&v| f(v)).collect()
     }
 
+    /// With one matrix for all samples, their rows are one product.
+    fn matmul(&self, inst: &Inst, x: Id, y: Id, dims: MatDims) -> Vec<i64> {
+        if dims.groups > 1 || self.program.insts[y].batched || !self.program.insts[x].batched {
+            return self.binary(inst, x, y, |x, y, out| matmul(x, y, dims, out));
+        }
+        let mut out = vec![0; inst.shape.len() * self.batch];
+        matmul(self.value(x), self.value(y), MatDims { m: dims.m * self.batch, ..dims }, &mut out);
+        out
+    }
+
     fn concat(&self, inst: &Inst, xs: &[Id]) -> Vec<i64> {
         self.each(inst, |s, out| {
             let mut at = 0;
@@ -159,64 +212,66 @@ impl<'a> Execution<'a> {
     }
 }
 
-/// `out[i][j] += x[i][l] * y[l][j]`, the innermost loop over contiguous `j`.
+/// `out[i][j] += x[i][l] * y[l][j]`, the innermost loop over contiguous `j`; all rows `i`
+/// meet a few rows of `y` while these are in the cache.
 fn matmul(x: &[i64], y: &[i64], dims: MatDims, out: &mut [i64]) {
+    const ROWS: usize = 32;
     let MatDims { groups, m, k, n } = dims;
     for g in 0..groups {
         let y = if y.len() == k * n { y } else { &y[g * k * n..(g + 1) * k * n] };
-        for i in g * m..(g + 1) * m {
-            let out = &mut out[i * n..(i + 1) * n];
-            for l in 0..k {
-                let factor = x[i * k + l];
-                if factor != 0 {
-                    axpy(factor, y[l * n..(l + 1) * n].iter(), out);
+        for from in (0..k).step_by(ROWS) {
+            for i in g * m..(g + 1) * m {
+                let out = &mut out[i * n..(i + 1) * n];
+                for l in from..k.min(from + ROWS) {
+                    match x[i * k + l] {
+                        0 => {}
+                        factor => axpy(factor, &y[l * n..(l + 1) * n], out),
+                    }
                 }
             }
         }
     }
 }
 
-fn axpy<'a>(factor: i64, xs: impl Iterator<Item = &'a i64>, out: &mut [i64]) {
+fn axpy(factor: i64, xs: &[i64], out: &mut [i64]) {
     out.iter_mut().zip(xs).for_each(|(o, x)| *o = o.wrapping_add(factor.wrapping_mul(*x)));
 }
 
-/// One kernel element at a time over whole output rows.
+/// The product of the filters, one a row, with the input's patches, one a column.
 fn conv(x: &[i64], w: &[i64], g: &ConvGeometry, out: &mut [i64]) {
-    let (inputs, outputs) = (g.c / g.groups, g.o / g.groups);
-    let (kh, kw) = g.kernel;
-    for (o, out) in out.chunks_exact_mut((g.output.0 * g.output.1).max(1)).enumerate().take(g.o) {
-        for c in 0..inputs {
-            let channel = o / outputs * inputs + c;
-            let plane = &x[channel * g.input.0 * g.input.1..(channel + 1) * g.input.0 * g.input.1];
-            for tap in 0..kh * kw {
-                conv_tap(plane, w[(o * inputs + c) * kh * kw + tap], (tap / kw, tap % kw), g, out);
-            }
-        }
+    let (channels, filters) = (g.c / g.groups, g.o / g.groups);
+    let (taps, positions) = (channels * g.kernel.0 * g.kernel.1, g.output.0 * g.output.1);
+    let plane = g.input.0 * g.input.1;
+    let dims = MatDims { groups: 1, m: filters, k: taps, n: positions };
+    for group in 0..g.groups {
+        let patches = patches(&x[group * channels * plane..(group + 1) * channels * plane], g);
+        let w = &w[group * filters * taps..(group + 1) * filters * taps];
+        matmul(w, &patches, dims, &mut out[group * filters * positions..(group + 1) * filters * positions]);
     }
 }
 
-fn conv_tap(plane: &[i64], factor: i64, (ky, kx): (usize, usize), g: &ConvGeometry, out: &mut [i64]) {
-    let (h, w) = g.input;
-    let left = kx * g.dilations.1;
-    // The first and last output column whose tap lies inside the row.
-    let first = g.pads.1.saturating_sub(left).div_ceil(g.strides.1).min(g.output.1);
-    let last = (w + g.pads.1).saturating_sub(left).div_ceil(g.strides.1).clamp(first, g.output.1);
-    for oy in 0..g.output.0 {
-        let Some(y) = (oy * g.strides.0 + ky * g.dilations.0).checked_sub(g.pads.0).filter(|&y| y < h) else {
-            continue;
-        };
-        let out = &mut out[oy * g.output.1 + first..oy * g.output.1 + last];
-        if !out.is_empty() {
-            let start = y * w + first * g.strides.1 + left - g.pads.1;
-            axpy(factor, plane[start..].iter().step_by(g.strides.1), out);
+/// `[channels * kernel, output]`: what each kernel element meets at each output position.
+fn patches(x: &[i64], g: &ConvGeometry) -> Vec<i64> {
+    let mut patches = Vec::with_capacity(x.len() * g.kernel.0 * g.kernel.1);
+    for plane in x.chunks_exact((g.input.0 * g.input.1).max(1)) {
+        for tap in 0..g.kernel.0 * g.kernel.1 {
+            let at = |oy: usize, ox: usize| {
+                let y = (oy * g.strides.0 + tap / g.kernel.1 * g.dilations.0).checked_sub(g.pads.0)?;
+                let x = (ox * g.strides.1 + tap % g.kernel.1 * g.dilations.1).checked_sub(g.pads.1)?;
+                if x < g.input.1 { plane.get(y * g.input.1 + x) } else { None }
+            };
+            for oy in 0..g.output.0 {
+                patches.extend((0..g.output.1).map(|ox| at(oy, ox).copied().unwrap_or(0)));
+            }
         }
     }
+    patches
 }
 
 fn sum(x: &[i64], len: usize, inner: usize, out: &mut [i64]) {
     for (x, out) in x.chunks_exact((len * inner).max(1)).zip(out.chunks_exact_mut(inner.max(1))) {
         for row in x.chunks_exact(inner.max(1)) {
-            axpy(1, row.iter(), out);
+            axpy(1, row, out);
         }
     }
 }

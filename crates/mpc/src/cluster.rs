@@ -38,8 +38,8 @@ pub struct Measured {
     pub time: Duration,
 }
 
-/// The result of one batch.
-#[derive(Clone, Debug)]
+/// The result of one batch. No `Debug`: it holds what only the receiver may see.
+#[derive(Clone)]
 pub struct Inference {
     /// One flat tensor an output, as signed integers.
     pub outputs: Vec<Vec<i64>>,

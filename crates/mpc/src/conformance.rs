@@ -22,7 +22,7 @@ macro_rules! protocol_conformance {
             use $crate::conformance as suite;
             $crate::protocol_conformance!(@tests $protocol;
                 sharing linear products matrix_products convolutions truncation comparison relu truncated_relu
-                preprocessing_is_not_reused messages_are_uniform other_seeds_other_messages empty_vectors
+                preprocessing_is_bound_to_its_primitive messages_are_uniform other_seeds_other_messages empty_vectors
             );
         }
     };
@@ -328,14 +328,33 @@ pub fn truncated_relu<P: Protocol>() {
     }
 }
 
-/// Preprocessing is consumed: a second call without `prepare` is refused.
-pub fn preprocessing_is_not_reused<P: Protocol>() {
+/// Preprocessing is consumed, and serves only the primitive it was made for: otherwise a
+/// mask could be used twice, or be narrower than what it hides. A refusal comes before
+/// anything is sent, and what was made is not used afterwards.
+pub fn preprocessing_is_bound_to_its_primitive<P: Protocol>() {
     let x = samples(8, 10, 1);
-    let calls = [Primitive::Ltz { n: 10, width: 8 }];
-    if P::offline_cost(&calls) == Cost::FREE {
+    let made = Primitive::Ltz { n: 10, width: 8 };
+    if P::offline_cost(&[made]) == Cost::FREE {
         return;
     }
-    trial::<P>(&[x], &calls, |p, s| {
+    type Call<P> = fn(&mut P, &<P as Evaluator>::Share) -> Result<<P as Evaluator>::Share, Error>;
+    let others: [Call<P>; 5] = [
+        |p, x| p.ltz(x, 9),
+        |p, x| p.relu(x, 7),
+        |p, x| p.trunc(Source::Share(x), 3),
+        |p, x| p.ltz(&x.map(9, |v| v[..9].to_vec()), 8),
+        |p, x| p.ltz(&x.map(11, |v| [v, &v[..1]].concat()), 8),
+    ];
+    for other in others {
+        trial::<P>(std::slice::from_ref(&x), &[made, made], |p, s| {
+            let before = p.session().meter().cost(Phase::Online);
+            assert!(matches!(other(p, &s[0]), Err(Error::Misuse(_))), "preprocessing served another primitive");
+            assert!(matches!(p.ltz(&s[0], 8), Err(Error::Misuse(_))), "preprocessing was used after a refusal");
+            assert_eq!(p.session().meter().cost(Phase::Online), before, "a refused primitive sent something");
+            Ok(vec![p.to_product(&s[0])])
+        });
+    }
+    trial::<P>(&[x], &[made], |p, s| {
         let bit = p.ltz(&s[0], 8)?;
         assert!(matches!(p.ltz(&s[0], 8), Err(Error::Misuse(_))), "the same preprocessing was used twice");
         Ok(vec![p.to_product(&bit)])

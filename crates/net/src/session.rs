@@ -29,6 +29,8 @@ pub struct Session {
     meter: Meter,
     /// Time spent waiting, by phase.
     waited: [Duration; Phase::ALL.len()],
+    /// What was sent, for tests only: it holds masked secrets, and during setup keys.
+    #[cfg(any(test, feature = "fault"))]
     transcript: Option<Vec<(EndpointId, Vec<u8>)>>,
     /// The first error; a session that failed once is over.
     failed: Option<Error>,
@@ -63,6 +65,7 @@ impl Session {
             phase: Phase::Setup,
             meter: Meter::default(),
             waited: [Duration::ZERO; Phase::ALL.len()],
+            #[cfg(any(test, feature = "fault"))]
             transcript: None,
             failed: None,
         }
@@ -110,11 +113,13 @@ impl Session {
 
     /// Keeps a copy of every payload sent from now on. For tests of what peers get to see:
     /// the copies stay in memory until the session is dropped.
+    #[cfg(any(test, feature = "fault"))]
     pub fn record_transcript(&mut self) {
         self.transcript.get_or_insert_default();
     }
 
     /// The payloads sent since [`Session::record_transcript`], with their receivers.
+    #[cfg(any(test, feature = "fault"))]
     pub fn transcript(&self) -> &[(EndpointId, Vec<u8>)] {
         self.transcript.as_deref().unwrap_or_default()
     }
@@ -208,6 +213,7 @@ impl Session {
     }
 
     fn post(&mut self, to: EndpointId, payload: Vec<u8>) -> Result<(), Error> {
+        #[cfg(any(test, feature = "fault"))]
         if let Some(transcript) = &mut self.transcript {
             transcript.push((to, payload.clone()));
         }

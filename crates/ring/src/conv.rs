@@ -2,7 +2,7 @@
 //!
 //! For each channel group a convolution is the product of the kernels
 //! `[o/groups, c/groups kh kw]` with the unrolled input `[c/groups kh kw, batch oh ow]`.
-//! The unrolled input is made row by row where [`crate::gemm`] asks for it, so that
+//! The unrolled input is made row by row where `gemm` asks for it, so that
 //! scratch space does not grow with the batch, and the wide dimension is the columns.
 
 use crate::gemm::{Rows, Size, Sums, copy, product};

@@ -1,8 +1,8 @@
 //! The blocked product behind [`crate::matmul()`] and [`crate::conv2d()`].
 //!
 //! The left operand is a plain matrix. The right one is anything that can produce its
-//! rows ([`Rows`]), so that a convolution's unrolled input never exists as a whole, and
-//! the result goes to anything that takes blocks of sums ([`Sums`]).
+//! rows (`Rows`), so that a convolution's unrolled input never exists as a whole, and
+//! the result goes to anything that takes blocks of sums (`Sums`).
 //!
 //! Blocking follows Goto and van de Geijn, *Anatomy of High-Performance Matrix
 //! Multiplication*, ACM TOMS 34(3), 2008, except that the left operand is read in place:

@@ -2,14 +2,14 @@
 //! bit planes and packing.
 //!
 //! **Invariant:** knows nothing of shares or the network. `unsafe` appears only in
-//! [`isa`], each block with its argument; every path is bit-identical to the portable one.
+//! [`mod@isa`], each block with its argument; every path is bit-identical to the portable one.
 //!
-//! Start with [`word`]. [`gemm`] holds the blocked product that [`matmul`] and [`conv2d`]
-//! share; [`bits`] holds bit-sliced tensors, [`pack`] the wire form of words.
+//! Start with [`word`]. `gemm` holds the blocked product that [`matmul()`] and [`conv2d`]
+//! share; [`bits`] holds bit-sliced tensors, [`mod@pack`] the wire form of words.
 
 pub mod bits;
 pub mod conv;
-pub mod gemm;
+mod gemm;
 pub mod isa;
 pub mod matmul;
 pub mod pack;

@@ -44,7 +44,7 @@ pub fn machine() -> Machine {
         cores: cores(),
         memory_mb: meminfo("MemTotal").unwrap_or(0) / 1024,
         os: os(),
-        isa: isa(),
+        isa: subrosa_ring::isa().name().to_owned(),
         subrosa: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
@@ -70,6 +70,11 @@ fn processor(machine: &Machine) -> Finding {
     let features = features();
     let state = if features.contains(&"avx2") || cfg!(not(target_arch = "x86_64")) { State::Good } else { State::Fair };
     let listed = if features.is_empty() { "none that are used".to_owned() } else { features.join(" ") };
+    if let Some(name) = subrosa_ring::isa::ignored_request() {
+        let variable = subrosa_ring::isa::ISA_VARIABLE;
+        let note = format!("{}; {variable}={name} is not possible here and was ignored", machine.cpu);
+        return finding("processor", State::Fair, note);
+    }
     finding("processor", state, format!("{}; features: {listed}; kernels: {}", machine.cpu, machine.isa))
 }
 
@@ -139,12 +144,6 @@ fn meminfo(key: &str) -> Option<u64> {
 fn kilobytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
     line.trim().trim_end_matches("kB").trim().parse().ok()
-}
-
-/// The kernels the ring arithmetic uses here.
-fn isa() -> String {
-    let features = features();
-    if features.contains(&"avx2") { "avx2".to_owned() } else { "portable".to_owned() }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -68,6 +68,14 @@ impl Session {
     /// **Errors:** [`Error::Input`] for wrong lengths, NaN, infinities and values outside
     /// the plan's range, naming the position and the remedy; [`Error::Peer`].
     pub fn run(&mut self, inputs: &[Vec<f32>]) -> Result<Output> {
+        self.run_watched(inputs, &mut |_, _| ())
+    }
+
+    /// As [`Session::run`]; after each batch `watch` is told how many samples are done, of
+    /// how many.
+    ///
+    /// **Errors:** as [`Session::run`].
+    pub fn run_watched(&mut self, inputs: &[Vec<f32>], watch: &mut dyn FnMut(usize, usize)) -> Result<Output> {
         let ports = self.plan.inner.model.inputs().to_vec();
         let samples = sample_count(&ports, inputs)?;
         let mut output = self.empty_output();
@@ -79,6 +87,7 @@ impl Session {
             output.values.iter_mut().zip(values).for_each(|(all, new)| all.extend(new));
             output.batches.push(record);
             output.samples += count;
+            watch(output.samples, samples);
         }
         Ok(output)
     }

@@ -23,6 +23,8 @@ pub struct PlanSheet {
     pub via: Via,
     /// Against whom this protects.
     pub claim: Claim,
+    /// Who learns what, one sentence each: the claim's, and what the options add.
+    pub learns: Vec<String>,
     /// Where the protocol is described.
     pub source: String,
     /// Samples in one inference.
@@ -122,6 +124,7 @@ impl PlanSheet {
             plan_digest,
             via: options.via,
             claim: options.via.claim(),
+            learns: learns(options),
             source: options.via.source().to_owned(),
             batch: options.batch,
             reveal: match options.reveal {
@@ -158,6 +161,12 @@ impl InputSheet {
             _ => "any".to_owned(),
         }
     }
+}
+
+fn learns(options: &PlanOptions) -> Vec<String> {
+    let claimed = options.via.claim().learns.iter().map(|s| (*s).to_owned());
+    let public = options.public_weights.then(|| "each server, by --public-weights: the weights too".to_owned());
+    claimed.chain(public).collect()
 }
 
 fn inputs(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>) -> Vec<InputSheet> {
@@ -260,13 +269,18 @@ impl fmt::Write for NameOnly {
     }
 }
 
+/// The right-hand side of a line of the plan, continued under itself.
+fn line(text: &str) -> String {
+    crate::text::wrap(text, 100, 15)
+}
+
 impl fmt::Display for PlanSheet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} via {}, batch {}", self.model, self.via, self.batch)?;
-        writeln!(f, "  claim        {}", self.claim.summary)?;
+        writeln!(f, "  claim        {}", line(self.claim.summary))?;
         writeln!(f, "  adversary    {}", self.adversary())?;
-        for (i, sentence) in self.claim.learns.iter().enumerate() {
-            writeln!(f, "  {:<12} {sentence}", if i == 0 { "who learns" } else { "" })?;
+        for (i, sentence) in self.learns.iter().enumerate() {
+            writeln!(f, "  {:<12} {}", if i == 0 { "who learns" } else { "" }, line(sentence))?;
         }
         writeln!(f, "  weights      {}", self.weights())?;
         writeln!(f, "  opened       {}, to the result receiver alone", self.reveal)?;
@@ -279,7 +293,7 @@ impl fmt::Display for PlanSheet {
         if let Some(fixed) = &self.fixed {
             fixed.fmt(f)?;
         }
-        writeln!(f, "  source       {}", self.source)?;
+        writeln!(f, "  source       {}", line(&self.source))?;
         writeln!(f, "  digest       {}", &self.plan_digest[..16])
     }
 }

@@ -15,6 +15,11 @@ pub fn thousands(n: u64) -> String {
     out
 }
 
+/// `1 sample`, `1,000 samples`.
+pub fn counted(n: usize, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(n as u64), if n == 1 { "" } else { "s" })
+}
+
 /// Bytes in B, kB, MB or GB (powers of ten), three significant digits.
 pub fn bytes(n: f64) -> String {
     scaled(n, &["B", "kB", "MB", "GB", "TB"])
@@ -26,6 +31,46 @@ pub fn millis(ms: f64) -> String {
         return format!("{} us", significant(ms * 1e3));
     }
     if ms >= 1e3 { format!("{} s", significant(ms / 1e3)) } else { format!("{} ms", significant(ms)) }
+}
+
+/// A power of ten of milliseconds, for axes: `10 us`.
+pub(crate) fn millis_round(ms: f64) -> String {
+    match ms {
+        ms if ms < 0.9 => format!("{:.0} us", (ms * 1e3).max(1.0)),
+        ms if ms < 900.0 => format!("{ms:.0} ms"),
+        ms => format!("{:.0} s", ms / 1e3),
+    }
+}
+
+/// A power of ten of bytes, for axes: `10 kB`.
+pub(crate) fn bytes_round(n: f64) -> String {
+    match n {
+        n if n < 900.0 => format!("{n:.0} B"),
+        n if n < 900e3 => format!("{:.0} kB", n / 1e3),
+        n if n < 900e6 => format!("{:.0} MB", n / 1e6),
+        n => format!("{:.0} GB", n / 1e9),
+    }
+}
+
+/// `text` broken at spaces into lines that end before column `width`. It begins at column
+/// `indent`, and so does every further line; a word that fits nowhere stands alone.
+pub fn wrap(text: &str, width: usize, indent: usize) -> String {
+    let mut out = String::new();
+    let mut column = indent;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if out.is_empty() {
+            column += length;
+        } else if column + 1 + length > width {
+            out += &format!("\n{}", " ".repeat(indent));
+            column = indent + length;
+        } else {
+            out.push(' ');
+            column += 1 + length;
+        }
+        out += word;
+    }
+    out
 }
 
 /// A duration, as [`millis`].
@@ -69,6 +114,7 @@ mod tests {
     fn figures_read_well() {
         assert_eq!(thousands(0), "0");
         assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!((counted(1, "round"), counted(2000, "round")), ("1 round".into(), "2,000 rounds".into()));
         assert_eq!(bytes(0.0), "0 B");
         assert_eq!(bytes(1234.0), "1.23 kB");
         assert_eq!(bytes(4.56e9), "4.56 GB");
@@ -77,5 +123,18 @@ mod tests {
         assert_eq!(millis(1500.0), "1.50 s");
         assert_eq!(percent(0.9869), "98.69 %");
         assert_eq!(significant(12345.6), "12,346");
+    }
+
+    #[test]
+    fn text_is_broken_at_spaces() {
+        assert_eq!(wrap("one two three", 9, 2), "one two\n  three");
+        assert_eq!(wrap("extraordinary", 4, 2), "extraordinary");
+        assert_eq!(wrap("", 4, 2), "");
+    }
+
+    #[test]
+    fn axes_read_well() {
+        assert_eq!([0.01, 1.0, 1000.0].map(millis_round), ["10 us", "1 ms", "1 s"]);
+        assert_eq!([1.0, 1e4, 1e6, 1e9].map(bytes_round), ["1 B", "10 kB", "1 MB", "1 GB"]);
     }
 }

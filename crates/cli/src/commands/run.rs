@@ -3,6 +3,7 @@
 use crate::failure::Result;
 use crate::flags::{self, PlanFlags};
 use crate::print::{self, Left, Right};
+use crate::progress::Bar;
 use clap::Args;
 use comfy_table::CellAlignment;
 use serde_json::json;
@@ -11,7 +12,7 @@ use subrosa::data::save;
 use subrosa::output::Output;
 use subrosa::sheet::PlanSheet;
 use subrosa::verify::{SampleDifference, Verification};
-use subrosa::{Dataset, InputSpec, Model, PlanOptions, Samples, Via, text, verify};
+use subrosa::{Dataset, InputSpec, Model, PlanOptions, Samples, Session, Via, text, verify};
 
 /// Samples printed one by one.
 const SHOWN: usize = 20;
@@ -69,7 +70,7 @@ impl Run {
         let plan = model.plan(&options)?;
         announce(plan.sheet(), &options, self.simulate);
         let mut session = if self.simulate { plan.simulate()? } else { plan.open()? };
-        let output = session.run(&samples.inputs)?;
+        let output = watched(&mut session, &samples)?;
         let verification = self.verification(&model, &options, &samples, &output)?;
         if let Some(path) = &self.output {
             save::output(path, &output)?;
@@ -105,7 +106,7 @@ impl Run {
             return Ok(None);
         }
         let plain = PlanOptions { batch: options.batch, ..PlanOptions::default() };
-        let plain = model.plan(&plain)?.open()?.run(&samples.inputs)?;
+        let plain = watched(&mut model.plan(&plain)?.open()?, samples)?;
         Ok(Some(verify(output, &plain)))
     }
 
@@ -130,6 +131,14 @@ impl Run {
         text += &verification.map(differences).unwrap_or_default();
         print::out(&text)
     }
+}
+
+/// Runs all samples with a progress bar.
+fn watched(session: &mut Session, samples: &Samples) -> Result<Output> {
+    let mut bar = Bar::new();
+    let via = session.via();
+    let watch = &mut |done: usize, total: usize| bar.set(done as u64, total as u64, format!("via {via}"));
+    Ok(session.run_watched(&samples.inputs, watch)?)
 }
 
 /// What is assumed, on stderr, before the work.
@@ -193,7 +202,12 @@ fn costs(output: &Output, simulated: bool) -> String {
     let time: f64 = output.batches.iter().map(|b| b.ms()).sum();
     let (offline, online) = output.totals();
     let how = if simulated { "simulated, " } else { "" };
-    let mut text = format!("computed  via {}, {how}{} samples in {}\n", output.via, output.samples, text::millis(time));
+    let mut text = format!(
+        "computed  via {}, {how}{} in {}\n",
+        output.via,
+        text::counted(output.samples, "sample"),
+        text::millis(time)
+    );
     if offline.bytes + online.bytes > 0 {
         let setup = output.setup.cost;
         text += &format!(
@@ -209,5 +223,5 @@ fn costs(output: &Output, simulated: bool) -> String {
 
 fn differences(v: &Verification) -> String {
     let error = v.max_abs_err.map(|e| format!(", largest difference of any output {e:.2e}")).unwrap_or_default();
-    format!("verified  {} of {} samples have the plain label{error}\n", v.same_labels, v.samples)
+    format!("verified  {} of {} with the plain label{error}\n", v.same_labels, text::counted(v.samples, "sample"))
 }

@@ -258,9 +258,26 @@ impl Builder {
         Ok(x)
     }
 
+    /// Says that the newest instruction's integers count `frac` fraction bits, where that
+    /// differs from element to element in truth.
+    pub(super) fn counted_in(&mut self, x: Id, frac: u32) {
+        self.insts[x].frac = frac;
+        self.magnitudes[x] = self.span(x).bound() as f64 / f64::from(frac).exp2();
+    }
+
     /// Nothing is promised about how far this value is from the oracle's.
     pub(super) fn promise_nothing(&mut self, x: Id) {
         self.errors[x] = ulps::UNBOUNDED;
+    }
+
+    /// A bound on the distance from the oracle that the lowering of a function proves.
+    pub(super) fn promise(&mut self, x: Id, error: u64) {
+        self.errors[x] = self.errors[x].min(error);
+    }
+
+    /// Whether a value has no batch axis.
+    pub(super) fn is_constant(&self, id: Id) -> bool {
+        !self.insts[id].batched
     }
 
     /// Operands of one fraction, end to end.

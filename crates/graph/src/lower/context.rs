@@ -94,6 +94,12 @@ impl<'g> Context<'g> {
         self.at_most(raw, self.scales.target[id])
     }
 
+    /// A node's integers to be multiplied by a weight at node `reader`.
+    pub(super) fn factor(&mut self, x: ValueId, reader: ValueId) -> Result<Id, Error> {
+        let raw = self.raw(x)?;
+        if self.scales.surplus(reader, x, self.b.frac(raw)) { Ok(raw) } else { self.activation(x) }
+    }
+
     /// Whether only one node reads this value, so that a truncation may fuse with it.
     pub(super) fn read_once(&self, id: ValueId) -> bool {
         let node = self.node(id);

@@ -19,7 +19,10 @@ mod rewrite;
 mod scale;
 mod span;
 mod special;
+mod spline;
 mod ulps;
+
+pub use emit::{FLOOR, SMOOTH_ERROR, SOFTMAX_ERROR};
 
 use crate::{Error, Graph, Op, Program, WeightSet};
 use context::Context;
@@ -182,12 +185,14 @@ impl Lowered {
         };
         let inst = &self.program.insts[id];
         let len = inst.shape.len().max(1);
-        if samples.len() % len != 0 {
+        if !samples.len().is_multiple_of(len) {
             return Err(Error::Input(format!("input {input}: {} values are no multiple of {len}", samples.len())));
         }
         let one = |(i, &v): (usize, &f32)| {
-            let inside = Some(f64::from(v)).filter(|v| (range.lo..=range.hi).contains(v));
-            inside.and_then(|v| fixed::encode(v, inst.frac)).ok_or_else(|| outside(input, i, len, v, range))
+            // The range's ends as f32 are inside, even where they were rounded outward.
+            let inside = (range.lo as f32..=range.hi as f32).contains(&v);
+            let nearest = inside.then(|| f64::from(v).clamp(range.lo, range.hi));
+            nearest.and_then(|v| fixed::encode(v, inst.frac)).ok_or_else(|| outside(input, i, len, v, range))
         };
         samples.iter().enumerate().map(one).collect()
     }

@@ -325,7 +325,7 @@ fn reciprocal(node: &Node, x: &Real) -> Result<Real, Error> {
 
 fn reduce(kind: Reduction, axes: &[usize], x: &Real, dims: &[usize]) -> Real {
     let (taps, map) = geo::axes_first(dims, axes);
-    let rest = if taps == 0 { 0 } else { map.len() / taps };
+    let rest = map.len().checked_div(taps).unwrap_or(0);
     let column = |from: &[f64], r: usize| (0..taps).map(|t| from[map[t * rest + r] as usize]).collect::<Vec<_>>();
     let fold = |values: Vec<f64>| match kind {
         Reduction::Sum => values.iter().sum(),

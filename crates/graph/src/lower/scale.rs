@@ -49,7 +49,7 @@ pub(super) struct Scales {
     pub(super) untruncated: Vec<bool>,
     /// The fewest fraction bits anywhere.
     pub(super) score: u32,
-    /// The node where that is.
+    /// The node that leaves the fewest.
     tightest: usize,
 }
 
@@ -63,7 +63,7 @@ impl Scales {
             .map(|id| k - 2 - i64::from(slack) - reach.bits[id] + i64::from(reach.final_product[id]))
             .collect();
         let target = targets(graph, facts, ring, &budget);
-        let (score, tightest) = score(graph, facts, &target, &budget);
+        let score = score(graph, facts, &target, &budget);
         let unsigned = |v: &i64| u32::try_from(*v).unwrap_or(0);
         Self {
             ring,
@@ -71,13 +71,19 @@ impl Scales {
             budget: budget.iter().map(unsigned).collect(),
             untruncated: reach.final_product,
             score: unsigned(&score),
-            tightest,
+            tightest: tightest(graph, facts, &budget),
         }
     }
 
     /// Fraction bits of the weight that multiplies an activation with `frac` at `node`.
     pub(super) fn weight(&self, node: ValueId, frac: u32) -> u32 {
         self.budget[node].saturating_sub(frac).min(MOST_WEIGHT)
+    }
+
+    /// Whether a weight leaves an activation with `frac` bits, one more than its target, to
+    /// `node` as it is: the weight then has one less, and a truncation is saved.
+    pub(super) fn surplus(&self, node: ValueId, x: ValueId, frac: u32) -> bool {
+        frac == self.target[x] + 1 && self.budget[node] >= frac + GOOD
     }
 
     /// That these fractions are too few, naming the tightest node.
@@ -176,13 +182,39 @@ fn targets(graph: &Graph, facts: &[Fact], ring: RingWidth, budget: &[i64]) -> Ve
     let own = |id: ValueId| i64::from(ring.bits()) - 3 - ceil_log2(facts[id].bound());
     let most = i64::from(most_activation(ring));
     let mut target: Vec<i64> = (0..graph.nodes.len()).map(|id| own(id).min(most)).collect();
+    let products_only = read_by_products_only(graph, facts);
     for (id, node) in graph.nodes.iter().enumerate().rev() {
-        let allowed = allowed(graph, facts, ring, id, target[id], budget[id]);
-        for &input in &node.inputs {
+        let allowed = match free_bits(graph, id).filter(|_| products_only[id]) {
+            // The mean then has one bit more than its target: see `Scales::surplus`.
+            Some(free) => (target[id] + 1 - free).max(target[id].min(i64::from(GOOD))),
+            None => allowed(graph, facts, ring, id, target[id], budget[id]),
+        };
+        // A divisor is not multiplied, its reciprocal is.
+        let multiplied = if matches!(node.op, Op::Div) { 1 } else { node.inputs.len() };
+        for &input in node.inputs.iter().take(multiplied) {
             target[input] = target[input].min(allowed);
         }
     }
     target
+}
+
+/// The fraction bits that a mean over a power of two gains without any work.
+fn free_bits(graph: &Graph, id: ValueId) -> Option<i64> {
+    match (&graph.nodes[id].op, keeps_scale(graph, id)) {
+        (Op::AveragePool { .. }, Some(taps)) if taps > 1.0 => Some(taps.log2() as i64),
+        _ => None,
+    }
+}
+
+/// For each value, whether only products with weights read it, if reshaped.
+fn read_by_products_only(graph: &Graph, facts: &[Fact]) -> Vec<bool> {
+    let mut only = vec![true; graph.nodes.len()];
+    graph.outputs.iter().for_each(|&id| only[id] = false);
+    for (id, node) in graph.nodes.iter().enumerate().rev() {
+        let fine = multiplies_a_weight(graph, facts, id) || matches!(node.op, Op::Reshape) && only[id];
+        node.inputs.iter().for_each(|&input| only[input] &= fine);
+    }
+    only
 }
 
 /// How many fraction bits node `id` lets its inputs have.
@@ -226,19 +258,27 @@ fn allowed(graph: &Graph, facts: &[Fact], ring: RingWidth, id: ValueId, target: 
     }
 }
 
-/// The fewest fraction bits that any product, function or comparison reads, and where.
-fn score(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64]) -> (i64, usize) {
-    let mut least = (i64::from(MOST_WEIGHT), graph.nodes.len().saturating_sub(1));
+/// The fewest fraction bits that any product, function or comparison reads.
+fn score(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64]) -> i64 {
+    let mut least = i64::from(MOST_WEIGHT);
     for (id, node) in graph.nodes.iter().enumerate() {
-        for &input in node.inputs.iter().filter(|&&i| facts[i].constant.is_none()) {
-            least = least.min((target[input], id));
-        }
+        let values = || node.inputs.iter().filter(|&&i| facts[i].constant.is_none()).map(|&i| target[i]);
+        least = values().fold(least, i64::min);
         if multiplies_a_weight(graph, facts, id) {
-            let x = node.inputs.iter().filter(|&&i| facts[i].constant.is_none()).map(|&i| target[i]).max();
-            least = least.min((budget[id] - x.unwrap_or(0), id));
+            least = least.min(budget[id] - values().max().unwrap_or(0));
         }
     }
     least
+}
+
+/// The product with the smallest budget, or, without products, the largest value: what
+/// has to shrink before anything gains a bit.
+fn tightest(graph: &Graph, facts: &[Fact], budget: &[i64]) -> usize {
+    let shares =
+        |id: &usize| matches!(graph.nodes[*id].op, Op::MatMul | Op::Conv(_) | Op::Mul | Op::Div | Op::Pow { .. });
+    let secret = || (0..graph.nodes.len()).filter(|&id| facts[id].constant.is_none());
+    let largest = || secret().max_by(|&a, &b| facts[a].bound().total_cmp(&facts[b].bound()));
+    secret().filter(shares).min_by_key(|&id| budget[id]).or_else(largest).unwrap_or(0)
 }
 
 fn multiplies_a_weight(graph: &Graph, facts: &[Fact], id: ValueId) -> bool {

@@ -11,14 +11,15 @@
 
 use super::Rep3;
 use super::groups::{groups, less_and_equal, levels, monomials};
-use super::prep::{CompareMaterial, DaBits, round};
+use super::prep::{CompareMaterial, DaBits, Material, round};
 use super::share::{BitShare, Share, xor_into, zip};
 use super::streams::plane;
 use super::trunc::{expect_dabits, known, open_masked};
 use crate::Error;
 use crate::protocol::{Evaluator, Linear, Source};
 use subrosa_core::Cost;
-use subrosa_ring::{BitPlanes, Ring, Word, expand_bits, planes_from_bytes, planes_to_bytes};
+use subrosa_ring::bits::{expand_bits, mask_tail, planes_from_bytes, planes_to_bytes};
+use subrosa_ring::{BitPlanes, Ring, Word};
 
 /// What parties 0 and 1 compare.
 pub(super) struct Known {
@@ -28,11 +29,15 @@ pub(super) struct Known {
 }
 
 /// 1 where `x < 0`, for `x` of `width` signed bits; at least one element.
-pub(super) fn ltz<R: Ring>(party: &mut Rep3<R>, x: &Share<R::Word>, width: u32) -> Result<Share<R::Word>, Error> {
-    let material = party.take()?;
+pub(super) fn ltz<R: Ring>(
+    party: &mut Rep3<R>,
+    mut material: Material<R::Word>,
+    x: &Share<R::Word>,
+    width: u32,
+) -> Result<Share<R::Word>, Error> {
     let u = open_masked(party, Source::Share(x), &material.mask, width, 0)?;
-    let known = known(material.compare, &u, width);
-    let (negative, _) = sign(party, x.a.len(), width, known, expect_dabits(material.dabits)?, &[], 0)?;
+    let known = known(material.compare.take(), &u, width);
+    let (negative, _) = sign(party, x.a.len(), width, known, expect_dabits(material.dabits.take())?, &[], 0)?;
     Ok(negative)
 }
 
@@ -105,7 +110,9 @@ struct Parts {
 impl Parts {
     fn evaluate(known: &Known, sizes: &[usize], me: usize, n: usize) -> Self {
         // The empty product is 1: party 0's part is 1, party 1's is 0.
-        let one = vec![if me == 0 { u64::MAX } else { 0 }; n.div_ceil(64)];
+        let mut one = vec![if me == 0 { u64::MAX } else { 0 }; n.div_ceil(64)];
+        // Lanes beyond n stay zero in everything that is sent.
+        mask_tail(&mut one, n);
         let planes: Vec<&[u64]> = (0..known.u.width()).map(|i| known.u.plane(i)).collect();
         let (mut u, mut r) = (planes.as_slice(), known.material.bits.as_slice());
         let (mut less, mut equal) = (Vec::new(), Vec::new());
@@ -251,7 +258,7 @@ fn open_under<R: Ring>(
     extra: &[u8],
     extra_len: usize,
 ) -> Result<(Vec<u64>, Vec<u8>), Error> {
-    xor_into(&mut part, &dabits.a);
+    xor_into(&mut part, &dabits.bits);
     xor_into(&mut part, &zero_bits(party, n));
     let message = planes_to_bytes(&[&part], n);
     let (me, bytes) = (party.me, message.len());

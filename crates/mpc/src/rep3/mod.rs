@@ -37,11 +37,16 @@ use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{Adversary, Claim, Cost, Prg, Seed};
 use subrosa_net::{EndpointId, Session};
 use subrosa_ring::{Ring, Word, conv2d_acc, matmul_acc, pack, packed_len};
+use zeroize::Zeroize;
 
 /// One party of `rep3`.
 pub struct Rep3<R: Ring> {
     me: usize,
     session: Session,
+    /// Seeds of slots `me` and `me + 1`, from which each batch's streams are derived.
+    seeds: [Seed; 2],
+    /// Batches prepared so far.
+    batches: u64,
     /// Streams of slot `me`, shared with the previous party.
     a: Streams,
     /// Streams of slot `me + 1`, shared with the next party.
@@ -58,10 +63,10 @@ const CLAIM: Claim = Claim {
     security_bits: 128,
     summary: "three servers compute on shares; safe while they follow the protocol and no two collude",
     learns: &[
-        "each server: the architecture, the layers' fraction bits and magnitudes (powers of two) and the number of inputs; nothing of inputs, weights or results",
+        "each server: the architecture, the layers' fraction bits and magnitudes (powers of two) and the number of inputs; nothing of inputs or results, nor of weights unless these were declared public",
         "model owner: nothing",
         "data owner: nothing about the model beyond the input's shape and range",
-        "result receiver: the output, nothing else",
+        "result receiver: the output to its last fraction bit, nothing else; no server should also be the receiver",
         "two colluding servers: everything",
     ],
 };
@@ -87,10 +92,16 @@ impl<R: Ring> Rep3<R> {
         zip(&x.z, &zero, Word::add)
     }
 
-    /// The next primitive's preprocessing.
-    fn take(&mut self) -> Result<Material<R::Word>, Error> {
-        let missing = || Error::Misuse("rep3: a primitive was called that `prepare` was not told of".into());
-        self.material.pop_front().ok_or_else(missing)
+    /// The preprocessing made for `primitive`. Anything else is refused before a message
+    /// is sent, and nothing made so far is used afterwards.
+    fn take(&mut self, primitive: Primitive) -> Result<Material<R::Word>, Error> {
+        match self.material.pop_front() {
+            Some(material) if material.is_for(&primitive) => Ok(material),
+            Some(_) | None => {
+                self.material.clear();
+                Err(Error::Misuse(format!("rep3: {primitive:?} was called, which `prepare` was not told of")))
+            }
+        }
     }
 }
 
@@ -182,21 +193,24 @@ impl<R: Ring> Evaluator for Rep3<R> {
         if x.is_empty() {
             return Ok(Share { a: vec![], b: vec![] });
         }
-        trunc::trunc(self, x, shift)
+        let material = self.take(Primitive::Trunc { n: x.len(), shift, form: x.form() })?;
+        trunc::trunc(self, material, x, shift)
     }
 
     fn ltz(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
         if x.is_empty() {
             return Ok(x.clone());
         }
-        compare::ltz(self, x, width)
+        let material = self.take(Primitive::Ltz { n: x.len(), width })?;
+        compare::ltz(self, material, x, width)
     }
 
     fn relu(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
         if x.is_empty() {
             return Ok(x.clone());
         }
-        let negative = compare::ltz(self, x, width)?;
+        let material = self.take(Primitive::Relu { n: x.len(), width })?;
+        let negative = compare::ltz(self, material, x, width)?;
         self.select_positive(&negative, x)
     }
 
@@ -204,7 +218,8 @@ impl<R: Ring> Evaluator for Rep3<R> {
         if x.is_empty() {
             return Ok(Share { a: vec![], b: vec![] });
         }
-        let (negative, y) = trunc::trunc_ltz(self, x, shift, width)?;
+        let material = self.take(Primitive::TruncRelu { n: x.len(), shift, width, form: x.form() })?;
+        let (negative, y) = trunc::trunc_ltz(self, material, x, shift, width)?;
         self.select_positive(&negative, &y)
     }
 }
@@ -230,18 +245,25 @@ impl<R: Ring> Protocol for Rep3<R> {
         if me >= Self::PARTIES {
             return Err(Error::Misuse(format!("rep3 has parties 0, 1 and 2; endpoint {me} is none of them")));
         }
-        let next_seed = Seed::random()?;
-        let sent = vec![((me + 1) % 3, next_seed.expose().to_vec())];
-        let received = session.round(sent, &[((me + 2) % 3, SEED_BYTES)])?;
-        let mut bytes = [0u8; SEED_BYTES];
-        received.iter().flatten().zip(&mut bytes).for_each(|(r, b)| *b = *r);
-        let (a, b) = (Streams::new(&Seed::from_bytes(bytes)), Streams::new(&next_seed));
+        // Slot me is shared with the previous party, slot me + 1 with the next one.
+        let halves = [Seed::random()?, Seed::random()?];
+        let peers = [(me + 2) % 3, (me + 1) % 3];
+        let sends = peers.iter().zip(&halves).map(|(&p, half)| (p, half.expose().to_vec())).collect();
+        let mut received = session.round(sends, &peers.map(|p| (p, SEED_BYTES)))?;
+        let mut theirs = received.iter().map(Vec::as_slice);
+        // Of each pair the party that comes first in the circle contributes the first half.
+        let seeds = [
+            joint_seed(theirs.next().unwrap_or(&[]), halves[0].expose()),
+            joint_seed(halves[1].expose(), theirs.next().unwrap_or(&[])),
+        ];
+        received.zeroize();
         let private = Seed::random()?.stream("rep3 private");
-        Ok(Self { me, session, a, b, private, material: VecDeque::new() })
+        let (a, b) = (Streams::new(&seeds[0]), Streams::new(&seeds[1]));
+        Ok(Self { me, session, seeds, batches: 0, a, b, private, material: VecDeque::new() })
     }
 
     fn setup_cost() -> Cost {
-        Cost::messages(3, SEED_BYTES as u64)
+        Cost::messages(6, SEED_BYTES as u64)
     }
 
     fn session(&mut self) -> &mut Session {
@@ -250,6 +272,12 @@ impl<R: Ring> Protocol for Rep3<R> {
 
     fn prepare(&mut self, demand: &[Primitive]) -> Result<(), Error> {
         check(demand, R::WIDTH.bits())?;
+        self.material.clear();
+        self.batches += 1;
+        // New streams a batch: keys stay short-lived and far below AES's birthday bound.
+        let batch = self.batches.to_le_bytes();
+        self.a = Streams::new(&self.seeds[0].derive(&batch));
+        self.b = Streams::new(&self.seeds[1].derive(&batch));
         self.material = prep::prepare(self, demand)?;
         Ok(())
     }
@@ -288,6 +316,14 @@ impl<R: Ring> Protocol for Rep3<R> {
     }
 }
 
+/// A slot's seed from both holders' halves, in order.
+fn joint_seed(first: &[u8], second: &[u8]) -> Seed {
+    let mut halves = [first, second].concat();
+    let seed = Seed::from_bytes([0; SEED_BYTES]).derive(&halves);
+    halves.zeroize();
+    seed
+}
+
 const SEED_BYTES: usize = 32;
 /// Purpose of the streams that dealt seeds stand for. A fresh seed a vector.
 const DEAL: &str = "rep3 deal";
@@ -319,7 +355,7 @@ fn read_dealt<R: Ring>(me: usize, n: usize, message: &[u8]) -> Share<R::Word> {
 fn check(demand: &[Primitive], k: u32) -> Result<(), Error> {
     let bad = |p: &Primitive| match *p {
         Primitive::Trunc { shift, .. } => shift == 0 || shift > k - 2,
-        Primitive::TruncRelu { shift, width, .. } => shift == 0 || width == 0 || shift + width > k - 1,
+        Primitive::TruncRelu { shift, width, .. } => shift == 0 || width == 0 || shift.saturating_add(width) > k - 1,
         Primitive::Ltz { width, .. } | Primitive::Relu { width, .. } => width == 0 || width > k,
         Primitive::Input { .. }
         | Primitive::OpenTo { .. }

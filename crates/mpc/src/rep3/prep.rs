@@ -29,10 +29,15 @@ use crate::protocol::Primitive;
 use std::collections::VecDeque;
 use subrosa_core::Cost;
 use subrosa_net::EndpointId;
-use subrosa_ring::{BitPlanes, Ring, Word, expand_bits, pack, packed_len, unpack};
+use subrosa_ring::bits::{expand_bits, planes_from_bytes, planes_to_bytes};
+use subrosa_ring::{BitPlanes, Ring, Word, pack, packed_len, unpack};
+use zeroize::Zeroize;
 
 /// What one primitive consumes: any part may be absent.
-pub(super) struct Material<W> {
+pub(super) struct Material<W: Word> {
+    /// The sizes it was made for: a primitive of other sizes must not consume it (a mask
+    /// narrower than the value it hides would show the rest).
+    need: Need,
     pub(super) trunc: Option<TruncMaterial<W>>,
     pub(super) compare: Option<CompareMaterial>,
     /// The mask `r`, at party 2 only: `k` bits for a truncation, else the compared width.
@@ -72,17 +77,39 @@ pub(super) struct CompareMaterial {
 
 /// Random bits, shared both as bits and in the ring.
 pub(super) struct DaBits<W> {
-    pub(super) a: Vec<u64>,
-    pub(super) b: Vec<u64>,
+    /// This party's own slot of the bits: its additive part.
+    pub(super) bits: Vec<u64>,
     pub(super) ring: Share<W>,
 }
 
 /// What a primitive needs, in sizes.
-#[derive(Clone, Copy)]
-struct Need {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Need {
     n: usize,
     shift: Option<u32>,
     width: Option<u32>,
+}
+
+impl<W: Word> Drop for Material<W> {
+    fn drop(&mut self) {
+        self.mask.zeroize();
+        if let Some(TruncMaterial::Evaluator { y, low, locked, keys }) = &mut self.trunc {
+            y.zeroize();
+            low.zeroize();
+            locked.zeroize();
+            keys.zeroize();
+        }
+        if let Some(dabits) = &mut self.dabits {
+            dabits.bits.zeroize();
+        }
+    }
+}
+
+impl<W: Word> Material<W> {
+    /// Whether it was made for `primitive`.
+    pub(super) fn is_for(&self, primitive: &Primitive) -> bool {
+        Need::of(primitive) == Some(self.need)
+    }
 }
 
 impl Need {
@@ -200,6 +227,7 @@ fn prepare_0<R: Ring>(
         .iter()
         .zip(dabits)
         .map(|(need, dabits)| Material {
+            need: *need,
             trunc: need.shift.map(|f| evaluator_trunc(slot_0, need.n, k, f, &mut dealt)),
             compare: need.width.map(|w| CompareMaterial {
                 bits: planes(&mut slot_0.compare_mask, w as usize, need.n),
@@ -229,6 +257,7 @@ fn prepare_1<R: Ring>(
     for need in needs {
         let slot_2 = &mut party.b;
         materials.push_back(Material {
+            need: *need,
             trunc: need.shift.map(|f| evaluator_trunc(slot_2, need.n, k, f, &mut dealt)),
             compare: need.width.map(|w| CompareMaterial {
                 bits: planes(&mut slot_2.compare_mask, w as usize, need.n),
@@ -245,17 +274,17 @@ fn prepare_1<R: Ring>(
             let bit = expand_bits::<R::Word>(&d_2, need.n);
             let mine = zip(&zip(&v_1, &bit, Word::mul), &t_1, Word::sub);
             message.extend(pack(&mine, k));
-            (d_1, d_2, v_1, t_1, bit, mine)
+            (d_1, v_1, t_1, bit, mine)
         }));
     }
     if sizes.dabits > 0 {
         let received = round(&mut party.session, vec![(2, message)], &[(2, sizes.dabits)])?;
         let mut theirs = Reader(received.first().map_or(&[], Vec::as_slice));
         for (material, half) in materials.iter_mut().zip(halves) {
-            material.dabits = half.map(|(d_1, d_2, v_1, t_1, bit, mine)| {
+            material.dabits = half.map(|(d_1, v_1, t_1, bit, mine)| {
                 let t_2 = zip(&mine, &theirs.words::<R::Word>(mine.len(), k), Word::add);
                 let ring = Share { a: minus_twice(&v_1, &t_1), b: minus_twice(&bit, &t_2) };
-                DaBits { a: d_1, b: d_2, ring }
+                DaBits { bits: d_1, ring }
             });
         }
     }
@@ -277,16 +306,16 @@ fn prepare_2<R: Ring>(
         if let (Some(bits), Some(width)) = (&bits, need.width) {
             deal_monomials(party, bits, width, need.n, &mut to_1);
         }
-        materials.push_back(Material { trunc, compare: None, mask, dabits: None });
+        materials.push_back(Material { need: *need, trunc, compare: None, mask, dabits: None });
         halves.push(need.width.map(|_| {
             // Slots 2 and 0 of the bit; this party's term v_0 d_2 - t_0.
-            let (d_2, d_0) = (plane(&mut party.a.dabit_bits, need.n), plane(&mut party.b.dabit_bits, need.n));
+            let d_2 = plane(&mut party.a.dabit_bits, need.n);
             let v_0: Vec<R::Word> = words(&mut party.b.dabit_share, need.n);
             let t_0: Vec<R::Word> = words(&mut party.b.dabit_share, need.n);
             let bit = expand_bits::<R::Word>(&d_2, need.n);
             let mine = zip(&zip(&v_0, &bit, Word::mul), &t_0, Word::sub);
             message.extend(pack(&mine, k));
-            (d_2, d_0, v_0, t_0, bit, mine)
+            (d_2, v_0, t_0, bit, mine)
         }));
     }
     round(&mut party.session, vec![(0, to_0), (1, to_1)], &[])?;
@@ -294,10 +323,10 @@ fn prepare_2<R: Ring>(
         let received = round(&mut party.session, vec![(1, message)], &[(1, sizes.dabits)])?;
         let mut theirs = Reader(received.first().map_or(&[], Vec::as_slice));
         for (material, half) in materials.iter_mut().zip(halves) {
-            material.dabits = half.map(|(d_2, d_0, v_0, t_0, bit, mine)| {
+            material.dabits = half.map(|(d_2, v_0, t_0, bit, mine)| {
                 let t_2 = zip(&mine, &theirs.words::<R::Word>(mine.len(), k), Word::add);
                 let ring = Share { a: minus_twice(&bit, &t_2), b: minus_twice(&v_0, &t_0) };
-                DaBits { a: d_2, b: d_0, ring }
+                DaBits { bits: d_2, ring }
             });
         }
     }
@@ -315,7 +344,7 @@ fn first_dabits<R: Ring>(party: &mut Rep3<R>, n: usize, k: u32, message: &mut Ve
     message.extend(pack(&v_1, k));
     let t_0: Vec<R::Word> = words(&mut party.a.dabit_share, n);
     let t_1: Vec<R::Word> = words(&mut party.b.dabit_share, n);
-    DaBits { a: d_0, b: d_1, ring: Share { a: minus_twice(&v_0, &t_0), b: minus_twice(&v_1, &t_1) } }
+    DaBits { bits: d_0, ring: Share { a: minus_twice(&v_0, &t_0), b: minus_twice(&v_1, &t_1) } }
 }
 
 /// `x - 2 y`.
@@ -418,7 +447,7 @@ fn deal_monomials<R: Ring>(party: &mut Rep3<R>, bits: &[Vec<u64>], width: u32, n
         rest = later;
         for mut monomial in products(now) {
             xor_into(&mut monomial, &plane(&mut party.b.monomial, n));
-            to_1.extend(subrosa_ring::planes_to_bytes(&[&monomial], n));
+            to_1.extend(planes_to_bytes(&[&monomial], n));
         }
     }
 }
@@ -457,7 +486,7 @@ impl Reader<'_> {
 
     /// The next `count` bit planes of `n` bits.
     pub(super) fn planes(&mut self, count: usize, n: usize) -> Vec<Vec<u64>> {
-        let planes = subrosa_ring::planes_from_bytes(self.take(count * n.div_ceil(8)), count, n);
+        let planes = planes_from_bytes(self.take(count * n.div_ceil(8)), count, n);
         planes.planes().map(<[u64]>::to_vec).collect()
     }
 }

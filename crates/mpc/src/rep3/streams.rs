@@ -5,6 +5,7 @@
 
 use subrosa_core::{Prg, Seed};
 use subrosa_ring::Word;
+use zeroize::Zeroize;
 
 /// The streams of one slot, at one of its two holders.
 pub(super) struct Streams {
@@ -49,7 +50,9 @@ impl Streams {
 pub(super) fn words<W: Word>(prg: &mut Prg, n: usize) -> Vec<W> {
     let mut bytes = vec![0u8; n * (W::BITS as usize / 8)];
     prg.fill(&mut bytes);
-    subrosa_ring::unpack(&bytes, W::BITS, n)
+    let words = subrosa_ring::unpack(&bytes, W::BITS, n);
+    bytes.zeroize();
+    words
 }
 
 /// The next random bit plane of `n` bits; bits beyond `n` are zero.

@@ -17,39 +17,43 @@ use subrosa_core::Cost;
 use subrosa_ring::{BitPlanes, Ring, Word, pack, packed_len};
 
 /// `trunc` for at least one element: two rounds.
-pub(super) fn trunc<R: Ring>(party: &mut Rep3<R>, x: Source<'_, Rep3<R>>, shift: u32) -> Result<Share<R::Word>, Error> {
-    let material = party.take()?;
-    let unlock = Unlock::start(party, x, shift, material.trunc, &material.mask)?;
+pub(super) fn trunc<R: Ring>(
+    party: &mut Rep3<R>,
+    mut material: Material<R::Word>,
+    x: Source<'_, Rep3<R>>,
+    shift: u32,
+) -> Result<Share<R::Word>, Error> {
+    let unlock = Unlock::start(party, x, shift, material.trunc.take(), &material.mask)?;
     let (peer, message) = unlock.message(party.me, shift);
-    let received = match peer {
-        Some(peer) => round(&mut party.session, vec![(peer, message)], &[(peer, packed_len(unlock.n, shift))])?,
-        None => round(&mut party.session, vec![], &[])?,
+    let Some(peer) = peer else {
+        round(&mut party.session, vec![], &[])?;
+        return Ok(unlock.finish(party.me, &[], shift));
     };
-    let key = Reader(received.first().map_or(&[], Vec::as_slice)).words(unlock.n, shift);
-    Ok(unlock.finish(party.me, key, shift))
+    let received = round(&mut party.session, vec![(peer, message)], &[(peer, packed_len(unlock.n, shift))])?;
+    Ok(unlock.finish(party.me, received.first().map_or(&[], Vec::as_slice), shift))
 }
 
 /// The truncated value and whether it is negative; the wrap correction travels with the
 /// comparison's first message.
 pub(super) fn trunc_ltz<R: Ring>(
     party: &mut Rep3<R>,
+    mut material: Material<R::Word>,
     x: Source<'_, Rep3<R>>,
     shift: u32,
     width: u32,
 ) -> Result<(Share<R::Word>, Share<R::Word>), Error> {
     let k = R::WIDTH.bits();
-    let Material { trunc, compare, mask: r, dabits } = party.take()?;
-    let unlock = Unlock::start(party, x, shift, trunc, &r)?;
+    let unlock = Unlock::start(party, x, shift, material.trunc.take(), &material.mask)?;
     // The compared value is (c >> f) - 2^(k-2-f) - (r >> f): the same integer that becomes
     // the share, before the wrap correction, which is a multiple of 2^(k-f) >= 2^width.
     let u: Vec<R::Word> =
         unlock.c.iter().map(|c| R::Word::from_u64((c.to_u64() >> shift).wrapping_sub(1 << (k - 2 - shift)))).collect();
-    let known = known(compare, &u, width);
+    let known = known(material.compare.take(), &u, width);
     let (peer, extra) = unlock.message(party.me, shift);
     let extra_len = peer.map_or(0, |_| extra.len());
-    let (negative, extra) = compare::sign(party, unlock.n, width, known, expect_dabits(dabits)?, &extra, extra_len)?;
-    let key = Reader(&extra).words(unlock.n, shift);
-    Ok((negative, unlock.finish(party.me, key, shift)))
+    let (negative, extra) =
+        compare::sign(party, unlock.n, width, known, expect_dabits(material.dabits.take())?, &extra, extra_len)?;
+    Ok((negative, unlock.finish(party.me, &extra, shift)))
 }
 
 /// What parties 0 and 1 know when a comparison starts; nothing at party 2.
@@ -72,6 +76,9 @@ pub(super) fn open_masked<R: Ring>(
     offset: u64,
 ) -> Result<Vec<R::Word>, Error> {
     let len = packed_len(x.len(), bits);
+    if party.me == 2 && r.len() != x.len() {
+        return Err(Error::Misuse(format!("rep3: {} masks for {} values", r.len(), x.len())));
+    }
     let offset = R::Word::from_u64(offset);
     let mask_2 = |part: &[R::Word]| pack(&zip(part, r, |p, r| p.add(r).add(offset)), bits);
     let (ours, sends, receives) = match (x, party.me) {
@@ -152,12 +159,13 @@ impl<W: Word> Unlock<W> {
         c.to_u64() >> (self.k - 1)
     }
 
-    /// This party's part of the result, given the key the other evaluator sent.
-    fn finish(self, me: usize, key: Vec<W>, shift: u32) -> Share<W> {
+    /// This party's part of the result, given the key the other evaluator sent, packed.
+    fn finish(self, me: usize, key: &[u8], shift: u32) -> Share<W> {
         let high_at = self.k - shift;
         match &self.material {
             TruncMaterial::Dealer { y_2, y_0 } => Share { a: y_2.clone(), b: y_0.clone() },
             TruncMaterial::Evaluator { y, low, locked, .. } => {
+                let key: Vec<W> = Reader(key).words(self.n, shift);
                 let high = zip(&self.select(locked), &key, |l, key| (l.to_u64() ^ key.to_u64()) & low_bits(shift));
                 let t = zip(low, &high, |low, high| low.to_u64() | high << high_at);
                 let y_1 = zip(&self.c, &t, |c, t| W::from_u64((c.to_u64() >> shift).wrapping_add(t)));

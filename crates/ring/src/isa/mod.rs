@@ -1,7 +1,7 @@
 //! Which instruction set the kernels use: found at run time, the same result on each.
 //!
 //! This is the only module with `unsafe` in it. It holds the register tiles of
-//! [`crate::gemm`] written for each instruction set, and [`run`], which compiles
+//! the blocked product written for each instruction set, and `run`, which compiles
 //! an ordinary loop once for each of them.
 
 #[cfg(target_arch = "x86_64")]

@@ -9,7 +9,7 @@ use crate::backends::Via;
 use crate::text;
 use plot::{Group, Plot, Point, Scale};
 use std::time::{SystemTime, UNIX_EPOCH};
-use subrosa_core::{Report, Row};
+use subrosa_core::{Claim, Report, Row};
 use svg::escape;
 
 /// What a page says beside the figures.
@@ -76,11 +76,11 @@ fn summary(report: &Report) -> String {
     let agreement = protected.iter().map(|r| r.agreement).fold(1.0, f64::min);
     format!(
         "{models} model{}, each in the clear and protected. Protection costs {} to {} times the plain latency at the \
-         same batch size; at least {} of the answers are the same.",
+         same batch size; {} of the answers are the same.",
         if models == 1 { "" } else { "s" },
         text::significant(best),
         text::significant(worst),
-        text::percent(agreement)
+        if agreement == 1.0 { "all".to_owned() } else { format!("at least {}", text::percent(agreement)) }
     )
 }
 
@@ -104,9 +104,11 @@ fn plots(report: &Report) -> Vec<Plot> {
     let protected: Vec<Row> = rows.iter().filter(|r| !is_plain(r)).cloned().collect();
     let mut plots = vec![
         Plot::of("slowdown", "Slowdown against plain", "times the plain latency, same batch size", Scale::Log)
-            .note("Logarithmic axis: each grid line is ten times the one before.")
+            .from(1.0)
+            .note("1 is as fast as in the clear; each grid line is ten times the one before.")
             .with(groups(&protected, |r| Some(r.slowdown_vs_plain), |x| format!("{} x", text::significant(x)))),
-        Plot::of("latency", "Latency of one batch", "milliseconds, median; thin mark: 95th percentile", Scale::Log)
+        Plot::of("latency", "Latency of one batch", "median; thin mark: 95th percentile", Scale::Log)
+            .ticks(text::millis_round)
             .with(with_high(groups(rows, |r| Some(r.latency_ms_p50), text::millis), rows)),
         Plot::of("throughput", "Throughput", "images per second", Scale::Log).with(groups(
             rows,
@@ -114,12 +116,11 @@ fn plots(report: &Report) -> Vec<Plot> {
             |x| format!("{}/s", text::significant(x)),
         )),
         Plot::of("bytes", "Network traffic", "bytes per image, all parties together", Scale::Log)
+            .ticks(text::bytes_round)
             .with(traffic(&protected)),
-        Plot::of("accuracy", "Accuracy", "share of right answers", Scale::Linear).with(groups(
-            rows,
-            |r| r.accuracy,
-            text::percent,
-        )),
+        Plot::of("accuracy", "Accuracy", "share of right answers", Scale::Linear)
+            .note("For each model, the rows over the most images.")
+            .with(groups(&most_images(rows), |r| r.accuracy, text::percent)),
     ];
     plots.retain(|p| !p.is_empty());
     plots
@@ -130,13 +131,24 @@ fn groups(rows: &[Row], value: impl Fn(&Row) -> Option<f64>, show: impl Fn(f64) 
     let keys = distinct(rows.iter().map(|r| (r.model.clone(), r.batch)));
     let point = |r: &Row| {
         let value = value(r)?;
-        Some(Point { series: r.backend.clone(), value, shown: show(value), high: None })
+        Some(Point { series: r.backend.clone(), mark: place(&r.backend), value, shown: show(value), high: None })
     };
     let group = |(model, batch): (String, usize)| Group {
         points: rows.iter().filter(|r| r.model == model && r.batch == batch).filter_map(point).collect(),
         label: format!("{model}, batch {batch}"),
     };
     keys.into_iter().map(group).filter(|g| !g.points.is_empty()).collect()
+}
+
+/// A backend's place in the table of backends: its colour and mark.
+fn place(backend: &str) -> usize {
+    Via::ALL.iter().position(|via| via.name() == backend).unwrap_or(0)
+}
+
+/// For each model and backend, the row over the most images.
+fn most_images(rows: &[Row]) -> Vec<Row> {
+    let beaten = |r: &Row| rows.iter().any(|o| (&o.model, &o.backend) == (&r.model, &r.backend) && o.images > r.images);
+    rows.iter().filter(|r| !beaten(r)).cloned().collect()
 }
 
 /// The 95th percentiles, in the order in which `groups` lays the rows out.
@@ -150,17 +162,20 @@ fn with_high(mut groups: Vec<Group>, rows: &[Row]) -> Vec<Group> {
 
 /// Offline and online bytes an image, as series of each protected backend.
 fn traffic(rows: &[Row]) -> Vec<Group> {
-    let per_image = |bytes: u64, r: &Row| bytes as f64 / r.batch as f64;
-    let point = |series: String, value: f64| Point { series, value, shown: text::bytes(value), high: None };
+    let point = |mark: usize, when: &str, r: &Row, bytes: u64| {
+        let value = bytes as f64 / r.batch as f64;
+        Point { series: format!("{} {when}", r.backend), mark, value, shown: text::bytes(value), high: None }
+    };
     let keys = distinct(rows.iter().map(|r| (r.model.clone(), r.batch)));
     let group = |(model, batch): (String, usize)| Group {
         points: rows
             .iter()
             .filter(|r| r.model == model && r.batch == batch)
             .flat_map(|r| {
+                let mark = place(&r.backend);
                 [
-                    point(format!("{} offline", r.backend), per_image(r.bytes_offline, r)),
-                    point(format!("{} online", r.backend), per_image(r.bytes_online, r)),
+                    point(mark, "online", r, r.bytes_online),
+                    point(mark + Via::ALL.len() - 1, "offline", r, r.bytes_offline),
                 ]
             })
             .filter(|p| p.value > 0.0)
@@ -178,17 +193,20 @@ fn claims(report: &Report) -> String {
         let claim = via.claim();
         out += &format!("<dt>{}</dt>\n<dd><p>{}</p>\n<ul>\n", escape(name), escape(claim.summary));
         out += &claim.learns.iter().map(|s| format!("<li>{}</li>\n", escape(s))).collect::<String>();
-        out += &format!(
-            "</ul>\n<p class=\"meta\">Adversary: {}; {} parties, of which {} may collude",
-            claim.adversary, claim.parties, claim.threshold
-        );
-        out += &match claim.security_bits {
-            0 => String::new(),
-            bits => format!("; {bits}-bit computational security"),
-        };
-        out += &format!(". Source: {}.</p></dd>\n", escape(via.source()));
+        out += &format!("</ul>\n<p class=\"meta\">{}. Source: {}.</p></dd>\n", against(&claim), escape(via.source()));
     }
     out + "</dl>\n</section>\n"
+}
+
+/// The adversary in one line.
+fn against(claim: &Claim) -> String {
+    let Claim { adversary, parties, threshold, security_bits, .. } = claim;
+    match security_bits {
+        0 => format!("Adversary: {adversary}"),
+        bits => format!(
+            "Adversary: {adversary}, in up to {threshold} of {parties} parties; {bits}-bit computational security"
+        ),
+    }
 }
 
 /// Where and how the figures were measured.

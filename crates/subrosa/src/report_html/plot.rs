@@ -25,7 +25,10 @@ pub(super) struct Plot {
     title: &'static str,
     unit: &'static str,
     scale: Scale,
+    tick: fn(f64) -> String,
     note: &'static str,
+    /// A value the axis reaches down to in any case.
+    floor: Option<f64>,
     groups: Vec<Group>,
 }
 
@@ -38,6 +41,8 @@ pub(super) struct Group {
 /// One value.
 pub(super) struct Point {
     pub(super) series: String,
+    /// Its colour and mark, the same for one series in every plot of a page.
+    pub(super) mark: usize,
     pub(super) value: f64,
     /// The value as its label says it.
     pub(super) shown: String,
@@ -55,11 +60,21 @@ struct Axis {
 
 impl Plot {
     pub(super) fn of(id: &'static str, title: &'static str, unit: &'static str, scale: Scale) -> Self {
-        Self { id, title, unit, scale, note: "", groups: Vec::new() }
+        Self { id, title, unit, scale, tick: plain_tick, note: "", floor: None, groups: Vec::new() }
+    }
+
+    /// How the axis writes its numbers.
+    pub(super) fn ticks(self, tick: fn(f64) -> String) -> Self {
+        Self { tick, ..self }
     }
 
     pub(super) fn note(self, note: &'static str) -> Self {
         Self { note, ..self }
+    }
+
+    /// Lets the axis begin at `floor` or below.
+    pub(super) fn from(self, floor: f64) -> Self {
+        Self { floor: Some(floor), ..self }
     }
 
     pub(super) fn with(self, groups: Vec<Group>) -> Self {
@@ -72,18 +87,20 @@ impl Plot {
 
     /// The whole `<figure>`.
     pub(super) fn figure(&self) -> String {
-        let series = distinct(self.groups.iter().flat_map(|g| g.points.iter().map(|p| p.series.as_str())));
+        let points = self.groups.iter().flat_map(|g| &g.points);
+        let series = distinct(points.map(|p| (p.series.as_str(), p.mark)));
         let mut out = format!("<figure id=\"{}\">\n<h2>{}</h2>\n", self.id, escape(self.title));
-        out += &format!("<p class=\"unit\">{}</p>\n{}", escape(self.unit), legend(&series));
-        out += &self.drawing(&series);
+        let scale = if self.scale == Scale::Log { "; logarithmic axis" } else { "" };
+        out += &format!("<p class=\"unit\">{}{scale}</p>\n{}", escape(self.unit), legend(&series));
+        out += &self.drawing();
         if !self.note.is_empty() {
             out += &format!("<figcaption>{}</figcaption>\n", escape(self.note));
         }
         out + "</figure>\n"
     }
 
-    fn drawing(&self, series: &[&str]) -> String {
-        let axis = Axis::new(self.scale, &self.groups);
+    fn drawing(&self) -> String {
+        let axis = Axis::new(self);
         let height = TOP + self.groups.iter().map(Group::height).sum::<f64>() + BOTTOM;
         let label = format!("{}: {}", self.title, self.unit);
         let mut out =
@@ -91,7 +108,7 @@ impl Plot {
         out += &axis.grid(height - BOTTOM);
         let mut y = TOP;
         for group in &self.groups {
-            out += &group.draw(&axis, series, y);
+            out += &group.draw(&axis, y);
             y += group.height();
         }
         out + "</svg>\n"
@@ -103,19 +120,19 @@ impl Group {
         STEP * self.points.len() as f64 + GAP
     }
 
-    fn draw(&self, axis: &Axis, series: &[&str], top: f64) -> String {
+    fn draw(&self, axis: &Axis, top: f64) -> String {
         let middle = top + STEP * self.points.len() as f64 / 2.0;
         let mut out = text("label", (LEFT - 12.0, middle + 4.0), &self.label);
         for (i, point) in self.points.iter().enumerate() {
-            let index = series.iter().position(|s| *s == point.series).unwrap_or(0);
-            out += &point.draw(axis, index, top + STEP * (i as f64 + 0.5));
+            out += &point.draw(axis, top + STEP * (i as f64 + 0.5));
         }
         out
     }
 }
 
 impl Point {
-    fn draw(&self, axis: &Axis, series: usize, y: f64) -> String {
+    fn draw(&self, axis: &Axis, y: f64) -> String {
+        let series = self.mark;
         let x = axis.place(self.value);
         let high = self.high.map_or(x, |h| axis.place(h).max(x));
         let mut out = line(&format!("stem s{series}"), (LEFT, y), (high, y));
@@ -128,21 +145,22 @@ impl Point {
 }
 
 impl Axis {
-    fn new(scale: Scale, groups: &[Group]) -> Self {
-        let points = || groups.iter().flat_map(|g| &g.points);
-        let values = points().flat_map(|p| std::iter::once(p.value).chain(p.high)).filter(|v| v.is_finite());
-        let (lo, hi) = values.fold((f64::MAX, f64::MIN), |(lo, hi), v| (lo.min(v), hi.max(v)));
-        match scale {
-            Scale::Log => Self::log(lo, hi),
+    fn new(plot: &Plot) -> Self {
+        let points = plot.groups.iter().flat_map(|g| &g.points);
+        let values = points.flat_map(|p| std::iter::once(p.value).chain(p.high)).chain(plot.floor);
+        let finite = values.filter(|v| v.is_finite());
+        let (lo, hi) = finite.fold((f64::MAX, f64::MIN), |(lo, hi), v| (lo.min(v), hi.max(v)));
+        match plot.scale {
+            Scale::Log => Self::log(lo, hi, plot.tick),
             Scale::Linear => Self::share(lo, hi),
         }
     }
 
     /// From the power of ten below to the one above.
-    fn log(lo: f64, hi: f64) -> Self {
+    fn log(lo: f64, hi: f64, tick: fn(f64) -> String) -> Self {
         let first = lo.max(1e-9).log10().floor() as i32;
         let last = (hi.max(1e-9).log10().ceil() as i32).max(first + 1);
-        let ticks = (first..=last).map(|e| (10f64.powi(e), power_of_ten(e))).collect();
+        let ticks = (first..=last).map(|e| (10f64.powi(e), tick(10f64.powi(e)))).collect();
         Self { scale: Scale::Log, lo: 10f64.powi(first), hi: 10f64.powi(last), ticks }
     }
 
@@ -176,26 +194,22 @@ impl Axis {
     }
 }
 
-fn power_of_ten(exponent: i32) -> String {
-    match exponent {
-        -2 => "0.01".to_owned(),
-        -1 => "0.1".to_owned(),
-        0..=2 => 10u64.pow(exponent.unsigned_abs()).to_string(),
-        3..=5 => format!("{}k", 10u64.pow(exponent.unsigned_abs() - 3)),
-        6..=8 => format!("{}M", 10u64.pow(exponent.unsigned_abs() - 6)),
-        9..=11 => format!("{}G", 10u64.pow(exponent.unsigned_abs() - 9)),
-        e => format!("1e{e}"),
+fn plain_tick(value: f64) -> String {
+    match value {
+        v if v >= 999.5e3 => format!("{}M", v / 1e6),
+        v if v >= 999.5 => format!("{}k", v / 1e3),
+        v => v.to_string(),
     }
 }
 
-/// Needed from two series on; a single one is named all the same, in words.
-fn legend(series: &[&str]) -> String {
-    let item = |(i, name): (usize, &&str)| {
+/// Names every series, a single one too.
+fn legend(series: &[(&str, usize)]) -> String {
+    let item = |(name, i): &(&str, usize)| {
         format!(
             "<li><svg viewBox=\"0 0 16 16\" width=\"16\" height=\"16\" aria-hidden=\"true\">{}</svg> {}</li>\n",
-            mark(i, (8.0, 8.0)),
+            mark(*i, (8.0, 8.0)),
             escape(name)
         )
     };
-    format!("<ul class=\"legend\">\n{}</ul>\n", series.iter().enumerate().map(item).collect::<String>())
+    format!("<ul class=\"legend\">\n{}</ul>\n", series.iter().map(item).collect::<String>())
 }

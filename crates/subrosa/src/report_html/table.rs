@@ -1,5 +1,6 @@
 //! The rows as a table.
 
+use super::is_plain;
 use super::svg::escape;
 use crate::text;
 use subrosa_core::Row;
@@ -13,16 +14,16 @@ const COLUMNS: [Column; 15] = [
     ("Batch", |r| r.batch.to_string()),
     ("Images", |r| text::thousands(r.images as u64)),
     ("Accuracy", |r| r.accuracy.map_or_else(dash, text::percent)),
-    ("Agreement", |r| text::percent(r.agreement)),
-    ("Largest error", |r| r.max_abs_err.map_or_else(dash, |e| format!("{e:.1e}"))),
+    ("As plain", |r| protected(r, text::percent(r.agreement))),
+    ("Largest error", |r| protected(r, r.max_abs_err.map_or_else(dash, |e| format!("{e:.1e}")))),
     ("Latency p50", |r| text::millis(r.latency_ms_p50)),
     ("Latency p95", |r| text::millis(r.latency_ms_p95)),
-    ("of it offline", |r| text::millis(r.offline_ms)),
+    ("of it offline", |r| protected(r, text::millis(r.offline_ms))),
     ("Images/s", |r| text::significant(r.throughput_per_s)),
-    ("Slowdown", |r| format!("{} x", text::significant(r.slowdown_vs_plain))),
-    ("Offline bytes", |r| text::bytes(r.bytes_offline as f64)),
-    ("Online bytes", |r| text::bytes(r.bytes_online as f64)),
-    ("Rounds", |r| text::thousands(r.rounds)),
+    ("Slowdown", |r| protected(r, format!("{} x", text::significant(r.slowdown_vs_plain)))),
+    ("Offline bytes", |r| protected(r, text::bytes(r.bytes_offline as f64))),
+    ("Online bytes", |r| protected(r, text::bytes(r.bytes_online as f64))),
+    ("Rounds", |r| protected(r, text::thousands(r.rounds))),
 ];
 
 pub(super) fn rows(rows: &[Row]) -> String {
@@ -33,10 +34,15 @@ pub(super) fn rows(rows: &[Row]) -> String {
     };
     let body: String = rows.iter().map(line).collect();
     format!(
-        "<section id=\"rows\">\n<h2>All figures</h2>\n<p class=\"unit\">latency and bytes of one batch</p>\n\
+        "<section id=\"rows\">\n<h2>All figures</h2>\n<p class=\"unit\">latency, bytes and rounds of one batch; largest error and answers as plain: against the clear run</p>\n\
          <div class=\"scroll\">\n<table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>\n\
          </section>\n"
     )
+}
+
+/// What means nothing in the clear is a dash there.
+fn protected(row: &Row, text: String) -> String {
+    if is_plain(row) { dash() } else { text }
 }
 
 fn dash() -> String {

@@ -48,7 +48,7 @@ fn every_plot_is_there_with_its_values() {
     for id in ["slowdown", "latency", "throughput", "bytes", "accuracy"] {
         let start = page.find(&format!("<figure id=\"{id}\">")).unwrap_or_else(|| panic!("no plot {id}"));
         let figure = &page[start..start + page[start..].find("</figure>").unwrap()];
-        assert!(figure.contains("class=\"mark s0\"") && figure.contains("mlp, batch 128"), "{id}: {figure}");
+        assert!(figure.contains("class=\"mark s1\"") && figure.contains("mlp, batch 128"), "{id}: {figure}");
     }
     for value in ["25.0 x", "140 x", "98.70 %", "7.81 kB", "15.6 kB"] {
         assert!(page.contains(value), "{value}");
@@ -81,7 +81,7 @@ fn dates_are_right() {
 #[test]
 fn places_follow_the_scale() {
     let plot = |scale, value| {
-        let point = Point { series: "a".into(), value, shown: "v".into(), high: None };
+        let point = Point { series: "a".into(), mark: 0, value, shown: "v".into(), high: None };
         Plot::of("p", "t", "u", scale).with(vec![Group { label: "g".into(), points: vec![point] }]).figure()
     };
     // A value on a power of ten starts the axis; 98 % lies inside it.

@@ -4,23 +4,24 @@ use crate::case::{Case, Form};
 use crate::coverage::Outcome;
 use crate::tolerance;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use subrosa_graph::{Error, InputRange, LowerOptions, Model, Reveal, lower, oracle};
+use subrosa::{Cost, Error, InputRange, InputSpec, Model, Plan, PlanOptions, Via};
 
 /// A way to compute a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Backend {
-    /// In the clear, by tract.
-    Plain,
-    /// The fixed-point reference, in the clear.
+    /// What `--via` names.
+    Via(Via),
+    /// The fixed-point reference, in the clear: what every protocol must equal.
     Oracle,
 }
 
 impl Backend {
-    pub(crate) const ALL: [Self; 2] = [Self::Plain, Self::Oracle];
+    pub(crate) const ALL: [Self; 3] = [Self::Via(Via::Plain), Self::Oracle, Self::Via(Via::Rep3)];
+    pub(crate) const PLAIN: Self = Self::Via(Via::Plain);
 
-    pub(crate) const fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Plain => "plain",
+            Self::Via(via) => via.name(),
             Self::Oracle => "oracle",
         }
     }
@@ -31,36 +32,74 @@ impl Backend {
         for form in case.forms() {
             match catch_unwind(AssertUnwindSafe(|| self.compute(&form))) {
                 Ok(Ok(values)) => return judge(self, case, &values),
-                Ok(Err(e)) => match reason(&e) {
-                    Ok(why) => refused = why,
-                    Err(why) => return Outcome::Failed(why),
-                },
+                Ok(Err(Fault::Refused(why))) => refused = why,
+                Ok(Err(Fault::Failed(why))) => return Outcome::Failed(why),
                 Err(_) => return Outcome::Failed("panicked".to_owned()),
             }
         }
         Outcome::Refused(refused)
     }
 
-    fn compute(self, form: &Form) -> Result<Vec<Vec<f64>>, Error> {
-        let model = Model::from_bytes(&form.model)?;
+    fn compute(self, form: &Form) -> Result<Vec<Vec<f32>>, Fault> {
+        let model = Model::from_bytes("node", &form.model)?;
+        let via = match self {
+            Self::Via(via) => via,
+            Self::Oracle => Via::Rep3,
+        };
+        let input = InputSpec::Given(form.inputs.iter().map(|values| range(values)).collect());
+        let plan = model.plan(&PlanOptions { via, batch: batch(&model, form), input, ..PlanOptions::default() })?;
         match self {
-            Self::Plain => plain(&model, form),
-            Self::Oracle => fixed_point(&model, form),
+            Self::Oracle => Ok(plan.simulate()?.run(&form.inputs)?.values),
+            Self::Via(_) => measured(&plan, form),
         }
     }
 }
 
-/// Why an error is a refusal, or else what failed.
-fn reason(e: &Error) -> Result<String, String> {
-    match e {
-        Error::Unsupported(nodes) => Ok(nodes.first().map(|n| n.why.clone()).unwrap_or_default()),
-        Error::Domain { why, .. } => Ok(why.clone()),
-        Error::Range { needed, .. } => Ok(format!("the range: {needed}")),
-        other => Err(other.to_string()),
+/// Why there is no result.
+enum Fault {
+    /// Not supported, and said so before anything ran.
+    Refused(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        if let Error::Model { unsupported, .. } = &error
+            && let Some(first) = unsupported.first()
+        {
+            return Self::Refused(first.why.clone());
+        }
+        match matches!(error, Error::Plan { .. }) {
+            true => Self::Refused(error.to_string()),
+            false => Self::Failed(error.to_string()),
+        }
     }
 }
 
-fn judge(backend: Backend, case: &Case, values: &[Vec<f64>]) -> Outcome {
+/// Runs a plan, and holds its prediction against what was sent.
+fn measured(plan: &Plan, form: &Form) -> Result<Vec<Vec<f32>>, Fault> {
+    let output = plan.open()?.run(&form.inputs)?;
+    if let Some(predicted) = &plan.sheet().fixed {
+        for batch in &output.batches {
+            exact("offline", predicted.offline, batch.offline.cost)?;
+            exact("online", predicted.online, batch.online.cost)?;
+        }
+    }
+    Ok(output.values)
+}
+
+fn exact(phase: &str, predicted: Cost, measured: Cost) -> Result<(), Fault> {
+    if predicted == measured {
+        return Ok(());
+    }
+    Err(Fault::Failed(format!(
+        "{phase}: {} rounds and {} bytes were planned, {} and {} measured",
+        predicted.rounds, predicted.bytes, measured.rounds, measured.bytes
+    )))
+}
+
+fn judge(backend: Backend, case: &Case, values: &[Vec<f32>]) -> Outcome {
     let tolerance = tolerance::of(&case.operators, backend);
     if values.len() != case.expected.len() {
         return Outcome::Failed(format!("{} outputs instead of {}", values.len(), case.expected.len()));
@@ -69,7 +108,7 @@ fn judge(backend: Backend, case: &Case, values: &[Vec<f64>]) -> Outcome {
         if got.len() != want.len() {
             return Outcome::Failed(format!("output {output} has {} values instead of {}", got.len(), want.len()));
         }
-        if let Some(i) = (0..got.len()).find(|&i| !tolerance.accepts(got[i], want[i])) {
+        if let Some(i) = (0..got.len()).find(|&i| !tolerance.accepts(f64::from(got[i]), want[i])) {
             return Outcome::Failed(format!("output {output}[{i}] is {} instead of {}", got[i], want[i]));
         }
     }
@@ -79,28 +118,9 @@ fn judge(backend: Backend, case: &Case, values: &[Vec<f64>]) -> Outcome {
 /// Samples in the inputs: 1 unless the first axis is open.
 fn batch(model: &Model, form: &Form) -> usize {
     match (model.inputs().first(), form.inputs.first()) {
-        (Some(port), Some(values)) if port.batched => values.len() / port.shape.len().max(1),
+        (Some(port), Some(values)) if port.batched => values.len() / port.sample_len().max(1),
         _ => 1,
     }
-}
-
-fn plain(model: &Model, form: &Form) -> Result<Vec<Vec<f64>>, Error> {
-    let inputs: Vec<&[f32]> = form.inputs.iter().map(Vec::as_slice).collect();
-    let outputs = model.plain(batch(model, form))?.run(&inputs)?;
-    Ok(outputs.iter().map(|o| o.iter().map(|&v| f64::from(v)).collect()).collect())
-}
-
-fn fixed_point(model: &Model, form: &Form) -> Result<Vec<Vec<f64>>, Error> {
-    let options = LowerOptions {
-        ring: None,
-        inputs: form.inputs.iter().map(|values| range(values)).collect(),
-        reveal: Reveal::Logits,
-    };
-    let lowered = lower(model.graph(), &options)?;
-    let inputs: Result<Vec<_>, _> = form.inputs.iter().enumerate().map(|(i, x)| lowered.encode(i, x)).collect();
-    let outputs = oracle::run(&lowered.program, &lowered.weights, &inputs?, batch(model, form))?;
-    let decoded = outputs.iter().enumerate().map(|(i, o)| lowered.decode(i, o));
-    Ok(decoded.map(|o| o.iter().map(|&v| f64::from(v)).collect()).collect())
 }
 
 /// The range of the data, widened by a tenth of its width but never across zero: the

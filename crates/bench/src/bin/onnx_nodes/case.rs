@@ -47,7 +47,10 @@ impl Case {
             return Ok(Err(why));
         }
         let expected: Result<Vec<_>, String> = outputs.iter().map(tensor::values).collect();
-        Ok(expected.map(|expected| Self { name, operators, expected, model, inputs }))
+        Ok(expected.and_then(|expected| match expected.iter().any(Vec::is_empty) {
+            true => Err("empty tensors".to_owned()),
+            false => Ok(Self { name, operators, expected, model, inputs }),
+        }))
     }
 
     /// The forms in which to try the test, best first: every float input secret; only the
@@ -101,8 +104,11 @@ fn is_float(t: &TensorProto) -> bool {
     matches!(tensor::kind(t), DataType::Float | DataType::Double)
 }
 
+/// Inputs and outputs.
+type Data = (Vec<TensorProto>, Vec<TensorProto>);
+
 /// The first data set, or `None` where an input or output is no tensor.
-fn data(folder: &Path, inputs: usize, outputs: usize) -> Result<Option<(Vec<TensorProto>, Vec<TensorProto>)>, String> {
+fn data(folder: &Path, inputs: usize, outputs: usize) -> Result<Option<Data>, String> {
     let folder = folder.join("test_data_set_0");
     let read = |what: &str, n: usize| -> Result<Option<Vec<TensorProto>>, String> {
         let mut tensors = Vec::new();

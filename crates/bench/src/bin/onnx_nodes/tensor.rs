@@ -3,6 +3,7 @@
 use tract_onnx::pb::{TensorProto, tensor_proto::DataType};
 
 /// The values of a numeric tensor, row-major, or why they cannot be read.
+#[expect(clippy::wildcard_enum_match_arm, reason = "another crate's enum; the rest is refused alike")]
 pub(crate) fn values(t: &TensorProto) -> Result<Vec<f64>, String> {
     let kind = kind(t);
     match kind {
@@ -15,7 +16,6 @@ pub(crate) fn values(t: &TensorProto) -> Result<Vec<f64>, String> {
         DataType::Int32 if t.int32_data.is_empty() => Ok(raw::<4>(t, |b| f64::from(i32::from_le_bytes(b)))),
         DataType::Bool if t.int32_data.is_empty() => Ok(t.raw_data.iter().map(|&b| f64::from(b)).collect()),
         DataType::Int32 | DataType::Bool => Ok(t.int32_data.iter().map(|&v| f64::from(v)).collect()),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "another crate's enum; the rest is refused alike")]
         other => Err(format!("{} tensors are not read by this runner", other.as_str_name())),
     }
 }

@@ -24,27 +24,23 @@ impl Tolerance {
 /// What the ONNX project's own runner allows, for the clear backend.
 const CLEAR: Tolerance = Tolerance { absolute: 1e-7, relative: 1e-3 };
 
-/// Exact arithmetic on rounded numbers: a few units in the last place of 2^-10.
-const FIXED: Tolerance = Tolerance { absolute: 5e-3, relative: 2e-3 };
+/// Inputs, weights and results rounded to some ten fraction bits or more: for these tests
+/// the planner picks the narrowest ring, Z_2^32. The oracle is deterministic and stays
+/// within half of this; a protocol adds a few units in the last place.
+const FIXED: Tolerance = Tolerance { absolute: 2e-3, relative: 1e-3 };
 
-/// Operators that lowering approximates.
-const APPROXIMATED: [(&str, Tolerance); 8] = [
-    ("Div", Tolerance { absolute: 1e-2, relative: 1e-2 }),
-    ("Erf", Tolerance { absolute: 1e-2, relative: 0.0 }),
-    ("Exp", Tolerance { absolute: 1e-2, relative: 1e-2 }),
-    ("Gelu", Tolerance { absolute: 1e-2, relative: 1e-2 }),
-    ("Reciprocal", Tolerance { absolute: 1e-2, relative: 1e-2 }),
-    ("Sigmoid", Tolerance { absolute: 1e-2, relative: 0.0 }),
-    ("Softmax", Tolerance { absolute: 1e-2, relative: 0.0 }),
-    ("Tanh", Tolerance { absolute: 1e-2, relative: 0.0 }),
+/// Operators whose error is larger, and why.
+const LOOSER: [(&str, Tolerance); 1] = [
+    // The error of the piecewise cubic is relative to the largest value in range.
+    ("Exp", Tolerance { absolute: 4e-3, relative: 1e-3 }),
 ];
 
 /// The tolerance for a graph of these operators: the largest of theirs.
 pub(crate) fn of(operators: &BTreeSet<String>, backend: Backend) -> Tolerance {
-    if backend == Backend::Plain {
+    if backend == Backend::PLAIN {
         return CLEAR;
     }
-    let own = APPROXIMATED.iter().filter(|(name, _)| operators.contains(*name)).map(|(_, t)| *t);
+    let own = LOOSER.iter().filter(|(name, _)| operators.contains(*name)).map(|(_, t)| *t);
     own.fold(FIXED, |a, b| Tolerance { absolute: a.absolute.max(b.absolute), relative: a.relative.max(b.relative) })
 }
 
@@ -64,7 +60,7 @@ mod tests {
     #[test]
     fn the_loosest_operator_decides() {
         let graph = ["Add".to_owned(), "Exp".to_owned()].into();
-        assert_eq!(of(&graph, Backend::Oracle), Tolerance { absolute: 1e-2, relative: 1e-2 });
-        assert_eq!(of(&graph, Backend::Plain), CLEAR);
+        assert_eq!(of(&graph, Backend::Oracle), Tolerance { absolute: 4e-3, relative: 1e-3 });
+        assert_eq!(of(&graph, Backend::PLAIN), CLEAR);
     }
 }

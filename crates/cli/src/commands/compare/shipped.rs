@@ -7,6 +7,10 @@ use subrosa::{Error, Model};
 
 const MODELS: [&str; 4] = ["mlp", "cnn", "lenet", "lenet5"];
 
+/// Names of the image files.
+pub(super) const IMAGES: &str = "t10k-images-idx3-ubyte.gz";
+pub(super) const CALIBRATION: &str = "train-first1000-images-idx3-ubyte.gz";
+
 /// Values of a sample of MNIST.
 const PIXELS: usize = 28 * 28;
 
@@ -15,7 +19,7 @@ pub(super) fn models() -> Result<Vec<PathBuf>> {
 }
 
 pub(super) fn images() -> Result<PathBuf> {
-    find("data/mnist/t10k-images-idx3-ubyte.gz")
+    find(&format!("data/mnist/{IMAGES}"))
 }
 
 pub(super) fn labels() -> Result<PathBuf> {
@@ -23,7 +27,7 @@ pub(super) fn labels() -> Result<PathBuf> {
 }
 
 pub(super) fn calibration() -> Result<PathBuf> {
-    find("data/mnist/train-first1000-images-idx3-ubyte.gz")
+    find(&format!("data/mnist/{CALIBRATION}"))
 }
 
 /// The shipped images only fit models of 28 x 28 pixels.

@@ -24,7 +24,11 @@ pub(super) fn show(report: &Report, data: &str) -> String {
     out += &print::table(&COLUMNS, rows(&report.rows));
     out += "  as plain: share of images with the same answer as in the clear\n";
     out += "  latency: median of one batch, preprocessing included; slowdown: against plain at the same batch\n";
-    out += "  sent/image: bytes between all parties; all parties run on this machine\n\n";
+    out += "  sent/image: bytes between all parties; all parties run on this machine\n";
+    if report.rows.iter().any(|r| !r.insecure.is_empty()) {
+        out += "  --public-weights: each server also knows the weights, whatever stands below\n";
+    }
+    out.push('\n');
     out + &claims(report)
 }
 
@@ -65,7 +69,8 @@ fn cells(r: &Row) -> Vec<String> {
 fn claims(report: &Report) -> String {
     let used = Via::ALL.into_iter().filter(|via| report.rows.iter().any(|r| r.backend == via.name()));
     let claim = |via: Via| {
-        let learns: String = via.claim().learns.iter().map(|s| format!("         {s}\n")).collect();
+        let learns: String =
+            via.claim().learns.iter().map(|s| format!("         {}\n", text::wrap(s, 100, 9))).collect();
         format!("{:<8} {}\n{learns}", via.name(), via.claim().summary)
     };
     used.map(claim).collect()

@@ -75,7 +75,7 @@ fn round(cx: &mut Context<'_>, best: Id, index: Index, left: usize, len: usize) 
     let step = cx.b.sub(b, a)?;
     let larger = cx.b.span(a).map2(&cx.b.span(b), |a, b| (a.0.max(b.0), a.1.max(b.1)));
     let values = step_if(cx, bit, step, a, larger)?;
-    if left % 2 == 0 {
+    if left.is_multiple_of(2) {
         return Ok((values, Index::Chosen(chosen)));
     }
     let last = rows(cx, best, 2 * half, 1, len)?;

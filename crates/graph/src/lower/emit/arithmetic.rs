@@ -55,11 +55,11 @@ pub(super) fn mul(cx: &mut Context<'_>, id: ValueId) -> Result<Id, Error> {
     }
     let (left, right) = match (cx.is_constant(x), cx.is_constant(y)) {
         (true, _) => {
-            let right = cx.activation(y)?;
+            let right = cx.factor(y, id)?;
             (cx.constant(x, cx.scales.weight(id, cx.b.frac(right)))?, right)
         }
         (_, true) => {
-            let left = cx.activation(x)?;
+            let left = cx.factor(x, id)?;
             (left, cx.constant(y, cx.scales.weight(id, cx.b.frac(left)))?)
         }
         (false, false) => (cx.activation(x)?, cx.activation(y)?),

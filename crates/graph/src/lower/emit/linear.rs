@@ -17,7 +17,7 @@ pub(super) fn matmul(cx: &mut Context<'_>, id: ValueId) -> Result<Id, Error> {
     if cx.is_constant(x) {
         return weight_times_value(cx, id, &plan, shape);
     }
-    let left = cx.activation(x)?;
+    let left = if cx.is_constant(y) { cx.factor(x, id)? } else { cx.activation(x)? };
     let left = arranged(cx, left, plan.x)?;
     let right = right_operand(cx, id, y, cx.b.frac(left))?;
     let right = arranged(cx, right, plan.y)?;
@@ -36,7 +36,7 @@ fn right_operand(cx: &mut Context<'_>, id: ValueId, y: ValueId, left_frac: u32) 
 fn weight_times_value(cx: &mut Context<'_>, id: ValueId, plan: &MatPlan, shape: Shape) -> Result<Id, Error> {
     let (w, x) = (cx.node(id).inputs[0], cx.node(id).inputs[1]);
     let MatDims { groups, m, k, n } = plan.dims;
-    let value = cx.activation(x)?;
+    let value = cx.factor(x, id)?;
     let weight = cx.constant(w, cx.scales.weight(id, cx.b.frac(value)))?;
     // One matrix for all groups of `plan` is the case where `x` has one, so groups agree.
     let value = arranged(cx, value, transposed(&plan.y, groups, k, n))?;
@@ -71,7 +71,7 @@ pub(super) fn conv(cx: &mut Context<'_>, id: ValueId, conv: &Conv) -> Result<Id,
         return Err(Error::Malformed(format!("node '{}': a convolution's kernel must be a weight", node.name)));
     }
     let g = geo::conv_geometry(conv, cx.dims(x), cx.dims(w), dims);
-    let value = cx.activation(x)?;
+    let value = cx.factor(x, id)?;
     let weight = cx.constant(w, cx.scales.weight(id, cx.b.frac(value)))?;
     let product = match dims[0] {
         1 => cx.b.conv(value, weight, g, node.shape.clone())?,

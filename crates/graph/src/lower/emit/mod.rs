@@ -3,10 +3,16 @@
 mod argmax;
 mod arithmetic;
 mod arrange;
+mod curve;
+mod function;
 mod linear;
 mod piecewise;
 mod pool;
 mod reduce;
+mod softmax;
+
+pub use function::{FLOOR, SMOOTH_ERROR};
+pub use softmax::SOFTMAX_ERROR;
 
 use super::context::Context;
 use crate::op::{Op, ValueId};
@@ -26,7 +32,7 @@ pub(super) fn node(cx: &mut Context<'_>, id: ValueId) -> Result<Id, Error> {
         Op::Add => arithmetic::add(cx, id),
         Op::Sub => arithmetic::sub(cx, id),
         Op::Mul => arithmetic::mul(cx, id),
-        Op::Div => unready(node),
+        Op::Div => function::div(cx, id),
         Op::Relu => piecewise::relu(cx, id),
         Op::LeakyRelu { alpha } => piecewise::leaky_relu(cx, id, f64::from(*alpha)),
         Op::PRelu => piecewise::prelu(cx, id),
@@ -36,14 +42,14 @@ pub(super) fn node(cx: &mut Context<'_>, id: ValueId) -> Result<Id, Error> {
         Op::Min => piecewise::min(cx, id),
         Op::MaxPool(window) => pool::max_pool(cx, id, window),
         Op::AveragePool { window, count_include_pad } => pool::average_pool(cx, id, window, *count_include_pad),
-        Op::Sigmoid => unready(node),
-        Op::Tanh => unready(node),
-        Op::Erf => unready(node),
-        Op::Gelu { tanh: _ } => unready(node),
-        Op::Softmax { axis: _ } => unready(node),
-        Op::Exp => unready(node),
-        Op::Sqrt => unready(node),
-        Op::Reciprocal => unready(node),
+        Op::Sigmoid => function::sigmoid(cx, id),
+        Op::Tanh => function::tanh(cx, id),
+        Op::Erf => function::erf(cx, id),
+        Op::Gelu { tanh } => function::gelu(cx, id, *tanh),
+        Op::Softmax { axis } => softmax::softmax(cx, id, *axis),
+        Op::Exp => function::exp(cx, id),
+        Op::Sqrt => function::sqrt(cx, id),
+        Op::Reciprocal => function::reciprocal(cx, id),
         Op::Pow { exponent } => arithmetic::pow(cx, id, *exponent),
         Op::Reduce { kind, axes } => reduce::reduce(cx, id, *kind, axes),
         Op::ArgMax { axis } => argmax::arg_max(cx, id, *axis),
@@ -53,8 +59,4 @@ pub(super) fn node(cx: &mut Context<'_>, id: ValueId) -> Result<Id, Error> {
         Op::Pad { pads, value } => arrange::pad(cx, id, pads, f64::from(*value)),
         Op::Reshape => cx.raw(node.inputs[0]),
     }
-}
-
-fn unready(node: &Node) -> Result<Id, Error> {
-    Err(Error::Malformed(format!("node '{}' cannot be lowered yet", node.name)))
 }

@@ -1,0 +1,8 @@
+//! Any bytes as a .png file: an error or data, never a panic.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = subrosa::Dataset::parse("x.png", bytes);
+});
