@@ -10,6 +10,7 @@ use crate::protocol::{Linear, Primitive, Protocol, WordOf};
 use crate::rep3::Rep3;
 use crate::{Error, Options, ProtocolKind};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -241,8 +242,8 @@ fn serve<P: Protocol>(
     while let Ok(order) = inbox.recv() {
         match order {
             Order::Prepare { batch } => {
-                if !demands.contains_key(&batch) {
-                    demands.insert(batch, demand::<P::Ring>(program, batch, options)?.0);
+                if let Entry::Vacant(unknown) = demands.entry(batch) {
+                    unknown.insert(demand::<P::Ring>(program, batch, options)?.0);
                 }
                 party.session().set_phase(Phase::Offline);
                 party.prepare(demands.get(&batch).map_or(&[], Vec::as_slice))?;

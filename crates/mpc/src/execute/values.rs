@@ -37,6 +37,9 @@ impl<P: Evaluator> Value<P> {
     }
 }
 
+/// Two values, borrowed where they can be.
+type Pair<'a, P> = (Cow<'a, Value<P>>, Cow<'a, Value<P>>);
+
 /// All values of a run; each is dropped after its last use.
 pub(super) struct Values<'a, P: Evaluator> {
     program: &'a Program,
@@ -124,7 +127,7 @@ impl<'a, P: Evaluator> Values<'a, P> {
     }
 
     /// Both values, with the batch axis if either has it.
-    pub(super) fn aligned(&self, x: Id, y: Id) -> Result<(Cow<'_, Value<P>>, Cow<'_, Value<P>>), Error> {
+    pub(super) fn aligned(&self, x: Id, y: Id) -> Result<Pair<'_, P>, Error> {
         match self.is_batched(x) || self.is_batched(y) {
             true => Ok((self.batched(x)?, self.batched(y)?)),
             false => Ok((Cow::Borrowed(self.get(x)?), Cow::Borrowed(self.get(y)?))),

@@ -33,6 +33,9 @@ pub(super) fn trunc<R: Ring>(
     Ok(unlock.finish(party.me, received.first().map_or(&[], Vec::as_slice), shift))
 }
 
+/// Whether each value is negative (1 or 0), and the values.
+pub(super) type SignAndValue<W> = (Share<W>, Share<W>);
+
 /// The truncated value and whether it is negative; the wrap correction travels with the
 /// comparison's first message.
 pub(super) fn trunc_ltz<R: Ring>(
@@ -41,7 +44,7 @@ pub(super) fn trunc_ltz<R: Ring>(
     x: Source<'_, Rep3<R>>,
     shift: u32,
     width: u32,
-) -> Result<(Share<R::Word>, Share<R::Word>), Error> {
+) -> Result<SignAndValue<R::Word>, Error> {
     let k = R::WIDTH.bits();
     let unlock = Unlock::start(party, x, shift, material.trunc.take(), &material.mask)?;
     // The compared value is (c >> f) - 2^(k-2-f) - (r >> f): the same integer that becomes
