@@ -3,9 +3,9 @@
 //! - [`protocol`]: the two traits a protocol implements, [`Evaluator`] and [`Protocol`];
 //! - [`rep3`]: the first protocol;
 //! - [`execute`]: runs a program on any evaluator;
-//! - [`predict`]: its cost before it runs, by running it on [`dry`];
+//! - [`predict`](mod@predict): its cost before it runs, by running it on [`dry`];
 //! - [`cluster`]: parties as threads, with the roles as endpoints of their own;
-//! - [`conformance`](crate::conformance): the suite every protocol passes (feature
+//! - `conformance`: the suite every protocol passes (feature
 //!   `conformance`).
 //!
 //! **Invariant:** no ONNX, no sockets, no floating point. A protocol never sees more of a
