@@ -229,7 +229,7 @@ pub fn convolutions<P: Protocol>() {
         for (oy, ox) in (0..3).flat_map(|y| (0..3).map(move |x| (y, x))) {
             let mut sum = 0i128;
             for (c, ky, kx) in (0..2).flat_map(|c| (0..3).flat_map(move |y| (0..2).map(move |x| (c, y, x)))) {
-                let (Some(y), xx) = ((2 * oy + ky).checked_sub(1).filter(|&y| y < 5), 2 * ox + kx) else {
+                let (Some(y), xx) = ((2usize * oy + ky).checked_sub(1).filter(|&y| y < 5), 2 * ox + kx) else {
                     continue;
                 };
                 let at = ((s * 4 + o / 3 * 2 + c) * 5 + y) * 6 + xx;
