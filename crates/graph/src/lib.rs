@@ -1,6 +1,6 @@
 //! ONNX in, integers out: the model's side of Subrosa, with no cryptography.
 //!
-//! 1. [`Model`](model::Model) reads an ONNX file through tract and imports it as a [`Graph`] of a small
+//! 1. [`Model`] reads an ONNX file through tract and imports it as a [`Graph`] of a small
 //!    closed set of [`Op`]s; tract also runs it in the clear.
 //! 2. `lower` turns the graph into a [`Program`] of integers: it chooses ring and
 //!    fraction bits and *proves* by interval arithmetic that nothing overflows.

@@ -7,7 +7,6 @@
 use crate::execute::{Weights, execute};
 use crate::predict::{demand, weight_elements};
 use crate::protocol::{Linear, Primitive, Protocol, WordOf};
-use crate::rep3::Rep3;
 use crate::{Error, Options, ProtocolKind};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -15,10 +14,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use subrosa_core::{Cost, Meter, Phase, RingWidth};
+use subrosa_core::{Cost, Meter, Phase};
 use subrosa_graph::{Program, WeightSet};
 use subrosa_net::Session;
-use subrosa_ring::{Ring, Word, Z32, Z48, Z64, pack, sign_extend, unpack};
+use subrosa_ring::{Ring, Word, pack, sign_extend, unpack};
 
 /// A running cluster. Dropping it stops the parties.
 pub struct LocalCluster {
@@ -61,11 +60,7 @@ impl LocalCluster {
         weights: WeightSet,
         options: &Options,
     ) -> Result<Self, Error> {
-        match (kind, program.ring) {
-            (ProtocolKind::Rep3, RingWidth::W32) => Self::with::<Rep3<Z32>>(program, weights, options),
-            (ProtocolKind::Rep3, RingWidth::W48) => Self::with::<Rep3<Z48>>(program, weights, options),
-            (ProtocolKind::Rep3, RingWidth::W64) => Self::with::<Rep3<Z64>>(program, weights, options),
-        }
+        with_protocol!(kind, program.ring, P => Self::with::<P>(program, weights, options))
     }
 
     /// What starting cost: keys agreed, the model shared.

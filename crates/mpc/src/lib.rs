@@ -3,15 +3,45 @@
 //! - [`protocol`]: the two traits a protocol implements, [`Evaluator`] and [`Protocol`];
 //! - [`rep3`]: the first protocol;
 //! - [`execute`]: runs a program on any evaluator;
-//! - [`predict`]: its cost before it runs, by running it on [`dry`];
+//! - [`predict`](mod@predict): its cost before it runs, by running it on [`dry`];
 //! - [`cluster`]: parties as threads, with the roles as endpoints of their own;
-//! - [`conformance`](crate::conformance): the suite every protocol passes (feature
+//! - `conformance`: the suite every protocol passes (feature
 //!   `conformance`).
 //!
 //! **Invariant:** no ONNX, no sockets, no floating point. A protocol never sees more of a
 //! model than its [`Program`](subrosa_graph::Program).
 //!
 //! Adding a protocol: `docs/add-protocol.md`.
+
+/// Evaluates `$body` with `$p` naming the protocol type of a [`ProtocolKind`] over a ring:
+/// the one table. A new protocol is one row of the first macro.
+macro_rules! with_protocol {
+    ($kind:expr, $ring:expr, $p:ident => $body:expr) => {
+        match $kind {
+            $crate::ProtocolKind::Rep3 => with_ring!($crate::rep3::Rep3, $ring, $p => $body),
+        }
+    };
+}
+
+macro_rules! with_ring {
+    ($protocol:path, $ring:expr, $p:ident => $body:expr) => {{
+        use $protocol as Over;
+        match $ring {
+            subrosa_core::RingWidth::W32 => {
+                type $p = Over<subrosa_ring::Z32>;
+                $body
+            }
+            subrosa_core::RingWidth::W48 => {
+                type $p = Over<subrosa_ring::Z48>;
+                $body
+            }
+            subrosa_core::RingWidth::W64 => {
+                type $p = Over<subrosa_ring::Z64>;
+                $body
+            }
+        }
+    }};
+}
 
 pub mod cluster;
 #[cfg(any(test, feature = "conformance"))]
@@ -30,8 +60,8 @@ pub use protocol::{Evaluator, Form, Linear, Primitive, Protocol, Source};
 
 use subrosa_core::Claim;
 
-/// The protocols: the one table. A new protocol adds a variant, and the compiler lists
-/// where it must be named.
+/// The protocols. A new one adds a variant, and a row in the table at the head of this
+/// file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProtocolKind {
     /// Replicated secret sharing between three parties ([`rep3`]).

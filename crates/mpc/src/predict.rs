@@ -4,12 +4,11 @@ use crate::cluster::agreement_cost;
 use crate::dry::{Dry, Length};
 use crate::execute::{Weights, execute};
 use crate::protocol::{Evaluator, Primitive, Protocol, WordOf};
-use crate::rep3::Rep3;
 use crate::{Error, Options, ProtocolKind};
 use subrosa_core::{Claim, Cost, RingWidth};
 use subrosa_graph::Program;
 use subrosa_net::EndpointId;
-use subrosa_ring::{Ring, Z32, Z48, Z64};
+use subrosa_ring::Ring;
 
 /// What a batch will cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +41,7 @@ pub struct NodeCost {
 ///
 /// **Errors:** [`Error::Misuse`] for a program that lowering would not produce.
 pub fn predict(kind: ProtocolKind, program: &Program, batch: usize, options: &Options) -> Result<Predicted, Error> {
-    match (kind, program.ring) {
-        (ProtocolKind::Rep3, RingWidth::W32) => priced::<Rep3<Z32>>(program, batch, options),
-        (ProtocolKind::Rep3, RingWidth::W48) => priced::<Rep3<Z48>>(program, batch, options),
-        (ProtocolKind::Rep3, RingWidth::W64) => priced::<Rep3<Z64>>(program, batch, options),
-    }
+    with_protocol!(kind, program.ring, P => priced::<P>(program, batch, options))
 }
 
 /// The primitives that running `program` on `batch` samples calls, in order, and how many
@@ -148,9 +143,7 @@ fn peak_values<P: Protocol>(program: &Program, batch: usize) -> u64 {
 
 /// Name, claim and source of a protocol.
 pub(crate) fn describe(kind: ProtocolKind) -> (&'static str, Claim, &'static str) {
-    match kind {
-        ProtocolKind::Rep3 => described::<Rep3<Z64>>(),
-    }
+    with_protocol!(kind, RingWidth::W64, P => described::<P>())
 }
 
 fn described<P: Protocol>() -> (&'static str, Claim, &'static str) {

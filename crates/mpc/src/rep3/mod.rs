@@ -7,16 +7,16 @@
 //! Mohassel and Rindal, <https://eprint.iacr.org/2018/403>, section 5.
 //!
 //! **Differs from both in**
-//! - truncation ([`prep`]): never wrong by more than one unit in the last place, at one
+//! - truncation (`prep`): never wrong by more than one unit in the last place, at one
 //!   bit of slack. The mask's wrap-around is corrected (with the known top bit, as in
 //!   Escudero et al., <https://eprint.iacr.org/2020/338>, section 5) through a three-party
 //!   transfer, instead of being made unlikely;
-//! - comparison ([`compare`]): one opening of the masked value to two parties makes it a
+//! - comparison (`compare`): one opening of the masked value to two parties makes it a
 //!   comparison of two *known* operands, so that its first layer, up to five bits wide, is
 //!   local; then a prefix tree. The width is the plan's proven one, not the ring's;
 //! - the last AND of a comparison is opened directly under a daBit.
 //!
-//! `docs/rep3.md` has the argument in full. Start with [`share`], then [`Rep3`].
+//! `docs/rep3.md` has the argument in full. Start with `share`, then [`Rep3`].
 
 mod compare;
 mod groups;
