@@ -24,7 +24,7 @@
 //! [`DEVIATION`] `sqrt(n)` with probability at most `2 exp(-2 * 3.7^2) < 3e-12`. There are
 //! fewer than 10^8 tests: at most 3e-4 for all together. Seeds are fixed, so that chance
 //! is taken anew only when the protocol's draws change, never from run to run. Correlations
-//! above 8 % are found almost surely, below 5 % hardly ever.
+//! above 8 % are found almost surely, below 4 % hardly ever.
 //!
 //! **That it can fail** is tested by [`every_lost_mask_is_noticed`], mask by mask. Beyond
 //! that, these faults were put into the code by hand, one at a time; each failed the test
