@@ -4,6 +4,7 @@
 //! keep a product a product (so a bias or a pooling sum costs nothing), truncation and
 //! opening take it as it is, and everything else reshares it once.
 
+mod check;
 mod values;
 
 use crate::Error;
@@ -37,6 +38,7 @@ pub fn execute<P: Evaluator>(
     batch: usize,
     mut after: impl FnMut(&P, usize),
 ) -> Result<Vec<P::Product>, Error> {
+    check::check(program)?;
     let values = Values::new(program, batch);
     let mut run = Run { party, program, weights, inputs: inputs.into_iter().map(Some).collect(), values };
     for id in 0..program.insts.len() {

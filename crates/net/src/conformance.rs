@@ -29,7 +29,8 @@ macro_rules! link_conformance {
             an_abort_reaches_every_peer, an_abort_is_heard_while_waiting_for_another,
             what_was_sent_before_leaving_still_arrives, a_late_peer_is_late, a_failed_session_stays_failed,
             another_length_is_refused, repeated_swapped_and_damaged_frames_are_refused,
-            a_cut_link_is_gone, delayed_frames_arrive, misuse_is_told_apart, transcripts_hold_what_was_sent);
+            a_cut_link_is_gone, delayed_frames_arrive, misuse_is_told_apart, transcripts_hold_what_was_sent,
+            a_hello_finds_who_disagrees);
     };
     (@each $connect:path, $($test:ident),+ $(,)?) => {
         $(#[test] fn $test() { $crate::conformance::$test($connect); })+
@@ -289,6 +290,29 @@ pub fn misuse_is_told_apart(connect: Connect) {
     refused(vec![(7, vec![])], &[]);
     refused(vec![(1, vec![1]), (1, vec![2])], &[]);
     refused(vec![], &[(1, 1), (1, 1)]);
+}
+
+/// Equal digests pass; another one is named by those who see it, and ends their sessions.
+pub fn a_hello_finds_who_disagrees(connect: Connect) {
+    let hello = |digests: [u8; 3]| {
+        in_threads(connect(&NAMES), move |mut s| {
+            let result = s.hello(&others(s.id()), &[digests[s.id()]; 32]);
+            let later = s.round(vec![], &[]);
+            (result, later)
+        })
+    };
+    for (result, later) in hello([7, 7, 7]) {
+        assert_eq!((result, later), (Ok(()), Ok(vec![])));
+    }
+    for (id, (result, later)) in hello([7, 8, 7]).into_iter().enumerate() {
+        let error = result.expect_err("somebody disagrees");
+        let (peer, fault) = peer_fault(&error);
+        // Bob differs from both others; the others may first hear of it from each other.
+        let told = matches!(fault, PeerFault::Aborted(_));
+        assert!(told || *fault == PeerFault::Disagrees, "{error}");
+        assert!(told || id == 1 || peer == NAMES[1], "{error}");
+        assert_eq!(later, Err(error));
+    }
 }
 
 /// Payloads only, in order, from the moment recording began.

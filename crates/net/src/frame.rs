@@ -22,7 +22,7 @@ pub const HEADER: usize = FRAME_HEADER_BYTES as usize;
 
 /// One message as a link carries it. The header is kept as bytes, so that what a peer
 /// wrote is what the session checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     /// The encoded [`Header`].
     pub header: [u8; HEADER],
@@ -39,6 +39,14 @@ pub struct Header {
     pub sequence: u32,
     /// Payload length in bytes.
     pub length: u64,
+}
+
+/// The header only: a payload is a share, or a key.
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Header { kind, sequence, length } = Header::decode(&self.header);
+        write!(f, "Frame {{ kind: {kind}, sequence: {sequence}, length: {length} }}")
+    }
 }
 
 impl Frame {

@@ -6,6 +6,5 @@ mod build;
 mod evaluator;
 mod fusing;
 mod hostile;
-mod onnx_nodes;
 mod operators;
 mod shipped;

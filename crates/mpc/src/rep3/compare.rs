@@ -10,8 +10,9 @@
 //! Rounds after the opening: 1 with one group; else 1 + levels.
 
 use super::Rep3;
+use super::dabits::DaBits;
 use super::groups::{groups, less_and_equal, levels, monomials};
-use super::prep::{CompareMaterial, DaBits, Material, round};
+use super::prep::{CompareMaterial, Material, round};
 use super::share::{BitShare, Share, xor_into, zip};
 use super::streams::plane;
 use super::trunc::{expect_dabits, known, open_masked};

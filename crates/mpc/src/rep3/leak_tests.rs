@@ -36,7 +36,7 @@
 //! | no zero share on the AND opened under the daBit (`open_under`) | `LTZ_5`, `RELU_5` | party 0 |
 //! | no zero share in the tree (`reshare_bits`) | `LTZ_14`, `RELU_12` | party 0 |
 //! | `y_2` left out of `T` (`deal_trunc`) | `TRUNC`, `TRUNC_RELU_5` | party 0 |
-//! | `t_1` left out of daBits (`prepare_1`) | `LTZ_5`, `RELU_5` | party 2 |
+//! | `t_1` left out of daBits (`HalfDaBits::of_1`) | `LTZ_5`, `RELU_5` | party 2 |
 //! | no mask on groups' results (`exchange_parts`) | `LTZ_7`, `RELU_12` | party 0 |
 //! | no mask on dealt monomials (`deal_monomials`) | `LTZ_5`, `RELU_5` | party 1 |
 //! | no zero share on products (`masked`) | `TRUNC_PRODUCT`, `RELU_5`, `PRODUCT` | parties 1, 0, receiver |

@@ -19,6 +19,7 @@
 //! `docs/rep3.md` has the argument in full. Start with `share`, then [`Rep3`].
 
 mod compare;
+mod dabits;
 mod groups;
 #[cfg(test)]
 mod leak_tests;

@@ -14,14 +14,13 @@
 //!   oblivious transfer (ABY3 2018/403, section 5.4.1) of one version.
 //! - **Comparison** of `width` bits: mask bits from the streams of slots 0 and 2, their
 //!   monomials (see [`super::groups`]) dealt to party 1.
-//! - **daBits**: bits `d_s` from each slot's stream. Party 0 knows `v = d_0 + d_1 mod 2`
-//!   and shares it; then `d = v + d_2 - 2 v d_2`, where `v d_2` splits into a term known
-//!   to party 1 and one known to party 2.
+//! - **daBits**: [`super::dabits`].
 //!
 //! All of a batch takes two rounds.
 
+use super::dabits::{DaBits, HalfDaBits};
 use super::groups::{dealt_monomials, groups, products};
-use super::share::{Share, xor_into, zip};
+use super::share::{xor_into, zip};
 use super::streams::{Streams, narrow_words, plane, planes, words};
 use super::{Rep3, mask};
 use crate::Error;
@@ -29,7 +28,7 @@ use crate::protocol::Primitive;
 use std::collections::VecDeque;
 use subrosa_core::Cost;
 use subrosa_net::EndpointId;
-use subrosa_ring::bits::{expand_bits, planes_from_bytes, planes_to_bytes};
+use subrosa_ring::bits::{planes_from_bytes, planes_to_bytes};
 use subrosa_ring::{BitPlanes, Ring, Word, pack, packed_len, unpack};
 use zeroize::Zeroize;
 
@@ -46,7 +45,7 @@ pub(super) struct Material<W: Word> {
 }
 
 /// One truncation's material, by party.
-pub(super) enum TruncMaterial<W> {
+pub(super) enum TruncMaterial<W: Word> {
     /// At parties 0 and 1.
     Evaluator {
         /// `y_0` (party 0) or `y_2` (party 1).
@@ -75,13 +74,6 @@ pub(super) struct CompareMaterial {
     pub(super) monomials: Vec<Vec<Vec<u64>>>,
 }
 
-/// Random bits, shared both as bits and in the ring.
-pub(super) struct DaBits<W> {
-    /// This party's own slot of the bits: its additive part.
-    pub(super) bits: Vec<u64>,
-    pub(super) ring: Share<W>,
-}
-
 /// What a primitive needs, in sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
@@ -90,18 +82,35 @@ pub(super) struct Need {
     width: Option<u32>,
 }
 
+// Preprocessing is wiped when it was used, or when a batch is given up.
+
 impl<W: Word> Drop for Material<W> {
     fn drop(&mut self) {
         self.mask.zeroize();
-        if let Some(TruncMaterial::Evaluator { y, low, locked, keys }) = &mut self.trunc {
-            y.zeroize();
-            low.zeroize();
-            locked.zeroize();
-            keys.zeroize();
+    }
+}
+
+impl<W: Word> Drop for TruncMaterial<W> {
+    fn drop(&mut self) {
+        match self {
+            Self::Evaluator { y, low, locked, keys } => {
+                y.zeroize();
+                low.zeroize();
+                locked.zeroize();
+                keys.zeroize();
+            }
+            Self::Dealer { y_2, y_0 } => {
+                y_2.zeroize();
+                y_0.zeroize();
+            }
         }
-        if let Some(dabits) = &mut self.dabits {
-            dabits.bits.zeroize();
-        }
+    }
+}
+
+impl Drop for CompareMaterial {
+    fn drop(&mut self) {
+        self.bits.zeroize();
+        self.monomials.zeroize();
     }
 }
 
@@ -215,7 +224,7 @@ fn prepare_0<R: Ring>(
     let k = R::WIDTH.bits();
     let (mut v_1, mut dabits) = (Vec::with_capacity(sizes.dabits), Vec::new());
     for need in needs {
-        dabits.push(need.width.map(|_| first_dabits(party, need.n, k, &mut v_1)));
+        dabits.push(need.width.map(|_| DaBits::of_0(party, need.n, &mut v_1)));
     }
     let received = round(&mut party.session, vec![(1, v_1)], &[(2, sizes.to_0)])?;
     let mut dealt = Reader(received.first().map_or(&[], Vec::as_slice));
@@ -266,27 +275,11 @@ fn prepare_1<R: Ring>(
             mask: Vec::new(),
             dabits: None,
         });
-        halves.push(need.width.map(|_| {
-            // Slots 1 and 2 of the bit; v_1 from party 0; this party's term v_1 d_2 - t_1.
-            let (d_1, d_2) = (plane(&mut party.a.dabit_bits, need.n), plane(&mut party.b.dabit_bits, need.n));
-            let v_1: Vec<R::Word> = shared.words(need.n, k);
-            let t_1: Vec<R::Word> = words(&mut party.a.dabit_share, need.n);
-            let bit = expand_bits::<R::Word>(&d_2, need.n);
-            let mine = zip(&zip(&v_1, &bit, Word::mul), &t_1, Word::sub);
-            message.extend(pack(&mine, k));
-            (d_1, v_1, t_1, bit, mine)
-        }));
+        halves.push(need.width.map(|_| HalfDaBits::of_1(party, need.n, &mut shared, &mut message)));
     }
     if sizes.dabits > 0 {
         let received = round(&mut party.session, vec![(2, message)], &[(2, sizes.dabits)])?;
-        let mut theirs = Reader(received.first().map_or(&[], Vec::as_slice));
-        for (material, half) in materials.iter_mut().zip(halves) {
-            material.dabits = half.map(|(d_1, v_1, t_1, bit, mine)| {
-                let t_2 = zip(&mine, &theirs.words::<R::Word>(mine.len(), k), Word::add);
-                let ring = Share { a: minus_twice(&v_1, &t_1), b: minus_twice(&bit, &t_2) };
-                DaBits { bits: d_1, ring }
-            });
-        }
+        finish_all(&mut materials, halves, received.first().map_or(&[], Vec::as_slice), k);
     }
     Ok(materials)
 }
@@ -307,49 +300,27 @@ fn prepare_2<R: Ring>(
             deal_monomials(party, bits, width, need.n, &mut to_1);
         }
         materials.push_back(Material { need: *need, trunc, compare: None, mask, dabits: None });
-        halves.push(need.width.map(|_| {
-            // Slots 2 and 0 of the bit; this party's term v_0 d_2 - t_0.
-            let d_2 = plane(&mut party.a.dabit_bits, need.n);
-            let v_0: Vec<R::Word> = words(&mut party.b.dabit_share, need.n);
-            let t_0: Vec<R::Word> = words(&mut party.b.dabit_share, need.n);
-            let bit = expand_bits::<R::Word>(&d_2, need.n);
-            let mine = zip(&zip(&v_0, &bit, Word::mul), &t_0, Word::sub);
-            message.extend(pack(&mine, k));
-            (d_2, v_0, t_0, bit, mine)
-        }));
+        halves.push(need.width.map(|_| HalfDaBits::of_2(party, need.n, &mut message)));
     }
     round(&mut party.session, vec![(0, to_0), (1, to_1)], &[])?;
     if sizes.dabits > 0 {
         let received = round(&mut party.session, vec![(1, message)], &[(1, sizes.dabits)])?;
-        let mut theirs = Reader(received.first().map_or(&[], Vec::as_slice));
-        for (material, half) in materials.iter_mut().zip(halves) {
-            material.dabits = half.map(|(d_2, v_0, t_0, bit, mine)| {
-                let t_2 = zip(&mine, &theirs.words::<R::Word>(mine.len(), k), Word::add);
-                let ring = Share { a: minus_twice(&bit, &t_2), b: minus_twice(&v_0, &t_0) };
-                DaBits { bits: d_2, ring }
-            });
-        }
+        finish_all(&mut materials, halves, received.first().map_or(&[], Vec::as_slice), k);
     }
     Ok(materials)
 }
 
-/// Party 0's daBits: it shares `v = d_0 + d_1 mod 2` as `v_0` (its stream with party 2)
-/// and `v_1 = v - v_0`, appended to `message` for party 1.
-fn first_dabits<R: Ring>(party: &mut Rep3<R>, n: usize, k: u32, message: &mut Vec<u8>) -> DaBits<R::Word> {
-    let (d_0, d_1) = (plane(&mut party.a.dabit_bits, n), plane(&mut party.b.dabit_bits, n));
-    let mut v = d_0.clone();
-    xor_into(&mut v, &d_1);
-    let v_0: Vec<R::Word> = words(&mut party.a.dabit_share, n);
-    let v_1 = zip(&expand_bits::<R::Word>(&v, n), &v_0, Word::sub);
-    message.extend(pack(&v_1, k));
-    let t_0: Vec<R::Word> = words(&mut party.a.dabit_share, n);
-    let t_1: Vec<R::Word> = words(&mut party.b.dabit_share, n);
-    DaBits { bits: d_0, ring: Share { a: minus_twice(&v_0, &t_0), b: minus_twice(&v_1, &t_1) } }
-}
-
-/// `x - 2 y`.
-fn minus_twice<W: Word>(x: &[W], y: &[W]) -> Vec<W> {
-    zip(x, y, |x, y| x.sub(y).sub(y))
+/// Parties 1 and 2: completes the daBits with what the other sent, in order.
+fn finish_all<W: Word>(
+    materials: &mut VecDeque<Material<W>>,
+    halves: Vec<Option<HalfDaBits<W>>>,
+    received: &[u8],
+    k: u32,
+) {
+    let mut theirs = Reader(received);
+    for (material, half) in materials.iter_mut().zip(halves) {
+        material.dabits = half.map(|half| half.finish(&mut theirs, k));
+    }
 }
 
 /// At parties 0 and 1: reads what party 2 dealt for a truncation. `own` is the slot this

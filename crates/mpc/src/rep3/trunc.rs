@@ -8,7 +8,8 @@
 //! exists. Requires `|x| < 2^(k-2)`.
 
 use super::compare::{self, Known};
-use super::prep::{CompareMaterial, DaBits, Material, Reader, TruncMaterial, low_bits, round};
+use super::dabits::DaBits;
+use super::prep::{CompareMaterial, Material, Reader, TruncMaterial, low_bits, round};
 use super::share::{Share, zip};
 use super::{Rep3, mask};
 use crate::Error;
@@ -114,7 +115,7 @@ pub(super) fn opening_cost(n: usize, bits: u32, form: Form) -> Cost {
 }
 
 /// A truncation after its opening.
-struct Unlock<W> {
+struct Unlock<W: Word> {
     n: usize,
     k: u32,
     /// The opened values, `k` bits; empty at party 2.

@@ -92,32 +92,54 @@ pub(super) fn pow(cx: &mut Context<'_>, id: ValueId, exponent: u32) -> Result<Id
 }
 
 /// The factor `by` as an integer with as many fraction bits as the value has room for, and
-/// are of use; at least [`LEAST_FACTOR_BITS`].
-pub(super) fn public_factor(b: &Builder, x: Id, by: f64) -> Option<(i64, u32)> {
+/// are of use; at least `least`, unless fewer are exact.
+fn public_factor(b: &Builder, x: Id, by: f64, least: u32) -> Option<(i64, u32)> {
     let spare = f64::from(b.room(x)) - by.abs().max(f64::MIN_POSITIVE).log2().ceil();
     let frac = (spare.max(0.0) as u32).min(MOST_FACTOR_BITS);
     let integer = subrosa_core::fixed::encode(by, frac)?;
-    (frac >= LEAST_FACTOR_BITS || by == integer as f64 / f64::from(frac).exp2()).then_some((integer, frac))
+    (frac >= least || by == integer as f64 / f64::from(frac).exp2()).then_some((integer, frac))
 }
 
 /// Fraction bits of a public factor beyond which nothing is gained.
 const MOST_FACTOR_BITS: u32 = 16;
-/// With fewer, a value is truncated before it is multiplied.
+/// With fewer, a value is truncated first, to make room: a factor this fine is off by at
+/// most one in 8,192.
+const GOOD_FACTOR_BITS: u32 = 12;
+/// With fewer even then, the plan is refused.
 const LEAST_FACTOR_BITS: u32 = 8;
 
 /// `x * by` for a public factor, truncating `x` to `frac` first where there is no room.
 ///
 /// **Errors:** [`Error::Range`] where there is none even then.
 pub(super) fn times_public(cx: &mut Context<'_>, x: Id, by: f64, frac: u32) -> Result<Id, Error> {
-    let (x, (integer, bits)) = match public_factor(&cx.b, x, by) {
-        Some(factor) => (x, factor),
-        None => {
-            let x = cx.at_most(x, frac)?;
-            let factor = public_factor(&cx.b, x, by);
-            (x, factor.ok_or_else(|| no_room(cx, x, by))?)
-        }
-    };
+    let (x, integer, bits) = with_room_for_factor(cx, x, by, frac)?;
     cx.b.mul_public(x, integer, bits)
+}
+
+/// `x`, truncated where it left too little room to what `x * by` with `frac` fraction bits
+/// needs of it, and the public factor `by` with
+/// its fraction bits.
+///
+/// **Errors:** [`Error::Range`] where there is no room even then.
+pub(super) fn with_room_for_factor(cx: &mut Context<'_>, x: Id, by: f64, frac: u32) -> Result<(Id, i64, u32), Error> {
+    if let Some((integer, bits)) = public_factor(&cx.b, x, by, GOOD_FACTOR_BITS) {
+        return Ok((x, integer, bits));
+    }
+    // A factor below 1 shrinks the operand's error too, so it needs fewer fraction bits.
+    let shrinks = by.abs().clamp(f64::MIN_POSITIVE, 1.0).log2().abs().floor() as u32;
+    let x = cx.at_most(x, frac.saturating_sub(shrinks))?;
+    let (integer, bits) = public_factor(&cx.b, x, by, LEAST_FACTOR_BITS).ok_or_else(|| no_room(cx, x, by))?;
+    Ok((x, integer, bits))
+}
+
+/// The fraction bits that a factor of `x` up to `largest` may have.
+///
+/// **Errors:** [`Error::Range`] where there is too little room.
+pub(super) fn factor_bits(cx: &Context<'_>, x: Id, largest: f64) -> Result<u32, Error> {
+    match public_factor(&cx.b, x, largest, LEAST_FACTOR_BITS) {
+        Some((_, bits)) => Ok(bits),
+        None => Err(no_room(cx, x, largest)),
+    }
 }
 
 /// That a value leaves no room to multiply it by `by`.

@@ -29,8 +29,7 @@ pub(super) fn leaky_relu(cx: &mut Context<'_>, id: ValueId, alpha: f64) -> Resul
     let x = cx.activation(cx.node(id).inputs[0])?;
     let positive = cx.b.relu(x)?;
     let largest = alpha.abs().max((1.0 - alpha).abs()).max(1.0);
-    let (_, frac) =
-        arithmetic::public_factor(&cx.b, x, 2.0 * largest).ok_or_else(|| arithmetic::no_room(cx, x, largest))?;
+    let frac = arithmetic::factor_bits(cx, x, 2.0 * largest)?;
     let slope = fixed::encode(alpha, frac).ok_or_else(|| arithmetic::no_room(cx, x, alpha))?;
     let one = 1i64 << frac;
     let everywhere = cx.b.mul_public(x, slope, frac)?;
@@ -57,8 +56,7 @@ pub(super) fn prelu(cx: &mut Context<'_>, id: ValueId) -> Result<Id, Error> {
     let bounds = cx.b.span(x).map(|lo, hi| (lo.min(0), hi.min(0)));
     let negative = cx.b.sub_knowing(x, positive, Theorem { bounds: Some(bounds), error: Some(cx.b.error(x)) })?;
     let slope_bound = cx.facts[slope].bound().max(1.0);
-    let (_, frac) = arithmetic::public_factor(&cx.b, x, 2.0 * slope_bound)
-        .ok_or_else(|| arithmetic::no_room(cx, x, slope_bound))?;
+    let frac = arithmetic::factor_bits(cx, x, 2.0 * slope_bound)?;
     let factor = match cx.is_constant(slope) {
         true => cx.constant(slope, frac)?,
         false => cx.activation(slope)?,
