@@ -171,3 +171,13 @@ fn a_model_that_fits_no_ring_is_refused_with_its_node() {
     let mlp = shipped("models/mlp.onnx");
     check(folder.path(), &[(vec!["plan", &mlp, "--input-range", "-1e12,1e12"], 1, &["node '", "range"])]);
 }
+
+#[test]
+fn a_model_that_mixes_the_samples_of_a_batch_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let nodes = [("t", "Transpose", "x", "t"), ("a", "MatMul", "x,t", "a"), ("b", "MatMul", "a,x", "y")];
+    fs::write(folder.path().join("mixing.onnx"), onnx::model(&nodes, &[])).unwrap();
+    let range = ["--input-range", "-1,1"];
+    let plan = |batch| [vec!["plan", "mixing.onnx", "--batch", batch], range.to_vec()].concat();
+    check(folder.path(), &[(plan("2"), 1, &["mixes the samples"])]);
+}

@@ -81,6 +81,11 @@ impl fmt::Display for Plan {
 
 impl Fixed {
     fn new(model: &Model, protocol: ProtocolKind, options: &PlanOptions) -> Result<Self> {
+        if options.batch > 1 {
+            // A model that mixes the samples of a batch would get another answer than in
+            // the clear: here every sample is computed by itself.
+            model.graph().check_batching()?;
+        }
         let lowered = lower(model, options)?;
         let mpc = Options { public_weights: options.public_weights };
         let predicted = subrosa_mpc::predict(protocol, &lowered.program, options.batch, &mpc)?;
