@@ -59,6 +59,9 @@ pub enum PeerFault {
         /// Bytes that came.
         got: u64,
     },
+    /// What came over its connection is not what it sent.
+    #[error("the connection was damaged on the way ({0}); start the session again")]
+    Damaged(String),
     /// A message that is not the next one of its link: one was lost, repeated or reordered.
     #[error("sent message number {got} where number {expected} belongs; start the session again")]
     Sequence {

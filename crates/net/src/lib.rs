@@ -17,9 +17,11 @@ pub mod frame;
 pub mod link;
 pub mod local;
 pub mod session;
+pub mod wait;
 
 pub use error::{Error, PeerFault};
 pub use frame::Frame;
 pub use link::{Link, LinkError};
 pub use local::local;
-pub use session::{EndpointId, Session};
+pub use session::{EndpointId, Session, Traffic};
+pub use wait::Spin;
