@@ -67,7 +67,12 @@ fn bob_under(connect: Connect, fault: Fault, rounds: usize) -> Result<(), Error>
         for i in 0..rounds {
             match s.id() {
                 0 => s.round(vec![(1, vec![i as u8; 8])], &[]).map(drop)?,
-                _ => assert_eq!(s.round(vec![], &[(0, 8)])?, [vec![i as u8; 8]]),
+                _ => {
+                    let got = s.round(vec![], &[(0, 8)])?;
+                    // On a stream of bytes the next frame's fill the gap; that ends in an
+                    // error one frame later.
+                    assert!(matches!(fault, Fault::Truncate { .. }) || got == [vec![i as u8; 8]]);
+                }
             }
         }
         Ok(())
@@ -126,7 +131,9 @@ pub fn a_dropped_session_is_gone_at_once(connect: Connect) {
     in_threads(connect(&NAMES), |mut s| {
         if s.id() != 0 {
             let error = s.round(vec![], &[(0, 1)]).expect_err("alice left");
-            assert_eq!(peer_fault(&error), ("alice", &PeerFault::Gone));
+            // Or from the other one, who noticed first.
+            let told = matches!(peer_fault(&error).1, PeerFault::Aborted(why) if why.starts_with("alice is gone"));
+            assert!(told || peer_fault(&error) == ("alice", &PeerFault::Gone), "{error}");
         }
     });
     assert!(start.elapsed() < AT_ONCE);

@@ -104,6 +104,12 @@ impl Link for Faulty {
         self.link.as_ref().and_then(|link| link.due())
     }
 
+    fn close(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.close();
+        }
+    }
+
     fn is_flushed(&self) -> bool {
         self.link.as_ref().is_none_or(|link| link.is_flushed())
     }

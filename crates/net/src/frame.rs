@@ -75,6 +75,14 @@ impl Frame {
         Self { header, payload }
     }
 
+    /// `frame` with a header that says `by` more payload bytes: for links that add to a
+    /// payload, and keep what a broken peer wrote broken.
+    pub(crate) fn relabelled(mut frame: Self, by: i64) -> Self {
+        let header = Header::decode(&frame.header);
+        frame.header = Header { length: header.length.wrapping_add_signed(by), ..header }.encode();
+        frame
+    }
+
     /// The payload of an [`ABORT`] frame as text that is safe to print.
     pub fn reason(&self) -> String {
         let bytes = &self.payload[..self.payload.len().min(MAX_REASON)];

@@ -1,5 +1,6 @@
 //! The transport below a session.
 
+use crate::error::PeerFault;
 use crate::frame::{ABORT, Frame, HEARTBEAT, Header, MAX_REASON};
 use crate::wait::Wake;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use std::time::Instant;
 pub trait Link: Send {
     /// Posts `frame` and sends as much of what is queued as the peer takes now.
     ///
-    /// **Errors:** [`LinkError::Closed`], [`LinkError::Damaged`].
+    /// **Errors:** [`LinkError::Closed`].
     fn send(&mut self, frame: Frame) -> Result<(), LinkError>;
 
     /// Moves bytes both ways, and returns the next frame if it has arrived whole and may
@@ -29,6 +30,9 @@ pub trait Link: Send {
     fn due(&self) -> Option<Instant> {
         None
     }
+
+    /// Tells the peer that nothing more is coming. The link is dropped next.
+    fn close(&mut self) {}
 
     /// Whether everything posted has left this process.
     fn is_flushed(&self) -> bool {
@@ -52,7 +56,8 @@ pub enum Admission {
 /// **Errors:** [`LinkError::TooLong`].
 pub fn admit(header: Header, limit: Option<u64>) -> Result<Admission, LinkError> {
     let notice = header.kind == ABORT || header.kind == HEARTBEAT;
-    let limit = if notice { Some(MAX_REASON as u64) } else { limit };
+    // With room for what a link below the session adds.
+    let limit = if notice { Some(MAX_REASON as u64 + 64) } else { limit };
     match limit {
         None => Ok(Admission::Hold),
         Some(limit) if header.length <= limit => Ok(Admission::Take),
@@ -72,7 +77,7 @@ pub enum LinkError {
         /// Bytes announced.
         announced: u64,
     },
-    /// What came is not what the peer sent, or the peer is not who it was.
-    #[error("{0}")]
-    Damaged(String),
+    /// The connection itself failed.
+    #[error(transparent)]
+    Fault(PeerFault),
 }

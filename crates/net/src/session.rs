@@ -21,6 +21,9 @@ const ROUND_DEADLINES: u32 = 4;
 /// Heartbeats in one deadline, of whoever waits.
 const BEATS: u32 = 4;
 
+/// The longest message that is skipped in search of an abort behind it, bytes.
+const SEARCHED: u64 = 1 << 20;
+
 /// How long an endpoint that stops waits for its last words to leave.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -426,13 +429,22 @@ impl Session {
         }
     }
 
-    /// Takes in whatever has arrived from `peer` up to its next message.
+    /// Reads what a peer that closed its end had sent before, for its reason. Messages are
+    /// dropped: the session is over.
     ///
     /// **Errors:** the peer's abort, if that is among it.
     fn search_abort(&mut self, peer: EndpointId) -> Result<(), Error> {
-        match self.poll(peer, None) {
-            Err(Error::Peer { peer, kind: kind @ PeerFault::Aborted(_) }) => Err(Error::Peer { peer, kind }),
-            Ok(_) | Err(_) => Ok(()),
+        loop {
+            match self.poll(peer, Some(SEARCHED)) {
+                Ok(Some(_)) => {}
+                Err(error @ Error::Peer { kind: PeerFault::Aborted(_), .. }) => return Err(error),
+                Err(_) => return Ok(()),
+                Ok(None) => {
+                    let due = self.peers.get(peer).and_then(Option::as_ref).and_then(|p| p.link.due());
+                    let Some(due) = due else { return Ok(()) };
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()).min(self.deadline));
+                }
+            }
         }
     }
 
@@ -462,7 +474,7 @@ impl Session {
         let kind = match error {
             LinkError::Closed => PeerFault::Gone,
             LinkError::TooLong { announced } => PeerFault::Length { expected, got: announced },
-            LinkError::Damaged(reason) => PeerFault::Damaged(reason),
+            LinkError::Fault(fault) => fault,
         };
         self.blame(peer, kind)
     }
@@ -470,6 +482,14 @@ impl Session {
     fn blame(&self, peer: EndpointId, kind: PeerFault) -> Error {
         let peer = self.names.get(peer).cloned().unwrap_or_else(|| format!("endpoint {peer}"));
         Error::Peer { peer, kind }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // All at once: a link may linger when it is dropped, and the others' peers should
+        // not wait for that.
+        self.peers.iter_mut().flatten().for_each(|p| p.link.close());
     }
 }
 
