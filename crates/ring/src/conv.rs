@@ -1,14 +1,15 @@
-//! Two-dimensional convolutions modulo 2^BITS.
+//! Two-dimensional convolutions modulo 2^k.
 //!
 //! For each channel group a convolution is the product of the kernels
-//! `[o/groups, c/groups kh kw]` with the unrolled input `[c/groups kh kw, batch oh ow]`.
-//! The unrolled input is made row by row where `gemm` asks for it, so that
-//! scratch space does not grow with the batch, and the wide dimension is the columns.
+//! `[o/groups, c/groups kh kw]` with the unrolled input `[c/groups kh kw, batch oh ow]`,
+//! whose wide dimension is the columns. The unrolled input is never made: its elements are
+//! found in the input, or, where there is padding or a horizontal stride, in a `Frame`.
 
-use crate::gemm::{Rows, Size, Sums, copy, product};
+use crate::frame::Frame;
+use crate::gemm::product;
 use crate::isa::{Isa, isa};
-use crate::word::Word;
-use std::ops::Range;
+use crate::operand::{Grid, Left, Right, Sums, blocks};
+use crate::word::{Ring, Word};
 use subrosa_core::geometry::ConvGeometry;
 
 /// Convolution of `batch` samples `[c, h, w]` with `w [o, c/groups, kh, kw]`, modulo
@@ -26,22 +27,66 @@ pub fn conv2d<W: Word>(geometry: &ConvGeometry, batch: usize, x: &[W], w: &[W]) 
 ///
 /// **Panics** as [`conv2d`], or if `out` is not as long as its result.
 pub fn conv2d_acc<W: Word>(geometry: &ConvGeometry, batch: usize, x: &[W], w: &[W], out: &mut [W]) {
-    conv2d_acc_on(isa(), geometry, batch, x, w, out);
+    conv2d_acc_over::<W::Full>(geometry, batch, x, w, out);
 }
 
-fn conv2d_acc_on<W: Word>(isa: Isa, geometry: &ConvGeometry, batch: usize, x: &[W], w: &[W], out: &mut [W]) {
+/// [`conv2d_acc`] over a ring: what lies above its bits in a word is unspecified, which is
+/// faster for Z_2^48.
+///
+/// **Panics** as [`conv2d_acc`].
+pub fn conv2d_acc_over<R: Ring>(
+    geometry: &ConvGeometry,
+    batch: usize,
+    x: &[R::Word],
+    w: &[R::Word],
+    out: &mut [R::Word],
+) {
+    conv2d_acc_on::<R>(isa(), geometry, batch, x, w, out);
+}
+
+fn conv2d_acc_on<R: Ring>(
+    isa: Isa,
+    geometry: &ConvGeometry,
+    batch: usize,
+    x: &[R::Word],
+    w: &[R::Word],
+    out: &mut [R::Word],
+) {
     let ConvGeometry { c, o, groups, .. } = *geometry;
     assert!(groups > 0 && c % groups == 0 && o % groups == 0, "channel groups of a convolution {geometry:?}");
-    let k = c / groups * area(geometry.kernel);
-    let n = batch * area(geometry.output);
-    let expected = (batch * c * area(geometry.input), o * k, o * n);
+    let (k, planes) = (c / groups * area(geometry.kernel), o * area(geometry.output));
+    let expected = (batch * c * area(geometry.input), o * k, batch * planes);
     assert_eq!((x.len(), w.len(), out.len()), expected, "operands of a convolution {geometry:?}");
-    let size = Size { m: o / groups, k, n };
-    for g in 0..groups {
-        let kernels = &w[g * size.m * k..(g + 1) * size.m * k];
-        let unrolled = Unrolled { geometry, x, first_channel: g * (c / groups) };
-        let mut sums = Planes { out, o, first: g * size.m, area: area(geometry.output) };
-        product(isa, size, kernels, &unrolled, &mut sums);
+    if k == 0 || planes == 0 {
+        return;
+    }
+    let frame = Frame::new(geometry);
+    let mut buffer = vec![];
+    let (input, samples) = (c * area(geometry.input), frame.samples_at_a_time::<R::Word>(batch));
+    for part in blocks(0..batch, samples) {
+        let x = frame.of(part.len(), &x[part.start * input..part.end * input], &mut buffer);
+        let out = &mut out[part.start * planes..part.end * planes];
+        grouped::<R>(isa, geometry, &frame, x, w, out);
+    }
+}
+
+/// The convolution of samples laid out by `frame`.
+fn grouped<R: Ring>(
+    isa: Isa,
+    geometry: &ConvGeometry,
+    frame: &Frame,
+    x: &[R::Word],
+    w: &[R::Word],
+    out: &mut [R::Word],
+) {
+    let ConvGeometry { c, o, groups, output, .. } = *geometry;
+    let (m, taps, planes) = (o / groups, frame.taps(), o * area(output));
+    for (g, kernels) in w.chunks_exact(m * taps.len()).enumerate() {
+        let words = &x[g * (c / groups) * frame.plane()..];
+        let right = Right { words, offsets: &taps, columns: frame.outputs(), n: out.len() / planes * area(output) };
+        let words = &mut out[g * m * area(output)..];
+        let sums = Sums { words, row: area(output), columns: Grid::planes(area(output), planes) };
+        product::<R>(isa, m, Left { words: kernels, k: taps.len() }, right, sums);
     }
 }
 
@@ -49,115 +94,11 @@ fn area((height, width): (usize, usize)) -> usize {
     height * width
 }
 
-/// The unrolled input of one channel group, made on demand: row `(channel, dy, dx)`,
-/// column `(sample, oy, ox)`.
-struct Unrolled<'a, W> {
-    geometry: &'a ConvGeometry,
-    x: &'a [W],
-    first_channel: usize,
-}
-
-impl<W: Word> Rows<W> for Unrolled<'_, W> {
-    fn row<'s>(&'s self, p: usize, cols: Range<usize>, scratch: &'s mut [W]) -> &'s [W] {
-        let g = self.geometry;
-        let (channel, tap) = (self.first_channel + p / area(g.kernel), p % area(g.kernel));
-        let (dy, dx) = (tap / g.kernel.1, tap % g.kernel.1);
-        let down = Reach::new(g.strides.0, dy * g.dilations.0, g.pads.0, g.input.0, g.output.0);
-        let right = Reach::new(g.strides.1, dx * g.dilations.1, g.pads.1, g.input.1, g.output.1);
-        let (line, mut ox) = (cols.start / g.output.1, cols.start % g.output.1);
-        let (mut sample, mut oy) = (line / g.output.0, line % g.output.0);
-        let mut rest = &mut *scratch;
-        // One line of one sample's output at a time.
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at_mut((g.output.1 - ox).min(rest.len()));
-            match down.input(oy) {
-                Some(iy) => {
-                    let start = ((sample * g.c + channel) * g.input.0 + iy) * g.input.1;
-                    right.take(&self.x[start..start + g.input.1], ox, now);
-                }
-                None => now.fill(W::default()),
-            }
-            (rest, ox, oy) = (later, 0, oy + 1);
-            if oy == g.output.0 {
-                (sample, oy) = (sample + 1, 0);
-            }
-        }
-        scratch
-    }
-}
-
-/// What one tap of a kernel sees along one axis: outputs in `first..end` see the input at
-/// `output * stride + shift - pad`, the others see padding.
-struct Reach {
-    first: usize,
-    end: usize,
-    stride: usize,
-    shift: usize,
-    pad: usize,
-}
-
-impl Reach {
-    fn new(stride: usize, shift: usize, pad: usize, input: usize, output: usize) -> Self {
-        let first = pad.saturating_sub(shift).div_ceil(stride).min(output);
-        let end = (input + pad).saturating_sub(shift).div_ceil(stride).clamp(first, output);
-        Self { first, end, stride, shift, pad }
-    }
-
-    /// The index `output` sees, if it is not padding.
-    #[inline(always)]
-    fn input(&self, output: usize) -> Option<usize> {
-        (self.first..self.end).contains(&output).then(|| output * self.stride + self.shift - self.pad)
-    }
-
-    /// What the outputs from `start` on see of the line `input`.
-    #[inline(always)]
-    fn take<W: Word>(&self, input: &[W], start: usize, out: &mut [W]) {
-        let end = start + out.len();
-        let (first, last) = (self.first.clamp(start, end), self.end.clamp(start, end));
-        out[..first - start].fill(W::default());
-        out[last - start..].fill(W::default());
-        let middle = &mut out[first - start..last - start];
-        let Some(offset) = self.input(first).filter(|_| !middle.is_empty()) else { return };
-        if self.stride == 1 {
-            copy(&input[offset..offset + middle.len()], middle);
-        } else {
-            middle.iter_mut().zip(input[offset..].iter().step_by(self.stride)).for_each(|(m, &v)| *m = v);
-        }
-    }
-}
-
-/// The output planes of one channel group.
-struct Planes<'a, W> {
-    out: &'a mut [W],
-    /// Planes a sample.
-    o: usize,
-    /// This group's first plane.
-    first: usize,
-    area: usize,
-}
-
-impl<W: Word> Sums<W> for Planes<'_, W> {
-    fn add(&mut self, row: usize, cols: Range<usize>, tile: &[W], stride: usize) {
-        let mut col = cols.start;
-        while col < cols.end {
-            // The columns of one sample at a time.
-            let (sample, at) = (col / self.area, col % self.area);
-            let len = (self.area - at).min(cols.end - col);
-            let first = (sample * self.o + self.first + row) * self.area;
-            let planes = self.out[first..].chunks_mut(self.area);
-            for (plane, values) in planes.zip(tile.chunks(stride)) {
-                let values = &values[col - cols.start..][..len];
-                plane[at..at + len].iter_mut().zip(values).for_each(|(sum, &v)| *sum = sum.add(v));
-            }
-            col += len;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::ops::Range;
     use subrosa_core::Seed;
 
     fn naive<W: Word>(g: &ConvGeometry, batch: usize, x: &[W], w: &[W], out: &mut [W]) {
@@ -193,7 +134,7 @@ mod tests {
         naive(g, batch, &x, &w, &mut expected);
         for isa in Isa::ALL.into_iter().filter(|i| i.is_available()) {
             let mut out = start.clone();
-            conv2d_acc_on(isa, g, batch, &x, &w, &mut out);
+            conv2d_acc_on::<W::Full>(isa, g, batch, &x, &w, &mut out);
             assert!(out == expected, "{isa} differs at {g:?}, batch {batch}");
         }
     }

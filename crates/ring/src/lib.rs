@@ -9,16 +9,18 @@
 
 pub mod bits;
 pub mod conv;
+mod frame;
 mod gemm;
 pub mod isa;
 pub mod matmul;
+mod operand;
 pub mod pack;
 mod transpose;
 pub mod word;
 
 pub use bits::BitPlanes;
-pub use conv::{conv2d, conv2d_acc};
+pub use conv::{conv2d, conv2d_acc, conv2d_acc_over};
 pub use isa::{Isa, isa};
-pub use matmul::{matmul, matmul_acc};
+pub use matmul::{matmul, matmul_acc, matmul_acc_over};
 pub use pack::{pack, packed_len, unpack};
 pub use word::{Ring, Word, Z32, Z48, Z64, mask, sign_extend};

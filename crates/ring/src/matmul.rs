@@ -1,9 +1,9 @@
-//! Matrix products modulo 2^BITS.
+//! Matrix products modulo 2^k.
 
-use crate::gemm::{Rows, Size, Sums, product};
+use crate::gemm::product;
 use crate::isa::{Isa, isa};
-use crate::word::Word;
-use std::ops::Range;
+use crate::operand::{Grid, Left, Right, Sums};
+use crate::word::{Ring, Word};
 use subrosa_core::geometry::MatDims;
 
 /// `dims.groups` products `a [groups, m, k] x b [groups, k, n]`, or `b [k, n]` shared by
@@ -21,45 +21,30 @@ pub fn matmul<W: Word>(dims: MatDims, a: &[W], b: &[W]) -> Vec<W> {
 ///
 /// **Panics** if an operand or `out` is not as long as `dims` says.
 pub fn matmul_acc<W: Word>(dims: MatDims, a: &[W], b: &[W], out: &mut [W]) {
-    matmul_acc_on(isa(), dims, a, b, out);
+    matmul_acc_over::<W::Full>(dims, a, b, out);
 }
 
-fn matmul_acc_on<W: Word>(isa: Isa, dims: MatDims, a: &[W], b: &[W], out: &mut [W]) {
+/// [`matmul_acc`] over a ring: what lies above its bits in a word is unspecified, which is
+/// faster for Z_2^48.
+///
+/// **Panics** if an operand or `out` is not as long as `dims` says.
+pub fn matmul_acc_over<R: Ring>(dims: MatDims, a: &[R::Word], b: &[R::Word], out: &mut [R::Word]) {
+    matmul_acc_on::<R>(isa(), dims, a, b, out);
+}
+
+fn matmul_acc_on<R: Ring>(isa: Isa, dims: MatDims, a: &[R::Word], b: &[R::Word], out: &mut [R::Word]) {
     let MatDims { groups, m, k, n } = dims;
     assert_eq!((a.len(), out.len()), (groups * m * k, groups * m * n), "operands of a product {dims:?}");
     assert!(b.len() == k * n || b.len() == groups * k * n, "right operand of a product {dims:?}");
     // A shared right operand makes it one product of all rows.
     let (groups, m) = if b.len() == k * n { (1, groups * m) } else { (groups, m) };
+    let offsets: Vec<usize> = (0..k).map(|p| p * n).collect();
     for g in 0..groups {
-        let b = Matrix { words: &b[g * k * n..(g + 1) * k * n], n };
-        let mut out = MatrixSums { words: &mut out[g * m * n..(g + 1) * m * n], n };
-        product(isa, Size { m, k, n }, &a[g * m * k..(g + 1) * m * k], &b, &mut out);
-    }
-}
-
-/// A row-major matrix of `n` columns.
-struct Matrix<'a, W> {
-    words: &'a [W],
-    n: usize,
-}
-
-impl<W> Rows<W> for Matrix<'_, W> {
-    fn row<'s>(&'s self, p: usize, cols: Range<usize>, _: &'s mut [W]) -> &'s [W] {
-        &self.words[p * self.n + cols.start..p * self.n + cols.end]
-    }
-}
-
-struct MatrixSums<'a, W> {
-    words: &'a mut [W],
-    n: usize,
-}
-
-impl<W: Word> Sums<W> for MatrixSums<'_, W> {
-    fn add(&mut self, row: usize, cols: Range<usize>, tile: &[W], stride: usize) {
-        let rows = self.words[row * self.n..].chunks_mut(self.n);
-        for (sums, values) in rows.zip(tile.chunks(stride)) {
-            sums[cols.clone()].iter_mut().zip(values).for_each(|(sum, &v)| *sum = sum.add(v));
-        }
+        let left = Left { words: &a[g * m * k..(g + 1) * m * k], k };
+        let right =
+            Right { words: &b[g * k * n..(g + 1) * k * n], offsets: &offsets, columns: Grid::row(n), n };
+        let out = Sums { words: &mut out[g * m * n..(g + 1) * m * n], row: n, columns: Grid::row(n) };
+        product::<R>(isa, m, left, right, out);
     }
 }
 
@@ -92,7 +77,7 @@ mod tests {
         naive(dims, &a, &b, &mut expected);
         for isa in Isa::ALL.into_iter().filter(|i| i.is_available()) {
             let mut out = start.clone();
-            matmul_acc_on(isa, dims, &a, &b, &mut out);
+            matmul_acc_on::<W::Full>(isa, dims, &a, &b, &mut out);
             assert!(out == expected, "{isa} differs at {dims:?}");
         }
     }

@@ -103,71 +103,135 @@ fn has_avx512() -> bool {
     false
 }
 
-/// A tile of a matrix product held in registers.
-///
-/// Invariant: `tile` may be called on this processor. Only [`Kernels::kernel`] makes
-/// kernels, after asking the processor.
-pub struct Kernel<W> {
-    /// Rows of a tile.
+/// Operands of one tile: `a` times `b` over `offsets.len()` steps.
+pub(crate) struct Operands<'a, W> {
+    /// Rows of the tile.
     pub(crate) rows: usize,
-    /// Columns of a tile.
+    /// Columns of the tile.
     pub(crate) cols: usize,
-    tile: TileFn<W>,
+    /// Element `(i, p)` is `a[i * a_row + p * a_step]`.
+    pub(crate) a: &'a [W],
+    /// See `a`.
+    pub(crate) a_row: usize,
+    /// See `a`.
+    pub(crate) a_step: usize,
+    /// Element `(p, j)` is `b[offsets[p] + j]`.
+    pub(crate) b: &'a [W],
+    /// See `b`.
+    pub(crate) offsets: &'a [usize],
+    /// Row `i` of the result starts at word `i * out_row`.
+    pub(crate) out_row: usize,
 }
 
-/// See [`Kernel::tile`].
-type TileFn<W> = unsafe fn(a: &[&[W]], b: &[W], out: &mut [W]);
+/// The tiles of a matrix product that one instruction set holds in registers.
+///
+/// Invariant: its functions may be called on this processor. Only `z32`, `z48` and
+/// `z64` make kernels, after asking the processor.
+pub struct Kernel<W: 'static> {
+    /// Words in a vector.
+    pub(crate) lanes: usize,
+    families: &'static [Family<W>],
+}
+
+/// Tiles of one width.
+struct Family<W: 'static> {
+    /// Vectors in a row of the tile.
+    vectors: usize,
+    /// The tile of `i + 1` rows.
+    tiles: &'static [TileFn<W>],
+}
+
+/// Adds the product of the operands to `out`.
+///
+/// # Safety
+/// The processor has what the function was compiled for. The operands' rows are those of
+/// the tile and its columns no more; there is an element of `a` in every row and step,
+/// there are `cols` words of `b` from every offset on, and `cols` words of `out`, nowhere
+/// else referred to, in every row.
+type TileFn<W> = unsafe fn(operands: &Operands<'_, W>, out: *mut W);
 
 impl<W> Kernel<W> {
-    /// Overwrites `out [rows, cols]` with the product of the rows `a [rows][k]` and
-    /// `b [k, cols]`.
-    pub(crate) fn tile(&self, a: &[&[W]], b: &[W], out: &mut [W]) {
-        // SAFETY: by the invariant, the processor has what `tile` was compiled for; it
-        // asks nothing else of its caller.
-        unsafe { (self.tile)(a, b, out) }
+    /// Rows and columns of the tile that makes most of an `[m, n]` product; never zero.
+    pub(crate) fn shape(&self, m: usize, n: usize) -> (usize, usize) {
+        let useful = |f: &&Family<W>| (f.tiles.len().min(m) * (f.vectors * self.lanes).min(n), usize::MAX - f.vectors);
+        let best = self.families.iter().max_by_key(useful).unwrap_or(&self.families[0]);
+        (best.tiles.len(), best.vectors * self.lanes)
+    }
+
+    /// Adds the product of the operands to `out`.
+    ///
+    /// **Panics** if a slice does not hold what [`Operands`] says, or if no tile is that
+    /// large: [`Kernel::shape`] gives the sizes.
+    pub(crate) fn tile(&self, operands: &Operands<'_, W>, out: &mut [W]) {
+        let Operands { rows, cols, a, a_row, a_step, b, offsets, out_row } = *operands;
+        if rows == 0 || cols == 0 || offsets.is_empty() {
+            return;
+        }
+        let family = self.families.iter().find(|f| f.vectors * self.lanes >= cols && f.tiles.len() >= rows);
+        let Some(family) = family else { panic!("no tile of {rows} x {cols}") };
+        assert!((rows - 1) * a_row + (offsets.len() - 1) * a_step < a.len(), "left operand of a tile");
+        let last = offsets.iter().fold(0, |last, &offset| last.max(offset));
+        assert!(last <= b.len() && cols <= b.len() - last, "right operand of a tile");
+        assert!((rows - 1) * out_row + cols <= out.len(), "result of a tile");
+        // SAFETY: by the invariant, the processor has what the tile was compiled for. The
+        // slices were just checked; `out` is borrowed for writing, so nothing else refers
+        // to it.
+        unsafe { family.tiles[rows - 1](operands, out.as_mut_ptr()) }
     }
 }
 
-/// The rows of a tile, cut to the number of whole steps in `b`.
-#[inline(always)]
-fn steps<'a, W, const ROWS: usize, const COLS: usize>(a: &[&'a [W]], b: &[W]) -> [&'a [W]; ROWS] {
-    std::array::from_fn(|i| &a[i][..b.len() / COLS])
-}
-
-/// Words that have a kernel for every instruction set.
-pub trait Kernels: Sized {
-    /// The kernel for `isa`, or the portable one if this processor lacks `isa`.
-    fn kernel(isa: Isa) -> Kernel<Self>;
-}
-
 #[cfg(target_arch = "x86_64")]
-macro_rules! kernels {
-    ($word:ident) => {
-        impl Kernels for $word {
-            fn kernel(isa: Isa) -> Kernel<Self> {
-                match isa {
-                    Isa::Avx512 if isa.is_available() => avx512::$word(),
-                    Isa::Avx2 if isa.is_available() => avx2::$word(),
-                    Isa::Portable | Isa::Avx2 | Isa::Avx512 => portable::kernel(),
-                }
-            }
+mod kernels {
+    use super::{Isa, Kernel, avx2, avx512, portable};
+
+    /// Products of words modulo 2^32.
+    pub(crate) fn z32(isa: Isa) -> Kernel<u32> {
+        match isa {
+            Isa::Avx512 if isa.is_available() => avx512::u32(),
+            Isa::Avx2 if isa.is_available() => avx2::u32(),
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 => portable::kernel(),
         }
-    };
+    }
+
+    /// Products of words modulo 2^64.
+    pub(crate) fn z64(isa: Isa) -> Kernel<u64> {
+        match isa {
+            Isa::Avx512 if isa.is_available() => avx512::u64(),
+            Isa::Avx2 if isa.is_available() => avx2::u64(),
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 => portable::kernel(),
+        }
+    }
+
+    /// Products of words that are right modulo 2^48 only.
+    pub(crate) fn z48(isa: Isa) -> Kernel<u64> {
+        match isa {
+            Isa::Avx512 if isa.is_available() && is_x86_feature_detected!("avx512ifma") => avx512::u52(),
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 => z64(isa),
+        }
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-macro_rules! kernels {
-    ($word:ident) => {
-        impl Kernels for $word {
-            fn kernel(_: Isa) -> Kernel<Self> {
-                portable::kernel()
-            }
-        }
-    };
+mod kernels {
+    use super::{Isa, Kernel, portable};
+
+    /// Products of words modulo 2^32.
+    pub(crate) fn z32(_: Isa) -> Kernel<u32> {
+        portable::kernel()
+    }
+
+    /// Products of words modulo 2^64.
+    pub(crate) fn z64(_: Isa) -> Kernel<u64> {
+        portable::kernel()
+    }
+
+    /// Products of words, right modulo 2^48.
+    pub(crate) fn z48(isa: Isa) -> Kernel<u64> {
+        z64(isa)
+    }
 }
 
-kernels!(u32);
-kernels!(u64);
+pub(crate) use kernels::{z32, z48, z64};
 
 /// A loop worth compiling for each instruction set. `run` must be `#[inline(always)]`,
 /// and so must what it calls in its inner loop.

@@ -1,0 +1,132 @@
+//! Where the elements of a product's operands and result lie in memory.
+
+use std::ops::Range;
+
+/// Where the columns of a matrix lie when a row is not contiguous: lines of `line` words,
+/// `line_step` apart, `lines` of them to a plane, planes `plane_step` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid {
+    line: usize,
+    line_step: usize,
+    lines: usize,
+    plane_step: usize,
+}
+
+impl Grid {
+    /// Contiguous rows of `n` columns.
+    pub(crate) fn row(n: usize) -> Self {
+        Self::planes(n, 0)
+    }
+
+    /// Contiguous planes of `area` columns, `plane_step` words apart.
+    pub(crate) fn planes(area: usize, plane_step: usize) -> Self {
+        Self { line: area, line_step: area, lines: 1, plane_step }
+    }
+
+    /// Planes of `lines` lines of `line` columns.
+    pub(crate) fn lines((lines, line): (usize, usize), line_step: usize, plane_step: usize) -> Self {
+        if line_step == line {
+            return Self::planes(lines * line, plane_step);
+        }
+        Self { line, line_step, lines, plane_step }
+    }
+
+    /// Columns that lie side by side.
+    pub(crate) fn line(&self) -> usize {
+        self.line
+    }
+
+    /// The columns `cols` in contiguous runs.
+    pub(crate) fn runs(&self, cols: Range<usize>) -> impl Iterator<Item = Run> + '_ {
+        let (line, mut x) = (cols.start / self.line.max(1), cols.start % self.line.max(1));
+        let (mut plane, mut y) = (line / self.lines.max(1), line % self.lines.max(1));
+        let mut next = cols.start;
+        std::iter::from_fn(move || {
+            let len = (self.line - x).min(cols.end - next);
+            let run = Run { col: next, at: plane * self.plane_step + y * self.line_step + x, len };
+            (next, x, y) = (next + len, 0, y + 1);
+            if y == self.lines {
+                (plane, y) = (plane + 1, 0);
+            }
+            (len > 0).then_some(run)
+        })
+    }
+}
+
+/// Columns that lie side by side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Run {
+    /// The first column.
+    pub(crate) col: usize,
+    /// Where it lies.
+    pub(crate) at: usize,
+    /// Columns.
+    pub(crate) len: usize,
+}
+
+/// The left operand, `[m, k]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a, W> {
+    /// Row-major.
+    pub(crate) words: &'a [W],
+    /// Columns.
+    pub(crate) k: usize,
+}
+
+impl<'a, W> Left<'a, W> {
+    /// From element `(row, p)` on.
+    pub(crate) fn from(&self, row: usize, p: usize) -> &'a [W] {
+        &self.words[row * self.k + p..]
+    }
+}
+
+/// The right operand, `[k, n]`: element `(p, j)` lies at `offsets[p]` plus where `columns`
+/// puts `j`.
+#[derive(Clone, Copy)]
+pub(crate) struct Right<'a, W> {
+    pub(crate) words: &'a [W],
+    pub(crate) offsets: &'a [usize],
+    pub(crate) columns: Grid,
+    pub(crate) n: usize,
+}
+
+/// What a product is added to, `[m, n]`.
+pub(crate) struct Sums<'a, W> {
+    pub(crate) words: &'a mut [W],
+    /// Distance between rows.
+    pub(crate) row: usize,
+    pub(crate) columns: Grid,
+}
+
+/// `range` in consecutive parts of `size`, the last one shorter if need be.
+pub(crate) fn blocks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(size.max(1)).map(move |start| start..end.min(start + size.max(1)))
+}
+
+/// The largest part if `n` is cut into as few equal parts of at most `most` as possible.
+pub(crate) fn even(n: usize, most: usize) -> usize {
+    n.div_ceil(n.div_ceil(most).max(1)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_follow_lines_and_planes() {
+        let grid = Grid::lines((2, 3), 5, 20);
+        let runs: Vec<_> = grid.runs(1..9).map(|r| (r.col, r.at, r.len)).collect();
+        assert_eq!(runs, [(1, 1, 2), (3, 5, 3), (6, 20, 3)]);
+        assert_eq!(Grid::lines((2, 3), 3, 20).runs(0..7).map(|r| r.len).collect::<Vec<_>>(), [6, 1]);
+        assert_eq!(Grid::row(9).runs(4..4).count(), 0);
+        assert_eq!(Grid::row(0).runs(0..0).count(), 0);
+    }
+
+    #[test]
+    fn parts_are_even() {
+        assert_eq!((even(20, 12), even(24, 12), even(25, 12), even(1, 12), even(0, 12)), (10, 12, 9, 1, 1));
+        assert_eq!(blocks(2..9, 3).collect::<Vec<_>>(), [2..5, 5..8, 8..9]);
+        assert_eq!(blocks(2..2, 3).count(), 0);
+    }
+}
