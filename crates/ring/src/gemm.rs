@@ -9,9 +9,10 @@
 //! Multiplication*, ACM TOMS 34(3), 2008, except that the left operand is read in place:
 //! its elements are broadcast one at a time, so a packed copy would gain little.
 
-use crate::isa::{self, Isa, Kernel, Loop, Operands};
-use crate::operand::{Left, Right, Run, Sums, blocks, even};
-use crate::word::Ring;
+use crate::isa::{self, Isa, Kernel, Loop, Offsets, Operands};
+use crate::operand::{Left, Right, Run, Sums, blocks, common_runs, even};
+use crate::word::{Ring, Word};
+use std::ops::Range;
 
 /// Rows of `b` in a block: a panel of two 512-bit vectors times this fills two thirds of a
 /// 48 KB first-level cache.
@@ -24,6 +25,8 @@ const N_BLOCK_BYTES: usize = 2048;
 const M_BLOCK: usize = 96;
 /// Up to this many rows, making panels of `b` costs more than it saves.
 const FEW_ROWS: usize = 12;
+/// Up to this many rows, a pass over the sums of a plane costs less than short lines.
+const FLAT_ROWS: usize = 4;
 /// Words that a copy into a panel may write beyond its end, or read beyond a run's.
 const SLACK: usize = 8;
 
@@ -31,7 +34,13 @@ const SLACK: usize = 8;
 pub(crate) fn product<R: Ring>(isa: Isa, m: usize, left: Left<'_, R::Word>, right: Right<'_, R::Word>, out: Sums<'_, R::Word>) {
     let kernel = R::kernel(isa);
     let product = Product { kernel: &kernel, m, left, right };
-    if product.reads_in_place() { product.in_place(out) } else { product.in_panels(isa, out) }
+    if product.is_flat(&out) {
+        product.flat(out)
+    } else if product.reads_in_place() {
+        product.in_place(out)
+    } else {
+        product.in_panels(isa, out)
+    }
 }
 
 struct Product<'a, W: 'static> {
@@ -41,7 +50,7 @@ struct Product<'a, W: 'static> {
     right: Right<'a, W>,
 }
 
-impl<W: crate::Word> Product<'_, W> {
+impl<'a, W: Word> Product<'a, W> {
     /// Whether few rows of sums use each element of `b`. The vectors of a tile cannot go on
     /// beyond a line of `b`, which wastes lanes where lines are short; making panels costs
     /// about as much as five rows of sums.
@@ -53,54 +62,91 @@ impl<W: crate::Word> Product<'_, W> {
 
     fn in_place(&self, out: Sums<'_, W>) {
         for ps in blocks(0..self.right.offsets.len(), K_BLOCK_IN_PLACE) {
-            for line in self.right.columns.runs(0..self.right.n) {
-                for run in out.columns.runs(line.col..line.col + line.len) {
-                    let (rows, cols) = self.kernel.shape(self.m, run.len);
-                    for part in blocks(0..run.len, cols) {
-                        let from = &self.right.words[line.at + (run.col - line.col) + part.start..];
-                        for strip in blocks(0..self.m, even(self.m, rows)) {
-                            let operands = Operands {
-                                rows: strip.len(),
-                                cols: part.len(),
-                                a: self.left.from(strip.start, ps.start),
-                                a_row: self.left.k,
-                                a_step: 1,
-                                b: from,
-                                offsets: &self.right.offsets[ps.clone()],
-                                out_row: out.row,
-                            };
-                            self.kernel.tile(&operands, &mut out.words[strip.start * out.row + run.at + part.start..]);
-                        }
+            let offsets = Offsets::new(&self.right.offsets[ps.clone()]);
+            let (mut line, mut rows, mut cols) = (0, 1, 1);
+            for (from, to, len) in common_runs(&self.right.columns, &out.columns, self.right.n) {
+                if len != line {
+                    (rows, cols) = self.kernel.shape(self.m, len);
+                    (line, rows) = (len, even(self.m, rows));
+                }
+                for part in blocks(0..len, cols) {
+                    let b = &self.right.words[from + part.start..];
+                    for strip in blocks(0..self.m, rows) {
+                        let operands = self.operands(strip.clone(), ps.start, part.len(), (b, offsets), out.row);
+                        self.kernel.tile(&operands, &mut out.words[strip.start * out.row + to + part.start..]);
                     }
                 }
             }
         }
     }
 
+    /// Whether so few rows use a plane of `b` that it is fastest to go through it as one
+    /// line, the gaps between its lines included.
+    fn is_flat(&self, out: &Sums<'_, W>) -> bool {
+        let b = &self.right.columns;
+        let (lines, line, step) = (b.lines_of_a_plane(), b.line(), b.line_step());
+        let gapless = out.columns.line() == lines * line && self.right.n.is_multiple_of(lines * line);
+        lines > 1 && gapless && self.m <= FLAT_ROWS && 3 * step <= 4 * line.next_multiple_of(self.kernel.lanes)
+    }
+
+    fn flat(&self, out: Sums<'_, W>) {
+        let b = &self.right.columns;
+        let (lines, line, step) = (b.lines_of_a_plane(), b.line(), b.line_step());
+        let len = (lines - 1) * step + line;
+        let (rows, cols) = self.kernel.shape(self.m, len);
+        let mut sums = vec![W::default(); self.m * len];
+        for ps in blocks(0..self.right.offsets.len(), K_BLOCK_IN_PLACE) {
+            let offsets = Offsets::new(&self.right.offsets[ps.clone()]);
+            let planes = b.runs(0..self.right.n).step_by(lines).zip(out.columns.runs(0..self.right.n));
+            for (from, to) in planes {
+                sums.fill(W::default());
+                for part in blocks(0..len, cols) {
+                    let b = &self.right.words[from.at + part.start..];
+                    for strip in blocks(0..self.m, even(self.m, rows)) {
+                        let operands = self.operands(strip.clone(), ps.start, part.len(), (b, offsets), len);
+                        self.kernel.tile(&operands, &mut sums[strip.start * len + part.start..]);
+                    }
+                }
+                for (i, sums) in sums.chunks_exact(len).enumerate() {
+                    let out = &mut out.words[i * out.row + to.at..][..lines * line];
+                    out.chunks_exact_mut(line).zip(sums.chunks(step)).for_each(|(out, sums)| add(sums, out));
+                }
+            }
+        }
+    }
+
+    /// Operands of a tile of the left operand's rows `strip` and `cols` columns of `b`, from
+    /// row `p` of `b` on.
+    fn operands<'b>(
+        &self,
+        strip: Range<usize>,
+        p: usize,
+        cols: usize,
+        (b, offsets): (&'b [W], Offsets<'b>),
+        out_row: usize,
+    ) -> Operands<'b, W>
+    where
+        'a: 'b,
+    {
+        let (a, a_row) = (self.left.from(strip.start, p), self.left.k);
+        Operands { rows: strip.len(), cols, a, a_row, a_step: 1, b, offsets, out_row }
+    }
+
     fn in_panels(&self, isa: Isa, mut out: Sums<'_, W>) {
         let (k, n) = (self.right.offsets.len(), self.right.n);
         let (rows, width) = self.kernel.shape(self.m, usize::MAX);
         let (strip, depth) = (even(self.m, rows), even(k, K_BLOCK));
-        // Few rows of `a` stay in the first-level cache, so one panel at a time can too.
         let m_block = M_BLOCK.next_multiple_of(strip);
-        let n_block = if self.m <= m_block { width } else { N_BLOCK_BYTES / size_of::<W>() };
+        let n_block = self.panels_at_a_time(m_block, width) * width;
         let mut panels = Panels::new(width, depth, n.min(n_block));
         for ps in blocks(0..k, depth) {
             for js in blocks(0..n, n_block) {
                 panels.fill(isa, &self.right, ps.clone(), js.clone());
                 for is in blocks(0..self.m, m_block) {
                     for (i, cols) in blocks(js.clone(), width).enumerate() {
+                        let panel = panels.panel(i, ps.len());
                         for rows in blocks(is.clone(), strip) {
-                            let operands = Operands {
-                                rows: rows.len(),
-                                cols: cols.len(),
-                                a: self.left.from(rows.start, ps.start),
-                                a_row: self.left.k,
-                                a_step: 1,
-                                b: panels.panel(i, ps.len()),
-                                offsets: &panels.offsets[..ps.len()],
-                                out_row: 0,
-                            };
+                            let operands = self.operands(rows.clone(), ps.start, cols.len(), panel, out.row);
                             add_tile(self.kernel, operands, cols.start, rows.start, &mut out);
                         }
                     }
@@ -108,26 +154,36 @@ impl<W: crate::Word> Product<'_, W> {
             }
         }
     }
+
+    /// Where the rows of `a` fit into the second-level cache, a panel can be used before the
+    /// next is made, and stays in the first-level cache. But where lines of `b` are long,
+    /// reading a panel's width of each leaves most of what was fetched unused.
+    fn panels_at_a_time(&self, m_block: usize, width: usize) -> usize {
+        let one = self.m <= m_block && self.right.columns.line() < N_BLOCK_BYTES / size_of::<W>();
+        if one { 1 } else { N_BLOCK_BYTES / size_of::<W>() / width }
+    }
 }
 
 /// Adds a tile to the columns from `col` and the rows from `row` on.
-fn add_tile<W: crate::Word>(kernel: &Kernel<W>, operands: Operands<'_, W>, col: usize, row: usize, out: &mut Sums<'_, W>) {
+fn add_tile<W: Word>(kernel: &Kernel<W>, operands: Operands<'_, W>, col: usize, row: usize, out: &mut Sums<'_, W>) {
     let (rows, cols) = (operands.rows, operands.cols);
-    let mut runs = out.columns.runs(col..col + cols);
-    let whole = runs.next().filter(|run| run.len == cols);
-    if let Some(Run { at, .. }) = whole {
-        let operands = Operands { out_row: out.row, ..operands };
-        return kernel.tile(&operands, &mut out.words[row * out.row + at..]);
+    let first = out.columns.runs(col..col + cols).next();
+    if let Some(run) = first.filter(|run| run.len == cols) {
+        return kernel.tile(&operands, &mut out.words[row * out.row + run.at..]);
     }
     let mut tile = [W::default(); MAX_TILE];
     kernel.tile(&Operands { out_row: cols, ..operands }, &mut tile[..rows * cols]);
     for run in out.columns.runs(col..col + cols) {
         for i in 0..rows {
-            let from = &tile[i * cols + run.col - col..][..run.len];
-            let to = &mut out.words[(row + i) * out.row + run.at..][..run.len];
-            to.iter_mut().zip(from).for_each(|(to, &from)| *to = to.add(from));
+            add(&tile[i * cols + run.col - col..], &mut out.words[(row + i) * out.row + run.at..][..run.len]);
         }
     }
+}
+
+/// Adds the first words of `from` to all of `to`.
+#[inline(always)]
+fn add<W: Word>(from: &[W], to: &mut [W]) {
+    to.iter_mut().zip(from).for_each(|(to, &from)| *to = to.add(from));
 }
 
 /// Words in the largest tile of any kernel: 12 rows of two vectors of 16.
@@ -142,7 +198,7 @@ struct Panels<W> {
     runs: Vec<Run>,
 }
 
-impl<W: crate::Word> Panels<W> {
+impl<W: Word> Panels<W> {
     fn new(width: usize, depth: usize, cols: usize) -> Self {
         let words = vec![W::default(); cols.next_multiple_of(width) * depth + SLACK];
         Self { words, offsets: (0..depth).map(|p| p * width).collect(), width, runs: vec![] }
@@ -150,7 +206,7 @@ impl<W: crate::Word> Panels<W> {
 
     /// Takes rows `ps` and columns `js` of `b`. What the last panel lacks in columns is
     /// left as it was.
-    fn fill(&mut self, isa: Isa, b: &Right<'_, W>, ps: std::ops::Range<usize>, js: std::ops::Range<usize>) {
+    fn fill(&mut self, isa: Isa, b: &Right<'_, W>, ps: Range<usize>, js: Range<usize>) {
         let offsets = &b.offsets[ps];
         let last = offsets.iter().max().copied().unwrap_or(0);
         for (i, cols) in blocks(js, self.width).enumerate() {
@@ -163,8 +219,10 @@ impl<W: crate::Word> Panels<W> {
         }
     }
 
-    fn panel(&self, i: usize, depth: usize) -> &[W] {
-        &self.words[i * depth * self.width..(i + 1) * depth * self.width]
+    /// Panel `i` of those that were filled with `depth` rows.
+    fn panel(&self, i: usize, depth: usize) -> (&[W], Offsets<'_>) {
+        let words = &self.words[i * depth * self.width..(i + 1) * depth * self.width];
+        (words, Offsets::new(&self.offsets[..depth]))
     }
 }
 

@@ -36,8 +36,18 @@ impl Grid {
         self.line
     }
 
+    /// Words from a line to the next.
+    pub(crate) fn line_step(&self) -> usize {
+        self.line_step
+    }
+
+    /// Lines of a plane.
+    pub(crate) fn lines_of_a_plane(&self) -> usize {
+        self.lines
+    }
+
     /// The columns `cols` in contiguous runs.
-    pub(crate) fn runs(&self, cols: Range<usize>) -> impl Iterator<Item = Run> + '_ {
+    pub(crate) fn runs(self, cols: Range<usize>) -> impl Iterator<Item = Run> {
         let (line, mut x) = (cols.start / self.line.max(1), cols.start % self.line.max(1));
         let (mut plane, mut y) = (line / self.lines.max(1), line % self.lines.max(1));
         let mut next = cols.start;
@@ -53,6 +63,21 @@ impl Grid {
     }
 }
 
+/// The columns `0..n` in runs contiguous in both grids: where each lies in the first and in
+/// the second, and its length.
+pub(crate) fn common_runs(a: &Grid, b: &Grid, n: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let (mut left, mut right) = (a.runs(0..n), b.runs(0..n));
+    let (mut x, mut y) = (left.next(), right.next());
+    std::iter::from_fn(move || {
+        let (first, second) = (x.as_mut()?, y.as_mut()?);
+        let common = (first.at, second.at, first.len.min(second.len));
+        for (run, grid) in [(&mut x, &mut left as &mut dyn Iterator<Item = Run>), (&mut y, &mut right)] {
+            *run = run.and_then(|run| run.after(common.2)).or_else(|| grid.next());
+        }
+        Some(common)
+    })
+}
+
 /// Columns that lie side by side.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Run {
@@ -62,6 +87,13 @@ pub(crate) struct Run {
     pub(crate) at: usize,
     /// Columns.
     pub(crate) len: usize,
+}
+
+impl Run {
+    /// What is left after `len` columns.
+    fn after(self, len: usize) -> Option<Self> {
+        (len < self.len).then(|| Self { col: self.col + len, at: self.at + len, len: self.len - len })
+    }
 }
 
 /// The left operand, `[m, k]`.
@@ -121,6 +153,14 @@ mod tests {
         assert_eq!(Grid::lines((2, 3), 3, 20).runs(0..7).map(|r| r.len).collect::<Vec<_>>(), [6, 1]);
         assert_eq!(Grid::row(9).runs(4..4).count(), 0);
         assert_eq!(Grid::row(0).runs(0..0).count(), 0);
+    }
+
+    #[test]
+    fn common_runs_end_where_either_ends() {
+        let (lines, planes) = (Grid::lines((2, 3), 5, 20), Grid::planes(4, 100));
+        let runs: Vec<_> = common_runs(&lines, &planes, 9).collect();
+        assert_eq!(runs, [(0, 0, 3), (5, 3, 1), (6, 100, 2), (20, 102, 2), (22, 200, 1)]);
+        assert_eq!(common_runs(&lines, &planes, 0).count(), 0);
     }
 
     #[test]

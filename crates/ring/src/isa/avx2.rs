@@ -75,7 +75,7 @@ unsafe fn columns_u32<const R: usize, const V: usize, const FULL: bool>(t: &Oper
     }
     let mut sums = [[_mm256_setzero_si256(); V]; R];
     let (mut a, b) = (t.a.as_ptr(), t.b.as_ptr());
-    for &offset in t.offsets {
+    for &offset in t.offsets.table {
         let mut rows = [_mm256_setzero_si256(); V];
         for v in 0..V {
             // SAFETY: the caller vouches for `cols` words at every offset.
@@ -145,7 +145,7 @@ unsafe fn columns_u64<const R: usize, const V: usize, const FULL: bool>(t: &Oper
     let mut low = [[_mm256_setzero_si256(); V]; R];
     let mut cross = [[_mm256_setzero_si256(); V]; R];
     let (mut a, b) = (t.a.as_ptr(), t.b.as_ptr());
-    for &offset in t.offsets {
+    for &offset in t.offsets.table {
         let mut rows = [_mm256_setzero_si256(); V];
         for v in 0..V {
             // SAFETY: the caller vouches for `cols` words at every offset.

@@ -32,9 +32,9 @@ macro_rules! tiles {
                     },
                     Family {
                         vectors: 4,
-                        tiles: &[tile::<1, 4>, tile::<2, 4>, tile::<3, 4>, tile::<4, 4>, tile::<5, 4>, tile::<6, 4>],
+                        tiles: &[tile::<1, 4>, tile::<2, 4>, tile::<3, 4>, tile::<4, 4>, tile::<5, 4>],
                     },
-                    Family { vectors: 8, tiles: &[tile::<1, 8>, tile::<2, 8>, tile::<3, 8>] },
+                    Family { vectors: 8, tiles: &[tile::<1, 8>, tile::<2, 8>] },
                 ],
             }
         }
@@ -52,7 +52,7 @@ macro_rules! tiles {
                 }
                 let mut sums = [[_mm512_setzero_si512(); V]; R];
                 let (mut a, b) = (t.a.as_ptr(), t.b.as_ptr());
-                for &offset in t.offsets {
+                for &offset in t.offsets.table {
                     let mut rows = [_mm512_setzero_si512(); V];
                     for v in 0..V {
                         // SAFETY: the caller vouches for `cols` words at every offset, and

@@ -103,7 +103,8 @@ fn has_avx512() -> bool {
     false
 }
 
-/// Operands of one tile: `a` times `b` over `offsets.len()` steps.
+/// Operands of one tile: `a` times `b` over as many steps as there are offsets.
+#[derive(Clone, Copy)]
 pub(crate) struct Operands<'a, W> {
     /// Rows of the tile.
     pub(crate) rows: usize,
@@ -118,9 +119,34 @@ pub(crate) struct Operands<'a, W> {
     /// Element `(p, j)` is `b[offsets[p] + j]`.
     pub(crate) b: &'a [W],
     /// See `b`.
-    pub(crate) offsets: &'a [usize],
+    pub(crate) offsets: Offsets<'a>,
     /// Row `i` of the result starts at word `i * out_row`.
     pub(crate) out_row: usize,
+}
+
+/// A table of offsets whose largest is known.
+#[derive(Clone, Copy)]
+pub(crate) struct Offsets<'a> {
+    /// Invariant: none is larger than `largest`.
+    table: &'a [usize],
+    largest: usize,
+}
+
+impl<'a> Offsets<'a> {
+    /// Reads the table once.
+    pub(crate) fn new(table: &'a [usize]) -> Self {
+        Self { table, largest: table.iter().fold(0, |largest, &offset| largest.max(offset)) }
+    }
+
+    /// The offsets in their order.
+    pub(crate) fn table(&self) -> &'a [usize] {
+        self.table
+    }
+
+    /// No offset is larger.
+    pub(crate) fn largest(&self) -> usize {
+        self.largest
+    }
 }
 
 /// The tiles of a matrix product that one instruction set holds in registers.
@@ -164,13 +190,13 @@ impl<W> Kernel<W> {
     /// large: [`Kernel::shape`] gives the sizes.
     pub(crate) fn tile(&self, operands: &Operands<'_, W>, out: &mut [W]) {
         let Operands { rows, cols, a, a_row, a_step, b, offsets, out_row } = *operands;
-        if rows == 0 || cols == 0 || offsets.is_empty() {
+        let (steps, last) = (offsets.table.len(), offsets.largest);
+        if rows == 0 || cols == 0 || steps == 0 {
             return;
         }
         let family = self.families.iter().find(|f| f.vectors * self.lanes >= cols && f.tiles.len() >= rows);
         let Some(family) = family else { panic!("no tile of {rows} x {cols}") };
-        assert!((rows - 1) * a_row + (offsets.len() - 1) * a_step < a.len(), "left operand of a tile");
-        let last = offsets.iter().fold(0, |last, &offset| last.max(offset));
+        assert!((rows - 1) * a_row + (steps - 1) * a_step < a.len(), "left operand of a tile");
         assert!(last <= b.len() && cols <= b.len() - last, "right operand of a tile");
         assert!((rows - 1) * out_row + cols <= out.len(), "result of a tile");
         // SAFETY: by the invariant, the processor has what the tile was compiled for. The

@@ -16,7 +16,7 @@ pub(super) fn kernel<W: Word>() -> Kernel<W> {
 /// As [`super::TileFn`] demands.
 unsafe fn tile<W: Word, const R: usize>(t: &Operands<'_, W>, out: *mut W) {
     let mut sums = [[W::default(); COLS]; R];
-    for (p, &offset) in t.offsets.iter().enumerate() {
+    for (p, &offset) in t.offsets.table.iter().enumerate() {
         let row = &t.b[offset..offset + t.cols];
         match <&[W; COLS]>::try_from(row) {
             Ok(row) => step(t, p, row, &mut sums),
