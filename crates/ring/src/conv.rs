@@ -9,6 +9,7 @@ use crate::frame::Frame;
 use crate::gemm::product;
 use crate::isa::{Isa, isa};
 use crate::operand::{Grid, Left, Right, Sums, blocks};
+use crate::threads;
 use crate::word::{Ring, Word};
 use subrosa_core::geometry::ConvGeometry;
 
@@ -44,7 +45,7 @@ pub fn conv2d_acc_over<R: Ring>(
     conv2d_acc_on::<R>(isa(), geometry, batch, x, w, out);
 }
 
-fn conv2d_acc_on<R: Ring>(
+pub(crate) fn conv2d_acc_on<R: Ring>(
     isa: Isa,
     geometry: &ConvGeometry,
     batch: usize,
@@ -60,33 +61,56 @@ fn conv2d_acc_on<R: Ring>(
     if k == 0 || planes == 0 {
         return;
     }
-    let frame = Frame::new(geometry);
-    let mut buffer = vec![];
-    let (input, samples) = (c * area(geometry.input), frame.samples_at_a_time::<R::Word>(batch));
-    for part in blocks(0..batch, samples) {
-        let x = frame.of(part.len(), &x[part.start * input..part.end * input], &mut buffer);
-        let out = &mut out[part.start * planes..part.end * planes];
-        grouped::<R>(isa, geometry, &frame, x, w, out);
+    let conv = Conv { isa, geometry, frame: Frame::new(geometry), w };
+    match (batch, threads::parts(batch * planes * k)) {
+        (_, 1) => conv.samples::<R>(batch, 1, x, out),
+        // The rows of one sample's result are whole planes.
+        (1, parts) => conv.samples::<R>(1, parts, x, out),
+        (_, parts) => {
+            let samples = batch.div_ceil(parts);
+            let input = c * area(geometry.input);
+            let x = |first: usize, n: usize| &x[first * input..(first + n) * input];
+            let outs = out.chunks_mut(samples * planes).enumerate();
+            threads::each(outs, |(i, out)| {
+                let n = out.len() / planes;
+                conv.samples::<R>(n, 1, x(i * samples, n), out);
+            });
+        }
     }
 }
 
-/// The convolution of samples laid out by `frame`.
-fn grouped<R: Ring>(
+/// A convolution to be done on some samples.
+struct Conv<'a, W> {
     isa: Isa,
-    geometry: &ConvGeometry,
-    frame: &Frame,
-    x: &[R::Word],
-    w: &[R::Word],
-    out: &mut [R::Word],
-) {
-    let ConvGeometry { c, o, groups, output, .. } = *geometry;
-    let (m, taps, planes) = (o / groups, frame.taps(), o * area(output));
-    for (g, kernels) in w.chunks_exact(m * taps.len()).enumerate() {
-        let words = &x[g * (c / groups) * frame.plane()..];
-        let right = Right { words, offsets: &taps, columns: frame.outputs(), n: out.len() / planes * area(output) };
-        let words = &mut out[g * m * area(output)..];
-        let sums = Sums { words, row: area(output), columns: Grid::planes(area(output), planes) };
-        product::<R>(isa, m, Left { words: kernels, k: taps.len() }, right, sums);
+    geometry: &'a ConvGeometry,
+    frame: Frame,
+    w: &'a [W],
+}
+
+impl<W: Word> Conv<'_, W> {
+    fn samples<R: Ring<Word = W>>(&self, batch: usize, parts: usize, x: &[W], out: &mut [W]) {
+        let ConvGeometry { c, o, input, output, .. } = *self.geometry;
+        let (input, planes) = (c * area(input), o * area(output));
+        let mut buffer = vec![];
+        for some in blocks(0..batch, self.frame.samples_at_a_time::<W>(batch)) {
+            let x = self.frame.of(some.len(), &x[some.start * input..some.end * input], &mut buffer);
+            self.grouped::<R>(parts, x, &mut out[some.start * planes..some.end * planes]);
+        }
+    }
+
+    /// The convolution of samples laid out by the frame.
+    fn grouped<R: Ring<Word = W>>(&self, parts: usize, x: &[W], out: &mut [W]) {
+        let ConvGeometry { c, o, groups, output, .. } = *self.geometry;
+        let (m, taps, planes) = (o / groups, self.frame.taps(), o * area(output));
+        let (n, columns) = (out.len() / planes * area(output), self.frame.outputs());
+        for (g, kernels) in self.w.chunks_exact(m * taps.len()).enumerate() {
+            let right = Right { words: &x[g * (c / groups) * self.frame.plane()..], offsets: &taps, columns, n };
+            let words = &mut out[g * m * area(output)..];
+            // For one sample, what follows the group's planes is not the group's.
+            let words = if n == area(output) { &mut words[..m * n] } else { words };
+            let sums = Sums { words, row: area(output), columns: Grid::planes(area(output), planes) };
+            product::<R>(self.isa, parts, m, Left { words: kernels, k: taps.len() }, right, sums);
+        }
     }
 }
 

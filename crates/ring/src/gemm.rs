@@ -9,8 +9,10 @@
 //! Multiplication*, ACM TOMS 34(3), 2008, except that the left operand is read in place:
 //! its elements are broadcast one at a time, so a packed copy would gain little.
 
-use crate::isa::{self, Isa, Kernel, Loop, Offsets, Operands};
-use crate::operand::{Left, Right, Run, Sums, blocks, common_runs, even};
+use crate::isa::{Isa, Kernel, Offsets, Operands};
+use crate::operand::{Grid, Left, Right, Sums, blocks, common_runs, even};
+use crate::panels::Panels;
+use crate::threads;
 use crate::word::{Ring, Word};
 use std::ops::Range;
 
@@ -27,19 +29,86 @@ const M_BLOCK: usize = 96;
 const FEW_ROWS: usize = 12;
 /// Up to this many rows, a pass over the sums of a plane costs less than short lines.
 const FLAT_ROWS: usize = 4;
-/// Words that a copy into a panel may write beyond its end, or read beyond a run's.
-const SLACK: usize = 8;
 
-/// Adds `left [m, k]` times `right [k, n]` to `out`, modulo 2^k of the ring.
-pub(crate) fn product<R: Ring>(isa: Isa, m: usize, left: Left<'_, R::Word>, right: Right<'_, R::Word>, out: Sums<'_, R::Word>) {
+/// Adds `left [m, k]` times `right [k, n]` to `out`, modulo 2^k of the ring, in `parts` parts
+/// at a time if they can be told apart in memory.
+pub(crate) fn product<R: Ring>(
+    isa: Isa,
+    parts: usize,
+    m: usize,
+    left: Left<'_, R::Word>,
+    right: Right<'_, R::Word>,
+    out: Sums<'_, R::Word>,
+) {
+    let whole_rows = out.columns.line() >= right.n && out.row == right.n;
+    if parts == 1 || !whole_rows {
+        return one::<R>(isa, m, left, right, out);
+    }
+    let can_cut_columns = right.columns.line() >= right.n;
+    split(parts, (m, right.n), can_cut_columns, out.words, |rows, cols, out| {
+        let words = if can_cut_columns { &right.words[cols.start..] } else { right.words };
+        let right = Right { words, n: cols.len(), ..right };
+        one::<R>(isa, rows.len(), left.rows(rows), right, out);
+    });
+}
+
+/// Adds `left [m, k]` times a packed right operand to the matrix `out`, modulo 2^k of the
+/// ring, in `parts` parts at a time.
+pub(crate) fn product_packed<R: Ring>(
+    isa: Isa,
+    parts: usize,
+    m: usize,
+    left: Left<'_, R::Word>,
+    right: &Panels<R::Word>,
+    out: &mut [R::Word],
+) {
     let kernel = R::kernel(isa);
-    let product = Product { kernel: &kernel, m, left, right };
-    if product.is_flat(&out) {
-        product.flat(out)
-    } else if product.reads_in_place() {
-        product.in_place(out)
+    split(parts, (m, right.n), false, out, |rows, cols, out| {
+        Product { kernel: &kernel, m: rows.len(), left: left.rows(rows), n: cols.len() }.packed(right, out);
+    });
+}
+
+/// Fewest rows or panels' columns worth a part of their own.
+const MIN_ROWS: usize = 8;
+const MIN_COLS: usize = 64;
+
+/// Cuts the matrix `out [m, n]` into blocks of rows, or of columns where there are too few
+/// rows and `columns` allows it, and calls `work` with each on a thread of its own.
+fn split<W: Word>(
+    parts: usize,
+    (m, n): (usize, usize),
+    columns: bool,
+    out: &mut [W],
+    work: impl Fn(Range<usize>, Range<usize>, Sums<'_, W>) + Sync,
+) {
+    let matrix = |words, n| Sums { words, row: n, columns: Grid::row(n) };
+    if parts > 1 && m >= 2 * MIN_ROWS {
+        let rows = even(m, m.div_ceil(parts).max(MIN_ROWS));
+        let blocks = blocks(0..m, rows).zip(out.chunks_mut(rows * n));
+        threads::each(blocks, |(rows, out)| work(rows, 0..n, matrix(out, n)));
+    } else if parts > 1 && columns && n >= 2 * MIN_COLS {
+        let cols = n.div_ceil(parts).next_multiple_of(MIN_COLS);
+        let mut sums: Vec<_> = blocks(0..n, cols).map(|js| (vec![W::default(); m * js.len()], js)).collect();
+        threads::each(&mut sums, |(sums, js)| work(0..m, js.clone(), matrix(sums, js.len())));
+        for (sums, js) in sums {
+            let rows = out.chunks_exact_mut(n).zip(sums.chunks_exact(js.len()));
+            rows.for_each(|(out, sums)| add(sums, &mut out[js.clone()]));
+        }
     } else {
-        product.in_panels(isa, out)
+        work(0..m, 0..n, matrix(out, n));
+    }
+}
+
+/// The product on the calling thread.
+fn one<R: Ring>(isa: Isa, m: usize, left: Left<'_, R::Word>, right: Right<'_, R::Word>, out: Sums<'_, R::Word>) {
+    let kernel = R::kernel(isa);
+    let product = Product { kernel: &kernel, m, left, n: right.n };
+    if product.is_flat(&right, &out) {
+        product.flat(&right, out)
+    } else if product.reads_in_place(&right) {
+        product.in_place(&right, out)
+    } else {
+        product.in_panels(isa, &right, out)
     }
 }
 
@@ -47,30 +116,30 @@ struct Product<'a, W: 'static> {
     kernel: &'a Kernel<W>,
     m: usize,
     left: Left<'a, W>,
-    right: Right<'a, W>,
+    n: usize,
 }
 
 impl<'a, W: Word> Product<'a, W> {
     /// Whether few rows of sums use each element of `b`. The vectors of a tile cannot go on
     /// beyond a line of `b`, which wastes lanes where lines are short; making panels costs
     /// about as much as five rows of sums.
-    fn reads_in_place(&self) -> bool {
-        let line = self.right.columns.line().min(self.right.n);
+    fn reads_in_place(&self, right: &Right<'_, W>) -> bool {
+        let line = right.columns.line().min(self.n);
         let wasted = line.next_multiple_of(self.kernel.lanes) - line;
         self.m <= FEW_ROWS && self.m * wasted <= 5 * line
     }
 
-    fn in_place(&self, out: Sums<'_, W>) {
-        for ps in blocks(0..self.right.offsets.len(), K_BLOCK_IN_PLACE) {
-            let offsets = Offsets::new(&self.right.offsets[ps.clone()]);
+    fn in_place(&self, right: &Right<'_, W>, out: Sums<'_, W>) {
+        for ps in blocks(0..right.offsets.len(), K_BLOCK_IN_PLACE) {
+            let offsets = Offsets::new(&right.offsets[ps.clone()]);
             let (mut line, mut rows, mut cols) = (0, 1, 1);
-            for (from, to, len) in common_runs(&self.right.columns, &out.columns, self.right.n) {
+            for (from, to, len) in common_runs(&right.columns, &out.columns, self.n) {
                 if len != line {
                     (rows, cols) = self.kernel.shape(self.m, len);
                     (line, rows) = (len, even(self.m, rows));
                 }
                 for part in blocks(0..len, cols) {
-                    let b = &self.right.words[from + part.start..];
+                    let b = &right.words[from + part.start..];
                     for strip in blocks(0..self.m, rows) {
                         let operands = self.operands(strip.clone(), ps.start, part.len(), (b, offsets), out.row);
                         self.kernel.tile(&operands, &mut out.words[strip.start * out.row + to + part.start..]);
@@ -82,26 +151,26 @@ impl<'a, W: Word> Product<'a, W> {
 
     /// Whether so few rows use a plane of `b` that it is fastest to go through it as one
     /// line, the gaps between its lines included.
-    fn is_flat(&self, out: &Sums<'_, W>) -> bool {
-        let b = &self.right.columns;
+    fn is_flat(&self, right: &Right<'_, W>, out: &Sums<'_, W>) -> bool {
+        let b = &right.columns;
         let (lines, line, step) = (b.lines_of_a_plane(), b.line(), b.line_step());
-        let gapless = out.columns.line() == lines * line && self.right.n.is_multiple_of(lines * line);
+        let gapless = out.columns.line() == lines * line && self.n.is_multiple_of(lines * line);
         lines > 1 && gapless && self.m <= FLAT_ROWS && 3 * step <= 4 * line.next_multiple_of(self.kernel.lanes)
     }
 
-    fn flat(&self, out: Sums<'_, W>) {
-        let b = &self.right.columns;
+    fn flat(&self, right: &Right<'_, W>, out: Sums<'_, W>) {
+        let b = &right.columns;
         let (lines, line, step) = (b.lines_of_a_plane(), b.line(), b.line_step());
         let len = (lines - 1) * step + line;
         let (rows, cols) = self.kernel.shape(self.m, len);
         let mut sums = vec![W::default(); self.m * len];
-        for ps in blocks(0..self.right.offsets.len(), K_BLOCK_IN_PLACE) {
-            let offsets = Offsets::new(&self.right.offsets[ps.clone()]);
-            let planes = b.runs(0..self.right.n).step_by(lines).zip(out.columns.runs(0..self.right.n));
+        for ps in blocks(0..right.offsets.len(), K_BLOCK_IN_PLACE) {
+            let offsets = Offsets::new(&right.offsets[ps.clone()]);
+            let planes = b.runs(0..self.n).step_by(lines).zip(out.columns.runs(0..self.n));
             for (from, to) in planes {
                 sums.fill(W::default());
                 for part in blocks(0..len, cols) {
-                    let b = &self.right.words[from.at + part.start..];
+                    let b = &right.words[from.at + part.start..];
                     for strip in blocks(0..self.m, even(self.m, rows)) {
                         let operands = self.operands(strip.clone(), ps.start, part.len(), (b, offsets), len);
                         self.kernel.tile(&operands, &mut sums[strip.start * len + part.start..]);
@@ -132,24 +201,43 @@ impl<'a, W: Word> Product<'a, W> {
         Operands { rows: strip.len(), cols, a, a_row, a_step: 1, b, offsets, out_row }
     }
 
-    fn in_panels(&self, isa: Isa, mut out: Sums<'_, W>) {
-        let (k, n) = (self.right.offsets.len(), self.right.n);
-        let (rows, width) = self.kernel.shape(self.m, usize::MAX);
-        let (strip, depth) = (even(self.m, rows), even(k, K_BLOCK));
-        let m_block = M_BLOCK.next_multiple_of(strip);
-        let n_block = self.panels_at_a_time(m_block, width) * width;
-        let mut panels = Panels::new(width, depth, n.min(n_block));
-        for ps in blocks(0..k, depth) {
-            for js in blocks(0..n, n_block) {
-                panels.fill(isa, &self.right, ps.clone(), js.clone());
-                for is in blocks(0..self.m, m_block) {
-                    for (i, cols) in blocks(js.clone(), width).enumerate() {
-                        let panel = panels.panel(i, ps.len());
-                        for rows in blocks(is.clone(), strip) {
-                            let operands = self.operands(rows.clone(), ps.start, cols.len(), panel, out.row);
-                            add_tile(self.kernel, operands, cols.start, rows.start, &mut out);
-                        }
-                    }
+    fn in_panels(&self, isa: Isa, right: &Right<'_, W>, mut out: Sums<'_, W>) {
+        let cut = Cut::new(self.kernel, self.m, usize::MAX);
+        let depth = even(right.offsets.len(), K_BLOCK);
+        let n_block = self.panels_at_a_time(right, &cut) * cut.width;
+        let mut panels = Panels::new(cut.width, depth, self.n.min(n_block));
+        for ps in blocks(0..right.offsets.len(), depth) {
+            for js in blocks(0..self.n, n_block) {
+                panels.fill(isa, right, ps.clone(), js.clone());
+                self.block(&cut, &panels, (ps.start, 0..ps.len()), js, &mut out);
+            }
+        }
+    }
+
+    fn packed(&self, panels: &Panels<W>, mut out: Sums<'_, W>) {
+        let cut = Cut { width: panels.width, ..Cut::new(self.kernel, self.m, panels.width) };
+        let depth = if self.m <= FEW_ROWS { K_BLOCK_IN_PLACE } else { K_BLOCK };
+        for ps in blocks(0..panels.depth, even(panels.depth, depth)) {
+            self.block(&cut, panels, (ps.start, ps), 0..self.n, &mut out);
+        }
+    }
+
+    /// All rows of `a` times the panels of the columns `js`, of which rows `ps` are row `p`
+    /// and those after it of `b`.
+    fn block(
+        &self,
+        cut: &Cut,
+        panels: &Panels<W>,
+        (p, ps): (usize, Range<usize>),
+        js: Range<usize>,
+        out: &mut Sums<'_, W>,
+    ) {
+        for is in blocks(0..self.m, cut.m_block) {
+            for (i, cols) in blocks(js.clone(), cut.width).enumerate() {
+                let panel = panels.panel(i, ps.clone());
+                for rows in blocks(is.clone(), cut.strip) {
+                    let operands = self.operands(rows.clone(), p, cols.len(), panel, out.row);
+                    add_tile(self.kernel, operands, cols.start, rows.start, out);
                 }
             }
         }
@@ -158,9 +246,27 @@ impl<'a, W: Word> Product<'a, W> {
     /// Where the rows of `a` fit into the second-level cache, a panel can be used before the
     /// next is made, and stays in the first-level cache. But where lines of `b` are long,
     /// reading a panel's width of each leaves most of what was fetched unused.
-    fn panels_at_a_time(&self, m_block: usize, width: usize) -> usize {
-        let one = self.m <= m_block && self.right.columns.line() < N_BLOCK_BYTES / size_of::<W>();
-        if one { 1 } else { N_BLOCK_BYTES / size_of::<W>() / width }
+    fn panels_at_a_time(&self, right: &Right<'_, W>, cut: &Cut) -> usize {
+        let one = self.m <= cut.m_block && right.columns.line() < N_BLOCK_BYTES / size_of::<W>();
+        if one { 1 } else { N_BLOCK_BYTES / size_of::<W>() / cut.width }
+    }
+}
+
+/// Sizes of the blocks of a product.
+struct Cut {
+    /// Rows of a tile.
+    strip: usize,
+    /// Columns of a tile and a panel.
+    width: usize,
+    /// Rows that go through a block of panels together.
+    m_block: usize,
+}
+
+impl Cut {
+    fn new<W>(kernel: &Kernel<W>, m: usize, n: usize) -> Self {
+        let (rows, width) = kernel.shape(m, n);
+        let strip = even(m, rows);
+        Self { strip, width, m_block: M_BLOCK.next_multiple_of(strip) }
     }
 }
 
@@ -188,84 +294,3 @@ fn add<W: Word>(from: &[W], to: &mut [W]) {
 
 /// Words in the largest tile of any kernel: 12 rows of two vectors of 16.
 const MAX_TILE: usize = 12 * 32;
-
-/// A block of `b`, cut into panels of a tile's width, each panel stored row after row.
-struct Panels<W> {
-    words: Vec<W>,
-    /// Where the rows of a panel start.
-    offsets: Vec<usize>,
-    width: usize,
-    runs: Vec<Run>,
-}
-
-impl<W: Word> Panels<W> {
-    fn new(width: usize, depth: usize, cols: usize) -> Self {
-        let words = vec![W::default(); cols.next_multiple_of(width) * depth + SLACK];
-        Self { words, offsets: (0..depth).map(|p| p * width).collect(), width, runs: vec![] }
-    }
-
-    /// Takes rows `ps` and columns `js` of `b`. What the last panel lacks in columns is
-    /// left as it was.
-    fn fill(&mut self, isa: Isa, b: &Right<'_, W>, ps: Range<usize>, js: Range<usize>) {
-        let offsets = &b.offsets[ps];
-        let last = offsets.iter().max().copied().unwrap_or(0);
-        for (i, cols) in blocks(js, self.width).enumerate() {
-            self.runs.clear();
-            self.runs.extend(b.columns.runs(cols));
-            let end = self.runs.iter().map(|run| run.at + run.len.next_multiple_of(SLACK)).max().unwrap_or(0);
-            let panel = &mut self.words[i * offsets.len() * self.width..];
-            let fill = Fill { words: b.words, offsets, runs: &self.runs, width: self.width, panel };
-            if end + last <= b.words.len() { isa::run(isa, fill) } else { fill.exactly() }
-        }
-    }
-
-    /// Panel `i` of those that were filled with `depth` rows.
-    fn panel(&self, i: usize, depth: usize) -> (&[W], Offsets<'_>) {
-        let words = &self.words[i * depth * self.width..(i + 1) * depth * self.width];
-        (words, Offsets::new(&self.offsets[..depth]))
-    }
-}
-
-/// Copies the runs of each row of `b` to a row of a panel.
-struct Fill<'a, W> {
-    words: &'a [W],
-    offsets: &'a [usize],
-    runs: &'a [Run],
-    width: usize,
-    panel: &'a mut [W],
-}
-
-impl<W: Copy> Fill<'_, W> {
-    /// Without a word beyond the end of a run.
-    fn exactly(self) {
-        for (line, &offset) in self.panel.chunks_exact_mut(self.width).zip(self.offsets) {
-            let mut line = line;
-            for run in self.runs {
-                let (to, rest) = line.split_at_mut(run.len);
-                to.copy_from_slice(&self.words[offset + run.at..][..run.len]);
-                line = rest;
-            }
-        }
-    }
-}
-
-impl<W: Copy> Loop for Fill<'_, W> {
-    type Out = ();
-
-    /// Eight words at a time, whatever the length of a run: what is too much is written
-    /// over by the next run or the next row, or lies beyond the last.
-    #[inline(always)]
-    fn run(self) {
-        for (p, &offset) in self.offsets.iter().enumerate() {
-            let mut to = p * self.width;
-            for run in self.runs {
-                let from = offset + run.at;
-                for i in (0..run.len).step_by(SLACK) {
-                    let chunk = &self.words[from + i..from + i + SLACK];
-                    self.panel[to + i..to + i + SLACK].copy_from_slice(chunk);
-                }
-                to += run.len;
-            }
-        }
-    }
-}

@@ -15,6 +15,9 @@ pub mod isa;
 pub mod matmul;
 mod operand;
 pub mod pack;
+pub mod packed;
+mod panels;
+pub mod threads;
 mod transpose;
 pub mod word;
 
@@ -22,5 +25,7 @@ pub use bits::BitPlanes;
 pub use conv::{conv2d, conv2d_acc, conv2d_acc_over};
 pub use isa::{Isa, isa};
 pub use matmul::{matmul, matmul_acc, matmul_acc_over};
+pub use packed::{PackedKernels, PackedMatrix, conv2d_packed_acc, matmul_packed_acc};
+pub use threads::{Threads, ThreadsError};
 pub use pack::{pack, packed_len, unpack};
 pub use word::{Ring, Word, Z32, Z48, Z64, mask, sign_extend};

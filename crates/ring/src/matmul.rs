@@ -3,6 +3,7 @@
 use crate::gemm::product;
 use crate::isa::{Isa, isa};
 use crate::operand::{Grid, Left, Right, Sums};
+use crate::threads;
 use crate::word::{Ring, Word};
 use subrosa_core::geometry::MatDims;
 
@@ -39,13 +40,24 @@ fn matmul_acc_on<R: Ring>(isa: Isa, dims: MatDims, a: &[R::Word], b: &[R::Word],
     // A shared right operand makes it one product of all rows.
     let (groups, m) = if b.len() == k * n { (1, groups * m) } else { (groups, m) };
     let offsets: Vec<usize> = (0..k).map(|p| p * n).collect();
-    for g in 0..groups {
+    let (parts, whole) = (threads::parts(groups * m * k * n), groups == 1);
+    let product = |(g, out): (usize, &mut [R::Word])| {
         let left = Left { words: &a[g * m * k..(g + 1) * m * k], k };
-        let right =
-            Right { words: &b[g * k * n..(g + 1) * k * n], offsets: &offsets, columns: Grid::row(n), n };
-        let out = Sums { words: &mut out[g * m * n..(g + 1) * m * n], row: n, columns: Grid::row(n) };
-        product::<R>(isa, m, left, right, out);
+        let right = Right { words: &b[g * k * n..(g + 1) * k * n], offsets: &offsets, columns: Grid::row(n), n };
+        let out = Sums { words: out, row: n, columns: Grid::row(n) };
+        product::<R>(isa, if whole { parts } else { 1 }, m, left, right, out);
+    };
+    let outs = out.chunks_exact_mut((m * n).max(1)).enumerate();
+    if whole || parts == 1 {
+        return outs.for_each(product);
     }
+    threads::each(chunked(outs, groups.div_ceil(parts)), |outs| outs.into_iter().for_each(product));
+}
+
+/// The items in vectors of `size`, the last one shorter if need be.
+fn chunked<T>(items: impl Iterator<Item = T>, size: usize) -> impl Iterator<Item = Vec<T>> {
+    let mut items = items;
+    std::iter::from_fn(move || Some(items.by_ref().take(size).collect::<Vec<T>>()).filter(|part| !part.is_empty()))
 }
 
 #[cfg(test)]

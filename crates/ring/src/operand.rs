@@ -106,6 +106,11 @@ pub(crate) struct Left<'a, W> {
 }
 
 impl<'a, W> Left<'a, W> {
+    /// Some of the rows.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
+        Self { words: &self.words[rows.start * self.k..rows.end * self.k], k: self.k }
+    }
+
     /// From element `(row, p)` on.
     pub(crate) fn from(&self, row: usize, p: usize) -> &'a [W] {
         &self.words[row * self.k + p..]

@@ -137,16 +137,6 @@ impl<'a> Offsets<'a> {
     pub(crate) fn new(table: &'a [usize]) -> Self {
         Self { table, largest: table.iter().fold(0, |largest, &offset| largest.max(offset)) }
     }
-
-    /// The offsets in their order.
-    pub(crate) fn table(&self) -> &'a [usize] {
-        self.table
-    }
-
-    /// No offset is larger.
-    pub(crate) fn largest(&self) -> usize {
-        self.largest
-    }
 }
 
 /// The tiles of a matrix product that one instruction set holds in registers.
