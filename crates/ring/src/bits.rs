@@ -229,7 +229,7 @@ mod tests {
     }
 
     fn check_transposition<W: Word>(words: &[W], low_bit: u32, width: usize) {
-        for isa in Isa::ALL.into_iter().filter(|i| i.is_available()) {
+        for isa in crate::isa::tested() {
             let planes = BitPlanes::from_words_on(isa, words, low_bit, width);
             for (j, word) in words.iter().enumerate() {
                 for p in 0..width {

@@ -9,9 +9,12 @@
 //! Multiplication*, ACM TOMS 34(3), 2008, except that the left operand is read in place:
 //! its elements are broadcast one at a time, so a packed copy would gain little.
 
+use crate::isa::amx::{self, Tiles};
 use crate::isa::{Isa, Kernel, Offsets, Operands};
+use crate::limbs::{self, View};
 use crate::operand::{Grid, Left, Right, Sums, blocks, common_runs, even};
 use crate::panels::Panels;
+use crate::span::Span;
 use crate::threads;
 use crate::word::{Ring, Word};
 use std::ops::Range;
@@ -46,8 +49,7 @@ pub(crate) fn product<R: Ring>(
     }
     let can_cut_columns = right.columns.line() >= right.n;
     split(parts, (m, right.n), can_cut_columns, out.words, |rows, cols, out| {
-        let words = if can_cut_columns { &right.words[cols.start..] } else { right.words };
-        let right = Right { words, n: cols.len(), ..right };
+        let right = if cols.len() < right.n { right.cols(cols) } else { right };
         one::<R>(isa, rows.len(), left.rows(rows), right, out);
     });
 }
@@ -59,12 +61,17 @@ pub(crate) fn product_packed<R: Ring>(
     parts: usize,
     m: usize,
     left: Left<'_, R::Word>,
-    right: &Panels<R::Word>,
+    (right, span, limbs): (&Panels<R::Word>, Span, Option<View<'_>>),
     out: &mut [R::Word],
 ) {
     let kernel = R::kernel(isa);
     split(parts, (m, right.n), false, out, |rows, cols, out| {
-        Product { kernel: &kernel, m: rows.len(), left: left.rows(rows), n: cols.len() }.packed(right, out);
+        let left = left.rows(rows.clone());
+        if let Some(mut tiles) = tiles(isa, rows.len(), left.k, cols.len()) {
+            let words = Right { span, limbs, ..right.operand() };
+            return limbs::product::<R, _>(&mut tiles, rows.len(), &left, &words, out);
+        }
+        Product { kernel: &kernel, m: rows.len(), left, n: cols.len() }.packed(right, out);
     });
 }
 
@@ -83,7 +90,8 @@ fn split<W: Word>(
 ) {
     let matrix = |words, n| Sums { words, row: n, columns: Grid::row(n) };
     if parts > 1 && m >= 2 * MIN_ROWS {
-        let rows = even(m, m.div_ceil(parts).max(MIN_ROWS));
+        // Sixteen rows are a tile's.
+        let rows = m.div_ceil(parts).next_multiple_of(16);
         let blocks = blocks(0..m, rows).zip(out.chunks_mut(rows * n));
         threads::each(blocks, |(rows, out)| work(rows, 0..n, matrix(out, n)));
     } else if parts > 1 && columns && n >= 2 * MIN_COLS {
@@ -101,6 +109,9 @@ fn split<W: Word>(
 
 /// The product on the calling thread.
 fn one<R: Ring>(isa: Isa, m: usize, left: Left<'_, R::Word>, right: Right<'_, R::Word>, out: Sums<'_, R::Word>) {
+    if let Some(mut tiles) = tiles(isa, m, left.k, right.n) {
+        return limbs::product::<R, _>(&mut tiles, m, &left, &right, out);
+    }
     let kernel = R::kernel(isa);
     let product = Product { kernel: &kernel, m, left, n: right.n };
     if product.is_flat(&right, &out) {
@@ -110,6 +121,11 @@ fn one<R: Ring>(isa: Isa, m: usize, left: Left<'_, R::Word>, right: Right<'_, R:
     } else {
         product.in_panels(isa, &right, out)
     }
+}
+
+/// The tile unit, where it is to be used for an `[m, k] x [k, n]` product.
+fn tiles(isa: Isa, m: usize, k: usize, n: usize) -> Option<impl Tiles> {
+    if isa == Isa::Amx { amx::unit(limbs::pays(m, k, n)) } else { None }
 }
 
 struct Product<'a, W: 'static> {

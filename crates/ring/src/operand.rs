@@ -1,5 +1,7 @@
 //! Where the elements of a product's operands and result lie in memory.
 
+use crate::limbs::View;
+use crate::span::Span;
 use std::ops::Range;
 
 /// Where the columns of a matrix lie when a row is not contiguous: lines of `line` words,
@@ -103,12 +105,22 @@ pub(crate) struct Left<'a, W> {
     pub(crate) words: &'a [W],
     /// Columns.
     pub(crate) k: usize,
+    /// What the values lie among.
+    pub(crate) span: Span,
+    /// The same in limbs, if they were made before.
+    pub(crate) limbs: Option<View<'a>>,
 }
 
 impl<'a, W> Left<'a, W> {
+    /// Of any values.
+    pub(crate) fn new(words: &'a [W], k: usize) -> Self {
+        Self { words, k, span: Span::Full, limbs: None }
+    }
+
     /// Some of the rows.
     pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
-        Self { words: &self.words[rows.start * self.k..rows.end * self.k], k: self.k }
+        let limbs = self.limbs.and_then(|limbs| limbs.at_row(rows.start));
+        Self { words: &self.words[rows.start * self.k..rows.end * self.k], limbs, ..*self }
     }
 
     /// From element `(row, p)` on.
@@ -125,6 +137,22 @@ pub(crate) struct Right<'a, W> {
     pub(crate) offsets: &'a [usize],
     pub(crate) columns: Grid,
     pub(crate) n: usize,
+    /// What the values lie among.
+    pub(crate) span: Span,
+    /// The same in limbs, if they were made before.
+    pub(crate) limbs: Option<View<'a>>,
+}
+
+impl<'a, W> Right<'a, W> {
+    /// Of any values.
+    pub(crate) fn new(words: &'a [W], offsets: &'a [usize], columns: Grid, n: usize) -> Self {
+        Self { words, offsets, columns, n, span: Span::Full, limbs: None }
+    }
+
+    /// Some of the columns, which lie side by side.
+    pub(crate) fn cols(&self, cols: Range<usize>) -> Self {
+        Self { words: &self.words[cols.start..], n: cols.len(), limbs: None, ..*self }
+    }
 }
 
 /// What a product is added to, `[m, n]`.

@@ -3,21 +3,30 @@
 use crate::conv::conv2d_acc_on;
 use crate::gemm::product_packed;
 use crate::isa::{Isa, isa};
+use crate::limbs::{Limbs, View};
 use crate::operand::{Grid, Left, Right};
 use crate::panels::Panels;
+use crate::span::{OutsideSpan, Span};
 use crate::threads;
 use crate::word::Ring;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use zeroize::Zeroize;
 
 /// The right operands of matrix products, laid out for the kernels of the instruction set
-/// in use. Takes about as many bytes as the words; wiped when dropped.
+/// in use. Takes about as many bytes as the words, with the tile unit twice as many; wiped
+/// when dropped.
 pub struct PackedMatrix<R: Ring> {
     isa: Isa,
     k: usize,
     n: usize,
-    /// One for each group.
-    groups: Vec<Panels<R::Word>>,
+    span: Span,
+    groups: Vec<PackedGroup<R::Word>>,
+}
+
+struct PackedGroup<W> {
+    panels: Panels<W>,
+    /// For the tile unit.
+    limbs: Option<Limbs>,
 }
 
 impl<R: Ring> PackedMatrix<R> {
@@ -26,28 +35,39 @@ impl<R: Ring> PackedMatrix<R> {
     ///
     /// **Panics** if `b` is not as long as `dims` says.
     pub fn new(dims: MatDims, b: &[R::Word]) -> Self {
-        Self::on(isa(), dims, b)
+        Self::on(isa(), dims, b, Span::Full)
     }
 
-    fn on(isa: Isa, MatDims { groups, k, n, .. }: MatDims, b: &[R::Word]) -> Self {
+    /// As [`PackedMatrix::new`], of values that are all in `span`, or [`OutsideSpan`].
+    ///
+    /// **Panics** if `b` is not as long as `dims` says.
+    pub fn within(dims: MatDims, b: &[R::Word], span: Span) -> Result<Self, OutsideSpan> {
+        span.check::<R>(b)?;
+        Ok(Self::on(isa(), dims, b, span.of::<R>()))
+    }
+
+    fn on(isa: Isa, MatDims { groups, k, n, .. }: MatDims, b: &[R::Word], span: Span) -> Self {
         let one = k * n;
         assert!(b.len() == one || b.len() == groups * one, "right operand of {groups} products [{k}, {n}]");
         let count = if b.len() == one { 1 } else { groups };
         let (_, width) = R::kernel(isa).shape(usize::MAX, n);
         let offsets: Vec<usize> = (0..k).map(|p| p * n).collect();
         let pack = |g: usize| {
+            let words = Right { span, ..Right::new(&b[g * one..(g + 1) * one], &offsets, Grid::row(n), n) };
             let mut panels = Panels::new(width, k, n);
-            let words = &b[g * one..(g + 1) * one];
-            panels.fill(isa, &Right { words, offsets: &offsets, columns: Grid::row(n), n }, 0..k, 0..n);
-            panels
+            panels.fill(isa, &words, 0..k, 0..n);
+            PackedGroup { panels, limbs: (isa == Isa::Amx).then(|| Limbs::of_right::<R>(&words, 0..k, 0..n)) }
         };
-        Self { isa, k, n, groups: (0..count).map(pack).collect() }
+        Self { isa, k, n, span, groups: (0..count).map(pack).collect() }
     }
 }
 
 impl<R: Ring> Drop for PackedMatrix<R> {
     fn drop(&mut self) {
-        self.groups.iter_mut().for_each(Panels::wipe);
+        for group in &mut self.groups {
+            group.panels.wipe();
+            group.limbs.iter_mut().for_each(Limbs::wipe);
+        }
     }
 }
 
@@ -64,19 +84,23 @@ pub fn matmul_packed_acc<R: Ring>(dims: MatDims, a: &[R::Word], b: &PackedMatrix
     assert!((k, n) == (b.k, b.n) && (shared || groups == b.groups.len()), "packed for another product than {dims:?}");
     let (groups, m) = if shared { (1, groups * m) } else { (groups, m) };
     let parts = threads::parts(m * k * n);
-    for (g, panels) in b.groups.iter().enumerate().take(groups) {
-        let left = Left { words: &a[g * m * k..(g + 1) * m * k], k };
-        product_packed::<R>(b.isa, parts, m, left, panels, &mut out[g * m * n..(g + 1) * m * n]);
+    for (g, PackedGroup { panels, limbs }) in b.groups.iter().enumerate().take(groups) {
+        let left = Left::new(&a[g * m * k..(g + 1) * m * k], k);
+        let right = (panels, b.span, limbs.as_ref().map(View::new));
+        product_packed::<R>(b.isa, parts, m, left, right, &mut out[g * m * n..(g + 1) * m * n]);
     }
 }
 
 /// The kernels of a convolution, laid out for the instruction set in use. Takes about as
-/// many bytes as the words; wiped when dropped.
+/// many bytes as the words, with the tile unit twice as many; wiped when dropped.
 pub struct PackedKernels<R: Ring> {
     isa: Isa,
     geometry: ConvGeometry,
-    /// As they were: the left operand of a product is read in place.
+    span: Span,
+    /// As they were: vectors read the left operand of a product in place.
     words: Vec<R::Word>,
+    /// Each group's, for the tile unit.
+    limbs: Vec<Limbs>,
 }
 
 impl<R: Ring> PackedKernels<R> {
@@ -85,20 +109,35 @@ impl<R: Ring> PackedKernels<R> {
     /// **Panics** if `w` is not as long as `geometry` says, or if `geometry.groups` does not
     /// divide both channel counts.
     pub fn new(geometry: &ConvGeometry, w: &[R::Word]) -> Self {
-        Self::on(isa(), geometry, w)
+        Self::on(isa(), geometry, w, Span::Full)
     }
 
-    fn on(isa: Isa, geometry: &ConvGeometry, w: &[R::Word]) -> Self {
+    /// As [`PackedKernels::new`], of values that are all in `span`, or [`OutsideSpan`].
+    ///
+    /// **Panics** as [`PackedKernels::new`].
+    pub fn within(geometry: &ConvGeometry, w: &[R::Word], span: Span) -> Result<Self, OutsideSpan> {
+        span.check::<R>(w)?;
+        Ok(Self::on(isa(), geometry, w, span.of::<R>()))
+    }
+
+    fn on(isa: Isa, geometry: &ConvGeometry, w: &[R::Word], span: Span) -> Self {
         let ConvGeometry { c, o, groups, kernel, .. } = *geometry;
         assert!(groups > 0 && c % groups == 0 && o % groups == 0, "channel groups of a convolution {geometry:?}");
-        assert_eq!(w.len(), o * (c / groups) * kernel.0 * kernel.1, "kernels of a convolution {geometry:?}");
-        Self { isa, geometry: *geometry, words: w.to_vec() }
+        let (m, k) = (o / groups, c / groups * kernel.0 * kernel.1);
+        assert_eq!(w.len(), o * k, "kernels of a convolution {geometry:?}");
+        let pack = |w: &[R::Word]| Limbs::of_left::<R>(&Left { span, ..Left::new(w, k) }, 0..m, 0..k);
+        let limbs = match isa {
+            Isa::Amx => w.chunks_exact((m * k).max(1)).map(pack).collect(),
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 => vec![],
+        };
+        Self { isa, geometry: *geometry, span, words: w.to_vec(), limbs }
     }
 }
 
 impl<R: Ring> Drop for PackedKernels<R> {
     fn drop(&mut self) {
         self.words.zeroize();
+        self.limbs.iter_mut().for_each(Limbs::wipe);
     }
 }
 
@@ -107,13 +146,13 @@ impl<R: Ring> Drop for PackedKernels<R> {
 ///
 /// **Panics** if `x` or `out` is not as long as the geometry says.
 pub fn conv2d_packed_acc<R: Ring>(batch: usize, x: &[R::Word], w: &PackedKernels<R>, out: &mut [R::Word]) {
-    conv2d_acc_on::<R>(w.isa, &w.geometry, batch, x, &w.words, out);
+    conv2d_acc_on::<R>(w.isa, &w.geometry, batch, x, (&w.words, w.span, &w.limbs), out);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::word::{Word, Z32, Z48, Z64, mask};
+    use crate::word::{Word, Z32, Z48, Z64, mask, sign_extend};
     use crate::{Threads, conv2d_acc_over, matmul_acc_over};
     use proptest::prelude::*;
     use subrosa_core::Seed;
@@ -132,14 +171,15 @@ mod tests {
         let start = words::<R::Word>(seed, "out", dims.groups * dims.m * dims.n);
         let mut expected = start.clone();
         matmul_acc_over::<R>(dims, &a, &b, &mut expected);
-        for isa in Isa::ALL.into_iter().filter(|i| i.is_available()) {
+        for isa in crate::isa::tested() {
             let mut out = start.clone();
-            matmul_packed_acc(dims, &a, &PackedMatrix::<R>::on(isa, dims, &b), &mut out);
+            matmul_packed_acc(dims, &a, &PackedMatrix::<R>::on(isa, dims, &b, Span::Full), &mut out);
             assert!(low::<R>(&out) == low::<R>(&expected), "{isa} differs at {dims:?}");
         }
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn a_packed_matrix_gives_the_same_product(groups in 1usize..4, m in 0usize..20, k in 0usize..40, n in 0usize..70, shared: bool, seed: u8) {
             let dims = MatDims { groups, m, k, n };
@@ -162,7 +202,7 @@ mod tests {
         let g = ConvGeometry {
             c: 4,
             input: (9, 8),
-            o: 6,
+            o: 36,
             output: (5, 4),
             kernel: (3, 3),
             strides: (2, 2),
@@ -170,11 +210,44 @@ mod tests {
             pads: (1, 1),
             groups: 2,
         };
-        let (x, w) = (words::<u64>(1, "x", 5 * 4 * 72), words::<u64>(1, "w", 6 * 2 * 9));
-        let (mut expected, mut out) = (vec![7; 5 * 6 * 20], vec![7; 5 * 6 * 20]);
-        conv2d_acc_over::<Z48>(&g, 5, &x, &w, &mut expected);
-        conv2d_packed_acc(5, &x, &PackedKernels::<Z48>::new(&g, &w), &mut out);
-        assert_eq!(low::<Z48>(&out), low::<Z48>(&expected));
+        let (x, mut w) = (words::<u64>(1, "x", 5 * 4 * 72), words::<u64>(1, "w", 36 * 2 * 9));
+        for span in [Span::Full, Span::Unsigned { bits: 16 }, Span::Signed { bits: 11 }] {
+            into_span(&mut w, span);
+            let mut expected = vec![7; 5 * 36 * 20];
+            conv2d_acc_over::<Z48>(&g, 5, &x, &w, &mut expected);
+            for isa in crate::isa::tested() {
+                let mut out = vec![7; expected.len()];
+                conv2d_packed_acc(5, &x, &PackedKernels::<Z48>::on(isa, &g, &w, span), &mut out);
+                assert_eq!(low::<Z48>(&out), low::<Z48>(&expected), "{isa}, {span:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn small_weights_give_the_same_product() {
+        let dims = MatDims { groups: 2, m: 18, k: 70, n: 35 };
+        let (a, mut b) = (words::<u32>(1, "a", 2 * 18 * 70), words::<u32>(1, "b", 70 * 35));
+        for span in [Span::Unsigned { bits: 12 }, Span::Signed { bits: 8 }, Span::Signed { bits: 30 }] {
+            into_span(&mut b, span);
+            let expected = crate::matmul(dims, &a, &b);
+            for isa in crate::isa::tested() {
+                let mut out = vec![0; expected.len()];
+                matmul_packed_acc(dims, &a, &PackedMatrix::<Z32>::on(isa, dims, &b, span.of::<Z32>()), &mut out);
+                assert!(out == expected, "{isa}, {span:?}");
+            }
+        }
+        assert!(PackedMatrix::<Z32>::within(dims, &b, Span::Signed { bits: 8 }).is_ok());
+        assert!(PackedMatrix::<Z32>::within(dims, &b, Span::Signed { bits: 7 }).is_err());
+    }
+
+    fn into_span<W: Word>(words: &mut [W], span: Span) {
+        for word in words {
+            *word = match span {
+                Span::Full => *word,
+                Span::Unsigned { bits } => W::from_u64(word.to_u64() & mask(bits)),
+                Span::Signed { bits } => W::from_i64(sign_extend(*word, bits)),
+            };
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The right operand of a product rearranged for a kernel's tiles.
 
 use crate::isa::{self, Isa, Loop, Offsets};
-use crate::operand::{Right, Run, blocks};
+use crate::operand::{Grid, Right, Run, blocks};
 use crate::word::Word;
 use std::ops::Range;
 use zeroize::Zeroize;
@@ -51,6 +51,12 @@ impl<W: Word> Panels<W> {
         let offsets = Offsets::new(&self.offsets[..ps.len()]);
         let row = |p| (i * self.depth + p) * self.width;
         (&self.words[row(ps.start)..row(ps.end)], offsets)
+    }
+
+    /// The panels as an operand: a panel is a plane of one line.
+    pub(crate) fn operand(&self) -> Right<'_, W> {
+        let columns = Grid::planes(self.width, self.depth * self.width);
+        Right::new(&self.words, &self.offsets[..self.depth], columns, self.n)
     }
 
     /// Overwrites every word with zeros.

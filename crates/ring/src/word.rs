@@ -4,9 +4,7 @@ use crate::isa::{self, Isa, Kernel};
 use subrosa_core::RingWidth;
 
 /// A machine word holding a ring element: `u32` or `u64`, arithmetic modulo 2^bits.
-pub trait Word:
-    Copy + Default + PartialEq + Send + Sync + std::fmt::Debug + zeroize::Zeroize + 'static
-{
+pub trait Word: Copy + Default + PartialEq + Send + Sync + std::fmt::Debug + zeroize::Zeroize + 'static {
     /// The ring that takes every bit of the word.
     type Full: Ring<Word = Self>;
     /// Bits in the word.

@@ -58,10 +58,12 @@ pub(super) fn u64() -> Kernel<u64> {
 #[target_feature(enable = "avx2")]
 unsafe fn tile_u32<const R: usize, const V: usize>(t: &Operands<'_, u32>, out: *mut u32) {
     // Masks take registers; only what is not full pays for them.
-    // SAFETY: the caller's promise, passed on.
-    match t.cols == V * 8 {
-        true => unsafe { columns_u32::<R, V, true>(t, out) },
-        false => unsafe { columns_u32::<R, V, false>(t, out) },
+    if t.cols == V * 8 {
+        // SAFETY: the caller's promise, passed on, and the columns were counted.
+        unsafe { columns_u32::<R, V, true>(t, out) }
+    } else {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { columns_u32::<R, V, false>(t, out) }
     }
 }
 
@@ -81,11 +83,11 @@ unsafe fn columns_u32<const R: usize, const V: usize, const FULL: bool>(t: &Oper
             // SAFETY: the caller vouches for `cols` words at every offset.
             rows[v] = unsafe { load_32::<FULL>(b.wrapping_add(offset + v * 8), masks[v]) };
         }
-        for i in 0..R {
+        for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: the caller vouches for an element of `a` in every row and step.
             let x = _mm256_set1_epi32(unsafe { *a.add(i * t.a_row) }.cast_signed());
-            for v in 0..V {
-                sums[i][v] = _mm256_add_epi32(sums[i][v], _mm256_mullo_epi32(x, rows[v]));
+            for (sum, &row) in sums.iter_mut().zip(&rows) {
+                *sum = _mm256_add_epi32(*sum, _mm256_mullo_epi32(x, row));
             }
         }
         a = a.wrapping_add(t.a_step);
@@ -127,10 +129,12 @@ fn mask_32(n: usize) -> __m256i {
 /// As [`super::TileFn`] demands.
 #[target_feature(enable = "avx2")]
 unsafe fn tile_u64<const R: usize, const V: usize>(t: &Operands<'_, u64>, out: *mut u64) {
-    // SAFETY: the caller's promise, passed on.
-    match t.cols == V * 4 {
-        true => unsafe { columns_u64::<R, V, true>(t, out) },
-        false => unsafe { columns_u64::<R, V, false>(t, out) },
+    if t.cols == V * 4 {
+        // SAFETY: the caller's promise, passed on, and the columns were counted.
+        unsafe { columns_u64::<R, V, true>(t, out) }
+    } else {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { columns_u64::<R, V, false>(t, out) }
     }
 }
 

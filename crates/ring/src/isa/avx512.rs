@@ -19,15 +19,35 @@ macro_rules! tiles {
                     Family {
                         vectors: 1,
                         tiles: &[
-                            tile::<1, 1>, tile::<2, 1>, tile::<3, 1>, tile::<4, 1>, tile::<5, 1>, tile::<6, 1>,
-                            tile::<7, 1>, tile::<8, 1>, tile::<9, 1>, tile::<10, 1>, tile::<11, 1>, tile::<12, 1>,
+                            tile::<1, 1>,
+                            tile::<2, 1>,
+                            tile::<3, 1>,
+                            tile::<4, 1>,
+                            tile::<5, 1>,
+                            tile::<6, 1>,
+                            tile::<7, 1>,
+                            tile::<8, 1>,
+                            tile::<9, 1>,
+                            tile::<10, 1>,
+                            tile::<11, 1>,
+                            tile::<12, 1>,
                         ],
                     },
                     Family {
                         vectors: 2,
                         tiles: &[
-                            tile::<1, 2>, tile::<2, 2>, tile::<3, 2>, tile::<4, 2>, tile::<5, 2>, tile::<6, 2>,
-                            tile::<7, 2>, tile::<8, 2>, tile::<9, 2>, tile::<10, 2>, tile::<11, 2>, tile::<12, 2>,
+                            tile::<1, 2>,
+                            tile::<2, 2>,
+                            tile::<3, 2>,
+                            tile::<4, 2>,
+                            tile::<5, 2>,
+                            tile::<6, 2>,
+                            tile::<7, 2>,
+                            tile::<8, 2>,
+                            tile::<9, 2>,
+                            tile::<10, 2>,
+                            tile::<11, 2>,
+                            tile::<12, 2>,
                         ],
                     },
                     Family {
@@ -84,18 +104,42 @@ macro_rules! tiles {
 }
 
 tiles!(
-    u32, u32, "avx512f,avx512dq,avx512bw,avx512vl", 16, __mmask16, _mm512_maskz_loadu_epi32, _mm512_set1_epi32,
-    _mm512_mask_storeu_epi32, _mm512_add_epi32, |sum, x, y| _mm512_add_epi32(sum, _mm512_mullo_epi32(x, y))
+    u32,
+    u32,
+    "avx512f,avx512dq,avx512bw,avx512vl",
+    16,
+    __mmask16,
+    _mm512_maskz_loadu_epi32,
+    _mm512_set1_epi32,
+    _mm512_mask_storeu_epi32,
+    _mm512_add_epi32,
+    |sum, x, y| _mm512_add_epi32(sum, _mm512_mullo_epi32(x, y))
 );
 tiles!(
-    u64, u64, "avx512f,avx512dq,avx512bw,avx512vl", 8, __mmask8, _mm512_maskz_loadu_epi64, _mm512_set1_epi64,
-    _mm512_mask_storeu_epi64, _mm512_add_epi64, |sum, x, y| _mm512_add_epi64(sum, _mm512_mullo_epi64(x, y))
+    u64,
+    u64,
+    "avx512f,avx512dq,avx512bw,avx512vl",
+    8,
+    __mmask8,
+    _mm512_maskz_loadu_epi64,
+    _mm512_set1_epi64,
+    _mm512_mask_storeu_epi64,
+    _mm512_add_epi64,
+    |sum, x, y| _mm512_add_epi64(sum, _mm512_mullo_epi64(x, y))
 );
 // The product of the low 52 bits of both, its low 52 bits added to a sum of 64 bits: right
 // modulo 2^52 however often the sum wraps.
 tiles!(
-    u52, u64, "avx512f,avx512dq,avx512bw,avx512vl,avx512ifma", 8, __mmask8, _mm512_maskz_loadu_epi64,
-    _mm512_set1_epi64, _mm512_mask_storeu_epi64, _mm512_add_epi64, |sum, x, y| _mm512_madd52lo_epu64(sum, x, y)
+    u52,
+    u64,
+    "avx512f,avx512dq,avx512bw,avx512vl,avx512ifma",
+    8,
+    __mmask8,
+    _mm512_maskz_loadu_epi64,
+    _mm512_set1_epi64,
+    _mm512_mask_storeu_epi64,
+    _mm512_add_epi64,
+    |sum, x, y| _mm512_madd52lo_epu64(sum, x, y)
 );
 
 /// The lowest `n` of `lanes` lanes, all if there are fewer.

@@ -1,15 +1,17 @@
 //! Which instruction set the kernels use: found at run time, the same result on each.
 //!
 //! This is the only module with `unsafe` in it. It holds the register tiles of
-//! the blocked product written for each instruction set, and `run`, which compiles
-//! an ordinary loop once for each of them.
+//! the blocked product written for each instruction set, the instructions of the tile
+//! unit, and `run`, which compiles an ordinary loop once for each instruction set.
 
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
 
+use crate::limbs;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -20,8 +22,10 @@ pub enum Isa {
     Portable,
     /// AVX2.
     Avx2,
-    /// AVX-512 F, DQ, BW and VL.
+    /// AVX-512 F, DQ, BW and VL; also IFMA for Z_2^48 where there is.
     Avx512,
+    /// The AMX tile unit's products of bytes for wide products, AVX-512 for the rest.
+    Amx,
 }
 
 /// The environment variable that forces an instruction set by its name.
@@ -29,23 +33,26 @@ pub const ISA_VARIABLE: &str = "SUBROSA_ISA";
 
 impl Isa {
     /// Every instruction set, narrowest first.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `avx2`, `avx512` or `amx`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
     }
 
-    /// Whether this processor has it.
+    /// Whether this processor has it and the system lets us use it. The tile unit must also
+    /// have given the right answers, once in each process.
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
             Self::Avx2 => has_avx2(),
             Self::Avx512 => has_avx512(),
+            Self::Amx => has_avx512() && has_working_amx(),
         }
     }
 }
@@ -101,6 +108,11 @@ fn has_avx2() -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 fn has_avx512() -> bool {
     false
+}
+
+fn has_working_amx() -> bool {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    *WORKS.get_or_init(|| amx::Hardware::new().is_some_and(|mut tiles| limbs::answers_are_right(&mut tiles)))
 }
 
 /// Operands of one tile: `a` times `b` over as many steps as there are offsets.
@@ -184,45 +196,46 @@ impl<W> Kernel<W> {
         if rows == 0 || cols == 0 || steps == 0 {
             return;
         }
-        let family = self.families.iter().find(|f| f.vectors * self.lanes >= cols && f.tiles.len() >= rows);
-        let Some(family) = family else { panic!("no tile of {rows} x {cols}") };
+        let tile = self.families.iter().find(|f| f.vectors * self.lanes >= cols && f.tiles.len() >= rows);
+        let tile = tile.map(|family| family.tiles[rows - 1]);
+        assert!(tile.is_some(), "no tile of {rows} x {cols}");
         assert!((rows - 1) * a_row + (steps - 1) * a_step < a.len(), "left operand of a tile");
         assert!(last <= b.len() && cols <= b.len() - last, "right operand of a tile");
         assert!((rows - 1) * out_row + cols <= out.len(), "result of a tile");
         // SAFETY: by the invariant, the processor has what the tile was compiled for. The
         // slices were just checked; `out` is borrowed for writing, so nothing else refers
         // to it.
-        unsafe { family.tiles[rows - 1](operands, out.as_mut_ptr()) }
+        tile.into_iter().for_each(|tile| unsafe { tile(operands, out.as_mut_ptr()) });
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod kernels {
-    use super::{Isa, Kernel, avx2, avx512, portable};
+    use super::{Isa, Kernel, avx2, avx512, has_avx512, portable};
 
     /// Products of words modulo 2^32.
     pub(crate) fn z32(isa: Isa) -> Kernel<u32> {
         match isa {
-            Isa::Avx512 if isa.is_available() => avx512::u32(),
+            Isa::Avx512 | Isa::Amx if has_avx512() => avx512::u32(),
             Isa::Avx2 if isa.is_available() => avx2::u32(),
-            Isa::Portable | Isa::Avx2 | Isa::Avx512 => portable::kernel(),
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 | Isa::Amx => portable::kernel(),
         }
     }
 
     /// Products of words modulo 2^64.
     pub(crate) fn z64(isa: Isa) -> Kernel<u64> {
         match isa {
-            Isa::Avx512 if isa.is_available() => avx512::u64(),
+            Isa::Avx512 | Isa::Amx if has_avx512() => avx512::u64(),
             Isa::Avx2 if isa.is_available() => avx2::u64(),
-            Isa::Portable | Isa::Avx2 | Isa::Avx512 => portable::kernel(),
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 | Isa::Amx => portable::kernel(),
         }
     }
 
     /// Products of words that are right modulo 2^48 only.
     pub(crate) fn z48(isa: Isa) -> Kernel<u64> {
         match isa {
-            Isa::Avx512 if isa.is_available() && is_x86_feature_detected!("avx512ifma") => avx512::u52(),
-            Isa::Portable | Isa::Avx2 | Isa::Avx512 => z64(isa),
+            Isa::Avx512 | Isa::Amx if has_avx512() && is_x86_feature_detected!("avx512ifma") => avx512::u52(),
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 | Isa::Amx => z64(isa),
         }
     }
 }
@@ -263,10 +276,10 @@ pub(crate) trait Loop {
 pub(crate) fn run<L: Loop>(isa: Isa, body: L) -> L::Out {
     match isa {
         // SAFETY: the processor was asked.
-        Isa::Avx512 if isa.is_available() => unsafe { avx512::run(body) },
+        Isa::Avx512 | Isa::Amx if has_avx512() => unsafe { avx512::run(body) },
         // SAFETY: the processor was asked.
         Isa::Avx2 if isa.is_available() => unsafe { avx2::run(body) },
-        Isa::Portable | Isa::Avx2 | Isa::Avx512 => body.run(),
+        Isa::Portable | Isa::Avx2 | Isa::Avx512 | Isa::Amx => body.run(),
     }
 }
 
@@ -274,6 +287,20 @@ pub(crate) fn run<L: Loop>(isa: Isa, body: L) -> L::Out {
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn run<L: Loop>(_: Isa, body: L) -> L::Out {
     body.run()
+}
+
+/// What tests run on: every instruction set that is there, and the tile unit in any case, on
+/// its model.
+#[cfg(test)]
+pub(crate) fn tested() -> impl Iterator<Item = Isa> {
+    let run = |isa: Isa| {
+        amx::MODELLED.set(isa == Isa::Amx && !isa.is_available());
+        isa == Isa::Amx || isa.is_available()
+    };
+    Isa::ALL.into_iter().filter(move |&isa| run(isa)).chain(std::iter::from_fn(|| {
+        amx::MODELLED.set(false);
+        None
+    }))
 }
 
 #[cfg(test)]
