@@ -6,8 +6,8 @@
 //! the input.
 //!
 //! Blocking follows Goto and van de Geijn, *Anatomy of High-Performance Matrix
-//! Multiplication*, ACM TOMS 34(3), 2008, except that the left operand is read in place:
-//! its elements are broadcast one at a time, so a packed copy would gain little.
+//! Multiplication*, ACM TOMS 34(3), 2008, except that the left operand is read in place
+//! where few panels use it: its elements are broadcast one at a time.
 
 use crate::isa::amx::{self, Tiles};
 use crate::isa::{Isa, Kernel, Offsets, Operands};
@@ -28,6 +28,8 @@ const K_BLOCK_IN_PLACE: usize = 2048;
 const N_BLOCK_BYTES: usize = 2048;
 /// Rows of `a` that go through every panel of a block of `b` together.
 const M_BLOCK: usize = 96;
+/// At least so many panels must use a block of `a` before a copy of it is made.
+const MANY_PANELS: usize = 8;
 /// Up to this many rows, making panels of `b` costs more than it saves.
 const FEW_ROWS: usize = 12;
 /// Up to this many rows, a pass over the sums of a plane costs less than short lines.
@@ -248,14 +250,35 @@ impl<'a, W: Word> Product<'a, W> {
         js: Range<usize>,
         out: &mut Sums<'_, W>,
     ) {
+        // A packed copy of `a` pays where many panels use it.
+        let mut strips = vec![];
+        let copies = js.len() >= MANY_PANELS * cut.width && self.m > cut.strip;
         for is in blocks(0..self.m, cut.m_block) {
+            if copies {
+                strips.clear();
+                blocks(is.clone(), cut.strip).for_each(|rows| self.copy_strip(rows, p, ps.len(), &mut strips));
+            }
             for (i, cols) in blocks(js.clone(), cut.width).enumerate() {
                 let panel = panels.panel(i, ps.clone());
                 for rows in blocks(is.clone(), cut.strip) {
-                    let operands = self.operands(rows.clone(), p, cols.len(), panel, out.row);
+                    let mut operands = self.operands(rows.clone(), p, cols.len(), panel, out.row);
+                    if copies {
+                        let a = &strips[(rows.start - is.start) * ps.len()..];
+                        operands = Operands { a, a_row: 1, a_step: rows.len(), ..operands };
+                    }
                     add_tile(self.kernel, operands, cols.start, rows.start, out);
                 }
             }
+        }
+    }
+
+    /// Appends rows `rows` and `depth` columns from `p` on, column after column.
+    fn copy_strip(&self, rows: Range<usize>, p: usize, depth: usize, strips: &mut Vec<W>) {
+        let start = strips.len();
+        strips.resize(start + rows.len() * depth, W::default());
+        for (i, row) in rows.clone().enumerate() {
+            let to = strips[start + i..].iter_mut().step_by(rows.len());
+            to.zip(&self.left.from(row, p)[..depth]).for_each(|(to, &from)| *to = from);
         }
     }
 

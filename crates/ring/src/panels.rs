@@ -9,9 +9,14 @@ use zeroize::Zeroize;
 /// Words that a copy into a panel may write beyond its end, or read beyond a run's.
 const SLACK: usize = 8;
 
+/// Bytes; a vector across two lines takes two reads.
+const CACHE_LINE: usize = 64;
+
 /// A block of `b`, cut into panels of a tile's width, each panel stored row after row.
 pub(crate) struct Panels<W> {
     words: Vec<W>,
+    /// The first word on a boundary of the cache's lines.
+    start: usize,
     /// Where the rows of a panel start.
     offsets: Vec<usize>,
     /// Columns of a panel.
@@ -26,8 +31,10 @@ pub(crate) struct Panels<W> {
 impl<W: Word> Panels<W> {
     /// Room for `depth` rows of `cols` columns.
     pub(crate) fn new(width: usize, depth: usize, cols: usize) -> Self {
-        let words = vec![W::default(); cols.next_multiple_of(width) * depth + SLACK];
-        Self { words, offsets: (0..depth).map(|p| p * width).collect(), width, depth, n: 0, runs: vec![] }
+        let line = CACHE_LINE / size_of::<W>();
+        let words = vec![W::default(); cols.next_multiple_of(width) * depth + SLACK + line];
+        let start = words.as_ptr().align_offset(CACHE_LINE).min(line);
+        Self { words, start, offsets: (0..depth).map(|p| p * width).collect(), width, depth, n: 0, runs: vec![] }
     }
 
     /// Takes rows `ps` and columns `js` of `b`. What the last panel lacks in columns is
@@ -40,7 +47,7 @@ impl<W: Word> Panels<W> {
             self.runs.clear();
             self.runs.extend(b.columns.runs(cols));
             let end = self.runs.iter().map(|run| run.at + run.len.next_multiple_of(SLACK)).max().unwrap_or(0);
-            let panel = &mut self.words[i * offsets.len() * self.width..];
+            let panel = &mut self.words[self.start + i * offsets.len() * self.width..];
             let fill = Fill { words: b.words, offsets, runs: &self.runs, width: self.width, panel };
             if end + last <= b.words.len() { isa::run(isa, fill) } else { fill.exactly() }
         }
@@ -49,14 +56,14 @@ impl<W: Word> Panels<W> {
     /// Rows `ps` of panel `i`, counted from the first row and column taken.
     pub(crate) fn panel(&self, i: usize, ps: Range<usize>) -> (&[W], Offsets<'_>) {
         let offsets = Offsets::new(&self.offsets[..ps.len()]);
-        let row = |p| (i * self.depth + p) * self.width;
+        let row = |p| self.start + (i * self.depth + p) * self.width;
         (&self.words[row(ps.start)..row(ps.end)], offsets)
     }
 
     /// The panels as an operand: a panel is a plane of one line.
     pub(crate) fn operand(&self) -> Right<'_, W> {
         let columns = Grid::planes(self.width, self.depth * self.width);
-        Right::new(&self.words, &self.offsets[..self.depth], columns, self.n)
+        Right::new(&self.words[self.start..], &self.offsets[..self.depth], columns, self.n)
     }
 
     /// Overwrites every word with zeros.

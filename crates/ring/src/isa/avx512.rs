@@ -3,9 +3,10 @@
 
 use super::{Family, Kernel, Loop, Operands};
 use std::arch::x86_64::{
-    __mmask8, __mmask16, _mm512_add_epi32, _mm512_add_epi64, _mm512_madd52lo_epu64, _mm512_mask_storeu_epi32,
-    _mm512_mask_storeu_epi64, _mm512_maskz_loadu_epi32, _mm512_maskz_loadu_epi64, _mm512_mullo_epi32,
-    _mm512_mullo_epi64, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512,
+    __m512i, __mmask8, __mmask16, _mm512_add_epi32, _mm512_add_epi64, _mm512_loadu_si512, _mm512_madd52lo_epu64,
+    _mm512_mask_storeu_epi32, _mm512_mask_storeu_epi64, _mm512_maskz_loadu_epi32, _mm512_maskz_loadu_epi64,
+    _mm512_mullo_epi32, _mm512_mullo_epi64, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512,
+    _mm512_storeu_si512,
 };
 
 macro_rules! tiles {
@@ -66,6 +67,33 @@ macro_rules! tiles {
             /// As [`super::super::TileFn`] demands.
             #[target_feature(enable = $features)]
             pub(super) unsafe fn tile<const R: usize, const V: usize>(t: &Operands<'_, $word>, out: *mut $word) {
+                // Some processors take several cycles for a masked read.
+                if t.cols == V * $lanes {
+                    // SAFETY: the caller's promise, passed on, and the columns were counted.
+                    unsafe { columns::<R, V, true>(t, out) }
+                } else {
+                    // SAFETY: the caller's promise, passed on.
+                    unsafe { columns::<R, V, false>(t, out) }
+                }
+            }
+
+            /// # Safety
+            /// A vector's words at `from`, or as many as `mask` has bits if not `FULL`.
+            #[target_feature(enable = $features)]
+            #[inline]
+            unsafe fn load<const FULL: bool>(mask: $mask, from: *const $word) -> __m512i {
+                // SAFETY: the caller's promise; neither read needs alignment.
+                unsafe { if FULL { _mm512_loadu_si512(from.cast()) } else { $load(mask, from.cast()) } }
+            }
+
+            /// # Safety
+            /// As [`super::super::TileFn`] demands, and `FULL` only for all `V` vectors'
+            /// columns.
+            #[target_feature(enable = $features)]
+            unsafe fn columns<const R: usize, const V: usize, const FULL: bool>(
+                t: &Operands<'_, $word>,
+                out: *mut $word,
+            ) {
                 let mut masks = [0; V];
                 for (v, mask) in masks.iter_mut().enumerate() {
                     *mask = lanes_mask(t.cols.saturating_sub(v * $lanes), $lanes) as $mask;
@@ -77,7 +105,7 @@ macro_rules! tiles {
                     for v in 0..V {
                         // SAFETY: the caller vouches for `cols` words at every offset, and
                         // masked lanes are not read.
-                        rows[v] = unsafe { $load(masks[v], b.wrapping_add(offset + v * $lanes).cast()) };
+                        rows[v] = unsafe { load::<FULL>(masks[v], b.wrapping_add(offset + v * $lanes)) };
                     }
                     for i in 0..R {
                         // SAFETY: the caller vouches for an element of `a` in every row
@@ -95,7 +123,10 @@ macro_rules! tiles {
                         let at: *mut $word = out.wrapping_add(i * t.out_row + v * $lanes);
                         // SAFETY: the caller vouches for `cols` words in every row of
                         // `out`, and masked lanes are neither read nor written.
-                        unsafe { $store(at.cast(), masks[v], $add($load(masks[v], at.cast()), sum)) }
+                        unsafe {
+                            let sum = $add(load::<FULL>(masks[v], at), sum);
+                            if FULL { _mm512_storeu_si512(at.cast(), sum) } else { $store(at.cast(), masks[v], sum) }
+                        }
                     }
                 }
             }
