@@ -21,6 +21,10 @@ pub trait Word: Copy + Default + PartialEq + Send + Sync + std::fmt::Debug + zer
     fn to_u64(self) -> u64;
     /// Low BITS bits.
     fn from_u64(v: u64) -> Self;
+    /// Bits `shift..shift + 8`, zeros beyond the word; `shift < 64`.
+    fn shifted(self, shift: u32) -> u8;
+    /// `byte 2^shift` modulo 2^BITS, `shift < 64`.
+    fn placed(byte: u8, shift: u32) -> Self;
 }
 
 macro_rules! word {
@@ -51,6 +55,14 @@ macro_rules! word {
             #[inline(always)]
             fn from_u64(v: u64) -> Self {
                 v as $word
+            }
+            #[inline(always)]
+            fn shifted(self, shift: u32) -> u8 {
+                self.unbounded_shr(shift) as u8
+            }
+            #[inline(always)]
+            fn placed(byte: u8, shift: u32) -> Self {
+                <$word>::from(byte).unbounded_shl(shift)
             }
         }
     };

@@ -9,6 +9,8 @@ pub(crate) mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod gfni;
 mod portable;
 
 use crate::limbs;
@@ -86,6 +88,45 @@ fn choose(request: Option<String>) -> (Isa, Option<String>) {
         None => (available().next().unwrap_or(Isa::Portable), request.filter(|r| !r.is_empty())),
     }
 }
+
+/// Whether `isa` has products of bit matrices on this processor, which
+/// [`bytes_to_planes`] and [`planes_to_bytes`] need.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_bit_matrices(isa: Isa) -> bool {
+    isa >= Isa::Avx512 && gfni::is_available()
+}
+
+/// Replaces the bytes of 64 elements by eight planes of 64 bits: bit `j` of word `p` is bit
+/// `p` of byte `j`. Words are little-endian.
+///
+/// **Panics** without bit matrices.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn bytes_to_planes(blocks: &mut [[u8; 64]]) {
+    assert!(gfni::is_available(), "no bit matrices");
+    // SAFETY: the processor was asked.
+    unsafe { gfni::bytes_to_planes(blocks) }
+}
+
+/// The inverse of [`bytes_to_planes`].
+///
+/// **Panics** without bit matrices.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn planes_to_bytes(blocks: &mut [[u8; 64]]) {
+    assert!(gfni::is_available(), "no bit matrices");
+    // SAFETY: the processor was asked.
+    unsafe { gfni::planes_to_bytes(blocks) }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn has_bit_matrices(_: Isa) -> bool {
+    false
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn bytes_to_planes(_: &mut [[u8; 64]]) {}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn planes_to_bytes(_: &mut [[u8; 64]]) {}
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
