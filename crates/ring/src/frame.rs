@@ -24,12 +24,17 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// At least so many columns of a product at a time, or its other operand is read too often.
 const MIN_COLS: usize = 512;
 
+/// Words of a plane that never are too many.
+const SMALL: usize = 1 << 10;
+
 impl Frame {
     /// For a convolution with outputs and taps.
     pub(crate) fn new(geometry: &ConvGeometry) -> Self {
         let g = *geometry;
         let seen = |outputs: usize, stride: usize, kernel: usize, dilation: usize| {
-            (outputs - 1) * stride + (kernel - 1) * dilation + 1
+            ((outputs - 1).saturating_mul(stride))
+                .saturating_add((kernel - 1).saturating_mul(dilation))
+                .saturating_add(1)
         };
         let rows = seen(g.output.0, g.strides.0, g.kernel.0, g.dilations.0);
         let cols = seen(g.output.1, g.strides.1, g.kernel.1, g.dilations.1);
@@ -39,6 +44,14 @@ impl Frame {
         }
         let phases = g.strides.1;
         Self { geometry: g, rows, cols: cols.div_ceil(phases), phases, is_input: false }
+    }
+
+    /// Whether the layout takes memory in proportion to what goes in and comes out. Padding
+    /// and dilations come from a file and may ask for any amount.
+    pub(crate) fn is_modest(&self) -> bool {
+        let area = |(height, width): (usize, usize)| height.saturating_mul(width);
+        let plane = self.phases.saturating_mul(self.rows).saturating_mul(self.cols);
+        plane / 4 <= area(self.geometry.input).saturating_add(area(self.geometry.output)).saturating_add(SMALL)
     }
 
     /// Samples to lay out and work on together.

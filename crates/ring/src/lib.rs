@@ -5,7 +5,10 @@
 //! [`mod@isa`], each block with its argument; every path is bit-identical to the portable one.
 //!
 //! Start with [`word`]. `gemm` holds the blocked product that [`matmul()`] and [`conv2d`]
-//! share; [`bits`] holds bit-sliced tensors, [`mod@pack`] the wire form of words.
+//! share: `operand` says where its operands lie, `panels` rearranges the right one,
+//! `frame` lays out a convolution's input, `limbs` is its other form, for the tile unit.
+//! [`packed`] keeps operands rearranged, [`threads`] bounds the threads in use. [`bits`]
+//! holds bit-sliced tensors, [`mod@pack`] the wire form of words.
 
 pub mod bits;
 pub mod conv;

@@ -324,13 +324,15 @@ impl Tiles for Model {
     fn dot<const C: usize, const A: usize, const B: usize>(&mut self) {
         let ((rows, c_bytes), (a_rows, a_bytes), (b_rows, b_bytes)) = (self.size(C), self.size(A), self.size(B));
         assert!(C != A && C != B && A != B && rows == a_rows && c_bytes == b_bytes && b_rows * 4 == a_bytes);
-        for (m, n) in (0..rows).flat_map(|m| (0..c_bytes / 4).map(move |n| (m, n))) {
-            let mut sum = self.sum(C, m, n);
+        for m in 0..rows {
+            let mut sums: [u32; 16] = std::array::from_fn(|n| self.sum(C, m, n));
             for (k, t) in (0..b_rows).flat_map(|k| (0..4).map(move |t| (k, t))) {
-                let (a, b) = (self.tiles[A].0[m * 64 + 4 * k + t], self.tiles[B].0[k * 64 + 4 * n + t]);
-                sum = sum.wrapping_add(u32::from(a) * u32::from(b));
+                let a = u32::from(self.tiles[A].0[m * 64 + 4 * k + t]);
+                let b = self.tiles[B].0[k * 64..].iter().skip(t).step_by(4).take(c_bytes / 4);
+                sums.iter_mut().zip(b).for_each(|(sum, &b)| *sum = sum.wrapping_add(a * u32::from(b)));
             }
-            self.tiles[C].0[m * 64 + n * 4..][..4].copy_from_slice(&sum.to_le_bytes());
+            let row = self.tiles[C].0[m * 64..].as_chunks_mut::<4>().0;
+            row.iter_mut().zip(&sums[..c_bytes / 4]).for_each(|(to, sum)| *to = sum.to_le_bytes());
         }
     }
 
