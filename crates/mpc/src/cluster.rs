@@ -241,7 +241,8 @@ fn serve<P: Protocol>(
                     unknown.insert(demand::<P::Ring>(program, batch, options)?.0);
                 }
                 party.session().set_phase(Phase::Offline);
-                party.prepare(demands.get(&batch).map_or(&[], Vec::as_slice))?;
+                let demand = demands.get(&batch).map_or(&[] as &[Primitive], Vec::as_slice);
+                party.prepare(demand, |party| run(party, program, &weights, batch))?;
             }
             Order::Run { batch } => {
                 party.session().set_phase(Phase::Online);

@@ -10,8 +10,8 @@
 //! against the meter.
 //!
 //! **Preprocessing is half of a protocol:** [`Protocol::prepare`] gets the recorded
-//! primitives of a run before its input is known, makes what they will consume, and each
-//! primitive then consumes its own part once, in order.
+//! primitives of a run before its input is known, and may rehearse the run; it makes what
+//! the primitives will consume, and each then consumes its own part once, in order.
 
 use crate::Error;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
@@ -106,7 +106,15 @@ pub trait Protocol: Evaluator {
     fn session(&mut self) -> &mut Session;
 
     /// Makes the correlated randomness that these primitives, run in this order, consume.
-    fn prepare(&mut self, demand: &[Primitive]) -> Result<(), Error>;
+    ///
+    /// `rehearse` makes the very calls that the run will make, inputs and openings among
+    /// them, on this party: a protocol may call it to follow how values depend on one
+    /// another before they are there. Whatever it returns then is fit for nothing else.
+    fn prepare(
+        &mut self,
+        demand: &[Primitive],
+        rehearse: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error>;
     /// Declared cost of [`Protocol::prepare`].
     fn offline_cost(demand: &[Primitive]) -> Cost;
     /// Declared online cost of one primitive.

@@ -171,7 +171,7 @@ kernels!(u64);
 
 /// A loop worth compiling for each instruction set. `run` must be `#[inline(always)]`,
 /// and so must what it calls in its inner loop.
-pub(crate) trait Loop {
+pub trait Loop {
     /// What the loop computes.
     type Out;
     /// Runs the loop.
@@ -180,7 +180,7 @@ pub(crate) trait Loop {
 
 /// Runs `body` as compiled for `isa`, or for the baseline if this processor lacks it.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn run<L: Loop>(isa: Isa, body: L) -> L::Out {
+pub fn run<L: Loop>(isa: Isa, body: L) -> L::Out {
     match isa {
         // SAFETY: the processor was asked.
         Isa::Avx512 if isa.is_available() => unsafe { avx512::run(body) },
@@ -192,7 +192,7 @@ pub(crate) fn run<L: Loop>(isa: Isa, body: L) -> L::Out {
 
 /// Runs `body` as compiled for the baseline, the only one on this target.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn run<L: Loop>(_: Isa, body: L) -> L::Out {
+pub fn run<L: Loop>(_: Isa, body: L) -> L::Out {
     body.run()
 }
 
