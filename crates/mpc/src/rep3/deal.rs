@@ -13,6 +13,7 @@ use super::streams::{narrow_words, planes, words};
 use super::{Rep3, compare::dealt_planes};
 use crate::Error;
 use crate::protocol::{Form, Primitive};
+use std::sync::Arc;
 use subrosa_core::Cost;
 use subrosa_net::EndpointId;
 use subrosa_ring::bits::{plane_bytes, plane_words, planes_from_bytes, planes_to_bytes, xor_assign};
@@ -53,7 +54,7 @@ pub(super) struct Parts<W> {
     /// of a result that it sends to the receiver.
     pub(super) offset: Vec<W>,
     /// The masks of two factors, neither known before.
-    pub(super) factors: [Vec<W>; 2],
+    pub(super) factors: [Option<Arc<Vec<W>>>; 2],
     pub(super) compare: Option<CompareMaterial>,
     /// Part of the sign's mask in the ring.
     pub(super) slope: Vec<W>,
@@ -69,13 +70,8 @@ impl<W: Word> Drop for Material<W> {
         let Parts { offset, factors, compare: _, slope, base, wrap } = &mut self.parts;
         offset.zeroize();
         slope.zeroize();
-        [factors, base, wrap].into_iter().for_each(Zeroize::zeroize);
-    }
-}
-
-impl Drop for Dealing {
-    fn drop(&mut self) {
-        self.received.zeroize();
+        [base, wrap].into_iter().for_each(Zeroize::zeroize);
+        factors.iter_mut().flatten().filter_map(Arc::get_mut).for_each(Zeroize::zeroize);
     }
 }
 

@@ -22,6 +22,7 @@ use super::share::{Product, Share, add_into, sub_from, zip};
 use crate::Error;
 use crate::protocol::{Primitive, Source};
 use std::borrow::Cow;
+use std::sync::Arc;
 use subrosa_ring::bits::expand_bits;
 use subrosa_ring::isa::{Loop, isa, run};
 use subrosa_ring::{BitPlanes, Ring, Word, mask};
@@ -105,7 +106,7 @@ impl<R: Ring> Rep3<R> {
             let r = self.negated(&mask);
             let rho = self.deal_words(n, k, r.as_deref().map(|r| shifted(r, shift)))?;
             let top = self.deal_words(n, shift, r.as_deref().map(|r| shifted(r, k - 1)))?;
-            let (mask, base) = self.under_new_mask(n, &rho);
+            let (mask, base) = self.under_new_mask(n, rho);
             let (base, wrap) = ([base, Vec::new()], [top, Vec::new()]);
             self.keep(call, Parts { offset, base, wrap, ..Parts::default() });
             return Ok(Share::masked(mask));
@@ -129,7 +130,7 @@ impl<R: Ring> Rep3<R> {
             let (compare, l) = self.prepare_sign(n, 0, width, r.as_deref())?;
             let slope = self.deal_words(n, k, l)?;
             let zeros = vec![R::Word::default(); if self.me < 2 { n } else { 0 }];
-            let (mask, base) = self.under_new_mask(n, &zeros);
+            let (mask, base) = self.under_new_mask(n, zeros);
             self.keep(call, Parts { compare, slope, base: [base, Vec::new()], ..Parts::default() });
             return Ok(Share::masked(mask));
         }
@@ -206,8 +207,8 @@ impl<R: Ring> Rep3<R> {
                 [self.deal_words(n, shift, of_masks(false, k - 1))?, self.deal_words(n, shift, of_masks(true, k - 1))?];
             let slope = self.deal_words(n, k, l)?;
             let mask = self.mask_words(n);
-            let zero = R::Word::default();
-            let base = rho.map(|rho| zip(&rho, &mask, |rho, mask| zero.sub(rho).sub(mask)));
+            let mut base = rho;
+            base.iter_mut().for_each(|base| negate_with(base, &mask));
             self.keep(call, Parts { offset, compare, slope, base, wrap, ..Parts::default() });
             return Ok(Share::masked(mask));
         }
@@ -229,11 +230,10 @@ impl<R: Ring> Rep3<R> {
     }
 
     /// A new mask, and the negated part and mask (nothing at party 2).
-    fn under_new_mask(&mut self, n: usize, part: &[R::Word]) -> (Vec<R::Word>, Vec<R::Word>) {
+    fn under_new_mask(&mut self, n: usize, mut part: Vec<R::Word>) -> (Vec<R::Word>, Vec<R::Word>) {
         let mask = self.mask_words(n);
-        let zero = R::Word::default();
-        let base = zip(part, &mask, |part, mask| zero.sub(part).sub(mask));
-        (mask, base)
+        negate_with(&mut part, &mask);
+        (mask, part)
     }
 
     /// The material of a sign, and at party 2 its mask as words.
@@ -268,8 +268,15 @@ impl<R: Ring> Rep3<R> {
 }
 
 /// A share's part that this stage of the protocol has.
-fn part<W>(part: &Option<Vec<W>>) -> Result<&[W], Error> {
-    part.as_deref().ok_or_else(|| Error::Misuse("rep3: a share of the preprocessing was used online".into()))
+fn part<W>(part: &Option<Arc<Vec<W>>>) -> Result<&[W], Error> {
+    part.as_deref()
+        .map(Vec::as_slice)
+        .ok_or_else(|| Error::Misuse("rep3: a share of the preprocessing was used online".into()))
+}
+
+/// `x = -x - y`.
+fn negate_with<W: Word>(x: &mut [W], y: &[W]) {
+    x.iter_mut().zip(y).for_each(|(x, &y)| *x = W::default().sub(*x).sub(y));
 }
 
 fn shifted<W: Word>(x: &[W], by: u32) -> Vec<W> {

@@ -155,7 +155,7 @@ const WEIGHTED: Case = Case {
         // 1 in three parts.
         let (c, m_0, m_2) = (0x1234_5679, 0x89ab_cdef, 1u32.wrapping_sub(0x1234_5679).wrapping_sub(0x89ab_cdef));
         let mask = [m_0, m_2, m_0.wrapping_add(m_2)][p.me];
-        let one = Share { n: N, known: true, value: (p.me < 2).then(|| vec![c; N]), mask: Some(vec![mask; N]) };
+        let one = Share::known(N, (p.me < 2).then(|| vec![c; N]), vec![mask; N]);
         let same = p.mul(x, &one)?;
         p.trunc(Source::Product(&same), SHIFT).map(|y| p.to_product(&y))
     },

@@ -129,7 +129,11 @@ impl<R: Ring> Evaluator for Rep3<R> {
         };
         let part = self.dealt_part(owner, n)?;
         let value = if self.me < 2 { Some(self.open(zip(&part, &mask, Word::sub))?) } else { None };
-        Ok(Share { n, known, value, mask: known.then_some(mask) })
+        Ok(match (known, value) {
+            (true, value) => Share::known(n, value, mask),
+            (false, Some(value)) => Share::opened(value),
+            (false, None) => Share::absent(n),
+        })
     }
 
     fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error> {
@@ -151,8 +155,8 @@ impl<R: Ring> Evaluator for Rep3<R> {
     }
 
     fn public(&self, values: &[R::Word]) -> Self::Share {
-        let (n, value) = (values.len(), (self.me < 2).then(|| values.to_vec()));
-        Share { n, known: true, value, mask: Some(vec![R::Word::default(); n]) }
+        let value = (self.me < 2).then(|| values.to_vec());
+        Share::known(values.len(), value, vec![R::Word::default(); values.len()])
     }
 
     // c + m_0 + m_2: party 1 contributes c, where it did not do so in the preprocessing.

@@ -10,6 +10,7 @@ use super::deal::{Material, Parts};
 use super::share::{Product, Share, zip};
 use crate::Error;
 use crate::protocol::Primitive;
+use std::sync::Arc;
 use subrosa_ring::{Ring, Word};
 
 impl<R: Ring> Rep3<R> {
@@ -24,9 +25,9 @@ impl<R: Ring> Rep3<R> {
         acc: impl Fn(&[R::Word], &[R::Word], &mut [R::Word]),
     ) -> Result<Product<R::Word>, Error> {
         let stored = self.factors(call, x, y)?;
-        let [stored_x, stored_y] =
-            stored.as_ref().map_or([None, None], |m| [Some(&m.parts.factors[0]), Some(&m.parts.factors[1])]);
-        let (x_mask, y_mask) = (x.mask.as_ref().or(stored_x), y.mask.as_ref().or(stored_y));
+        let [stored_x, stored_y] = stored.as_ref().map_or(&[None, None], |m| &m.parts.factors);
+        let x_mask = x.mask.as_ref().or(stored_x.as_ref());
+        let y_mask = y.mask.as_ref().or(stored_y.as_ref());
         let terms = self.terms(x, y);
         let mut sum = Sum { z: None, len, acc };
         if terms.masks {
@@ -34,9 +35,10 @@ impl<R: Ring> Rep3<R> {
         }
         match (terms.of_x_value, terms.values) {
             // c m' + c c' = c (m' + c')
-            (true, true) => match (y_mask, &y.value) {
-                (Some(m), Some(c)) => sum.add(x.value.as_ref(), Some(&zip(m, c, Word::add))),
-                (_, _) => return Err(missing(call)),
+            (true, true) => match (&y.both, y_mask, &y.value) {
+                (Some(both), _, _) => sum.add(x.value.as_ref(), Some(both)),
+                (None, Some(m), Some(c)) => sum.add(x.value.as_ref(), Some(&Arc::new(zip(m, c, Word::add)))),
+                (None, _, _) => return Err(missing(call)),
             },
             (true, false) => sum.add(x.value.as_ref(), y_mask),
             (false, true) => sum.add(x.value.as_ref(), y.value.as_ref()),
@@ -60,8 +62,8 @@ impl<R: Ring> Rep3<R> {
             (false, false) => self.take(call).map(Some),
             (false, true) => {
                 let mut parts = Parts::default();
-                if let (0 | 1, Some(x), Some(y)) = (self.me, &x.mask, &y.mask) {
-                    parts.factors = [x.clone(), y.clone()];
+                if self.me < 2 {
+                    parts.factors = [x.mask.clone(), y.mask.clone()];
                 }
                 self.keep(call, parts);
                 Ok(None)
@@ -102,7 +104,7 @@ struct Sum<W, F> {
 
 impl<W: Word, F: Fn(&[W], &[W], &mut [W])> Sum<W, F> {
     /// Adds the product of two vectors that are there in this stage.
-    fn add(&mut self, x: Option<&Vec<W>>, y: Option<&Vec<W>>) {
+    fn add(&mut self, x: Option<&Arc<Vec<W>>>, y: Option<&Arc<Vec<W>>>) {
         let z = self.z.get_or_insert_with(|| vec![W::default(); self.len]);
         if let (Some(x), Some(y)) = (x, y) {
             (self.acc)(x, y, z);

@@ -5,6 +5,7 @@
 //! preprocessing, before the value exists, so that party 2 is done when the input comes.
 
 use crate::protocol::Linear;
+use std::sync::Arc;
 use subrosa_ring::Word;
 
 /// A party's part of a secret vector. No `Debug`: a share is secret.
@@ -14,10 +15,12 @@ pub struct Share<W> {
     /// Dealt before the preprocessing (a weight): then both parts are there at all times.
     pub(super) known: bool,
     /// Parties 0 and 1: `c`. Absent in the preprocessing.
-    pub(super) value: Option<Vec<W>>,
+    pub(super) value: Option<Arc<Vec<W>>>,
     /// `m_0`, `m_2`, or at party 2 their sum. Absent online: what is needed of it then is
     /// in the material.
-    pub(super) mask: Option<Vec<W>>,
+    pub(super) mask: Option<Arc<Vec<W>>>,
+    /// The sum of both where the value is known.
+    pub(super) both: Option<Arc<Vec<W>>>,
 }
 
 /// A party's additive part of a product, or of a linear function of products. It is
@@ -37,8 +40,9 @@ impl<W: Word> Linear<W> for Share<W> {
         self.n
     }
     fn map(&self, out_len: usize, f: impl Fn(&[W]) -> Vec<W>) -> Self {
-        let part = |part: &Option<Vec<W>>| part.as_deref().map(&f);
-        Self { n: out_len, known: self.known, value: part(&self.value), mask: part(&self.mask) }
+        let part = |part: &Option<Arc<Vec<W>>>| part.as_deref().map(|v| Arc::new(f(v)));
+        let (value, mask, both) = (part(&self.value), part(&self.mask), part(&self.both));
+        Self { n: out_len, known: self.known, value, mask, both }
     }
     fn add(&self, other: &Self) -> Self {
         self.with(other, W::add)
@@ -49,28 +53,41 @@ impl<W: Word> Linear<W> for Share<W> {
 }
 
 impl<W: Word> Share<W> {
+    /// A value dealt before the preprocessing.
+    pub(super) fn known(n: usize, value: Option<Vec<W>>, mask: Vec<W>) -> Self {
+        let both = value.as_ref().map(|value| Arc::new(zip(value, &mask, W::add)));
+        Self { n, known: true, value: value.map(Arc::new), mask: Some(Arc::new(mask)), both }
+    }
+
     /// What is had of a value in the preprocessing.
     pub(super) fn masked(mask: Vec<W>) -> Self {
-        Self { n: mask.len(), known: false, value: None, mask: Some(mask) }
+        Self { mask: Some(Arc::new(mask)), ..Self::absent(0) }.of_len()
     }
 
     /// What parties 0 and 1 have of it online.
     pub(super) fn opened(value: Vec<W>) -> Self {
-        Self { n: value.len(), known: false, value: Some(value), mask: None }
+        Self { value: Some(Arc::new(value)), ..Self::absent(0) }.of_len()
     }
 
     /// What party 2 has of it online.
     pub(super) fn absent(n: usize) -> Self {
-        Self { n, known: false, value: None, mask: None }
+        Self { n, known: false, value: None, mask: None, both: None }
+    }
+
+    fn of_len(mut self) -> Self {
+        self.n = self.value.as_ref().or(self.mask.as_ref()).map_or(0, |v| v.len());
+        self
     }
 
     fn with(&self, other: &Self, f: impl Fn(W, W) -> W) -> Self {
-        let both = |x: &Option<Vec<W>>, y: &Option<Vec<W>>| Some(zip(x.as_deref()?, y.as_deref()?, &f));
+        let both =
+            |x: &Option<Arc<Vec<W>>>, y: &Option<Arc<Vec<W>>>| Some(Arc::new(zip(x.as_deref()?, y.as_deref()?, &f)));
         Self {
             n: self.n,
             known: self.known && other.known,
             value: both(&self.value, &other.value),
             mask: both(&self.mask, &other.mask),
+            both: both(&self.both, &other.both),
         }
     }
 }
