@@ -1,5 +1,6 @@
-//! `rep3` beside plain in one run: `rep3 [--quick] [WORD...]` runs the models whose name is
-//! among the words, or all. Three parties as threads of one process over in-process links;
+//! `rep3` beside plain in one run: `rep3 [--quick | --batches=N] [WORD...]` runs the models
+//! whose name is among the words, or all; `--batches` a fixed number of times, to compare
+//! processor time (`perf stat`). Three parties as threads of one process over in-process links;
 //! plain is tract on one thread. Preprocessing ("offline") is made afresh for every batch
 //! and stated apart.
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
@@ -18,6 +19,12 @@ const KIND: ProtocolKind = ProtocolKind::Rep3;
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let quick = args.iter().any(|a| a == "--quick");
+    let count = args.iter().find_map(|a| a.strip_prefix("--batches=")).map(str::parse).transpose()?;
+    let effort = match (quick, count) {
+        (_, Some(count)) => (Duration::ZERO, count),
+        (true, None) => (Duration::ZERO, 1),
+        (false, None) => (Duration::from_secs(2), 1),
+    };
     let words: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
     head();
     for name in MODELS.into_iter().filter(|m| words.is_empty() || words.iter().any(|w| w == m)) {
@@ -26,8 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             LowerOptions { ring: None, inputs: vec![InputRange { lo: 0.0, hi: 1.0 }], reveal: Reveal::Logits };
         let lowered = lower(model.graph(), &options)?;
         for batch in BATCHES {
-            let time = Duration::from_millis(if quick { 1 } else { 2000 });
-            line(name, &model, &lowered, batch, time)?;
+            line(name, &model, &lowered, batch, effort)?;
         }
     }
     Ok(())
@@ -60,7 +66,14 @@ fn head() {
     );
 }
 
-fn line(name: &str, model: &Model, lowered: &Lowered, batch: usize, time: Duration) -> Result<(), Box<dyn Error>> {
+fn line(
+    name: &str,
+    model: &Model,
+    lowered: &Lowered,
+    batch: usize,
+    effort: (Duration, usize),
+) -> Result<(), Box<dyn Error>> {
+    let (time, least) = effort;
     let len = lowered.program.insts[lowered.program.inputs[0]].shape.len() * batch;
     let input: Vec<f32> = (0..len).map(|i| ((i * 7919) % 1000) as f32 / 999.0).collect();
     let plain = plain_ms(model, batch, &input, time / 4)?;
@@ -76,7 +89,7 @@ fn line(name: &str, model: &Model, lowered: &Lowered, batch: usize, time: Durati
         if run > 0 {
             online = online.min(ms(got.online.time));
             offline = offline.min(ms(got.offline.time));
-            if start.elapsed() > time {
+            if run >= least && start.elapsed() > time {
                 break;
             }
         }

@@ -177,7 +177,8 @@ fn deal_and<R: Ring>(party: &mut Rep3<R>, n: usize, x: &[u64], y: &[u64]) -> Res
 /// At party 2: every group's monomials, then the top bit.
 fn all_products(r: &BitPlanes, sizes: &[usize]) -> Vec<u64> {
     let planes: Vec<&[u64]> = r.planes().collect();
-    let (mut rest, mut out) = (planes.as_slice(), Vec::new());
+    let count = sizes.iter().map(|&g| monomial_count(g)).sum::<usize>() + 1;
+    let (mut rest, mut out) = (planes.as_slice(), Vec::with_capacity(count * r.words_per_plane()));
     for &size in sizes {
         let (now, later) = rest.split_at(size);
         rest = later;

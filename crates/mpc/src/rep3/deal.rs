@@ -76,8 +76,14 @@ impl<W: Word> Drop for Material<W> {
 }
 
 impl Dealing {
+    /// At parties 0 and 1: to be read.
     pub(super) fn of(received: Vec<u8>) -> Self {
         Self { to: Default::default(), received, read: 0 }
+    }
+
+    /// At party 2: to be written, messages of these lengths.
+    pub(super) fn with_capacity(lens: [usize; 2]) -> Self {
+        Self { to: lens.map(Vec::with_capacity), received: Vec::new(), read: 0 }
     }
 
     /// The next `len` bytes of what was dealt; their number was checked.
@@ -140,7 +146,7 @@ impl<R: Ring> Rep3<R> {
             (_, secret) => {
                 let mut part = secret.unwrap_or_default();
                 sub_from(&mut part, &narrow_words(&mut self.b.dealt, n, bits));
-                self.dealing()?.to[1].extend(pack(&part, bits));
+                append(&mut self.dealing()?.to[1], &part, bits);
                 Ok(Vec::new())
             }
         }
@@ -152,7 +158,10 @@ impl<R: Ring> Rep3<R> {
             (0, _) => Ok(planes(&mut self.a.dealt_bits, count, n)),
             (1, _) => {
                 let bytes = self.dealing()?.take(count * plane_bytes(n));
-                Ok(planes_from_bytes(bytes, count, n).words().to_vec())
+                Ok(match n % 64 {
+                    0 => bytes.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word)).collect(),
+                    _ => planes_from_bytes(bytes, count, n).words().to_vec(),
+                })
             }
             (_, secret) => {
                 let mut part = secret.unwrap_or_default();
@@ -178,7 +187,7 @@ impl<R: Ring> Rep3<R> {
                     Some(z) => zip(z, &theirs, Word::sub),
                     None => theirs.iter().map(|&t| zero.sub(t)).collect(),
                 };
-                self.dealing()?.to[0].extend(pack(&part, k));
+                append(&mut self.dealing()?.to[0], &part, k);
                 Ok(Vec::new())
             }
         }
@@ -195,9 +204,28 @@ impl<R: Ring> Rep3<R> {
     pub(super) fn open(&mut self, mut part: Vec<R::Word>) -> Result<Vec<R::Word>, Error> {
         let k = R::WIDTH.bits();
         let received = self.swap(pack(&part, k))?;
-        let theirs: Vec<R::Word> = unpack(&received, k, part.len());
-        add_into(&mut part, &theirs);
+        match k {
+            32 => received.as_chunks().0.iter().zip(&mut part).for_each(|(&theirs, part)| {
+                *part = part.add(R::Word::from_u64(u32::from_le_bytes(theirs).into()));
+            }),
+            _ => {
+                let theirs: Vec<R::Word> = unpack(&received, k, part.len());
+                add_into(&mut part, &theirs);
+            }
+        }
         Ok(part)
+    }
+}
+
+/// Packs words behind what a message holds.
+fn append<W: Word>(message: &mut Vec<u8>, words: &[W], bits: u32) {
+    if bits != 32 {
+        return message.extend(pack(words, bits));
+    }
+    let start = message.len();
+    message.resize(start + 4 * words.len(), 0);
+    for (bytes, word) in message[start..].as_chunks_mut().0.iter_mut().zip(words) {
+        *bytes = (word.to_u64() as u32).to_le_bytes();
     }
 }
 

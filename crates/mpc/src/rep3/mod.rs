@@ -254,6 +254,7 @@ impl<R: Ring> Protocol for Rep3<R> {
         "Araki et al., https://eprint.iacr.org/2016/768, section 3; ASTRA, https://eprint.iacr.org/2019/429";
 
     fn setup(mut session: Session) -> Result<Self, Error> {
+        large_blocks_stay();
         let me = session.id();
         if me >= Self::PARTIES {
             return Err(Error::Misuse(format!("rep3 has parties 0, 1 and 2; endpoint {me} is none of them")));
@@ -337,6 +338,14 @@ impl<R: Ring> Protocol for Rep3<R> {
     }
 }
 
+/// Lets the allocator keep the memory of freed vectors up to this size: glibc's gives it back
+/// to the system until a block as large was freed once (mallopt(3), `M_MMAP_THRESHOLD`),
+/// and then every layer of every batch is paid for in page faults. No effect elsewhere.
+fn large_blocks_stay() {
+    const LARGEST: usize = (32 << 20) - (64 << 10);
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST)));
+}
+
 /// A slot's seed from both holders' halves, in order.
 fn joint_seed(first: &[u8], second: &[u8]) -> Seed {
     let mut halves = [first, second].concat();
@@ -358,11 +367,14 @@ impl<R: Ring> Rep3<R> {
     /// Parties 0 and 1: what party 2 dealt for `demand`.
     fn receive_dealt(&mut self, demand: &[Primitive]) -> Result<Dealing, Error> {
         let lens = deal::message_bytes(demand, R::WIDTH.bits());
-        let received = match (self.me, lens) {
-            (2, _) | (_, [0, 0]) => Vec::new(),
-            (me, lens) => round(&mut self.session, vec![], &[(2, lens[me])])?,
-        };
-        Ok(Dealing::of(received.into_iter().next().unwrap_or_default()))
+        match (self.me, lens) {
+            (2, _) => Ok(Dealing::with_capacity(lens)),
+            (_, [0, 0]) => Ok(Dealing::of(Vec::new())),
+            (me, lens) => {
+                let received = round(&mut self.session, vec![], &[(2, lens[me])])?;
+                Ok(Dealing::of(received.into_iter().next().unwrap_or_default()))
+            }
+        }
     }
 
     /// Party 2: sends what it dealt.
