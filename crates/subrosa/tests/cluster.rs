@@ -78,7 +78,7 @@ fn a_brought_model_is_not_kept() {
     let mut remote = clinic.open_plan(&plan, &options(4, 2)).unwrap();
     same(&remote.run_watched(&samples.inputs, &mut |_, _| ()).unwrap(), &plan, &samples);
     drop(remote);
-    for report in clinic.check() {
+    for report in clinic.check(None) {
         let status = report.status.unwrap();
         assert!(status.models.is_empty() && report.links.len() == 2);
         assert!(report.clock_offset_s.unwrap().abs() < 5.0);
@@ -176,6 +176,19 @@ fn a_shaped_network_takes_its_time() {
     let online = output.batches[0].online;
     // Each round is half a round trip at least.
     assert!(online.ms >= online.cost.rounds as f64 * 10.0 * 0.9, "{} ms for {} rounds", online.ms, online.cost.rounds);
+}
+
+#[test]
+fn every_way_is_measured_as_it_is_shaped() {
+    let deployment = Deployment::started("");
+    let network = Network { rtt: Duration::from_millis(10), bandwidth: 80e6 };
+    for report in deployment.client("clinic").check(Some(network)) {
+        for way in report.links.iter().chain([&report.link]) {
+            let (trip, rate) = way.result.clone().unwrap();
+            assert!((10_000_000..60_000_000).contains(&trip), "{trip} ns");
+            assert!((2e6..=10.1e6).contains(&rate), "{rate} bytes a second");
+        }
+    }
 }
 
 #[test]

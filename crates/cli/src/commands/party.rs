@@ -100,6 +100,9 @@ impl Init {
 pub(crate) struct Check {
     #[command(flatten)]
     cluster: ClusterFlags,
+    /// Imitate a network on parties of one machine: lan, wan, or RTT,BANDWIDTH
+    #[arg(long, value_name = "SHAPE")]
+    network: Option<subrosa::Network>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -108,7 +111,7 @@ pub(crate) struct Check {
 impl Check {
     fn run(self) -> Result<()> {
         let cluster = self.cluster.connect()?;
-        let reports = cluster.check();
+        let reports = cluster.check(self.network);
         let expected = cluster.config().digest();
         let healthy = reports.iter().all(|r| problems(r, &expected).is_empty());
         if self.json {
@@ -208,8 +211,7 @@ fn as_json(report: &PartyReport, expected: &[u8; 32]) -> serde_json::Value {
     });
     match &report.status {
         Ok(status) => {
-            let models: Vec<_> =
-                status.models.iter().map(|m| json!({"name": m.name, "version": m.version})).collect();
+            let models: Vec<_> = status.models.iter().map(|m| json!({"name": m.name, "version": m.version})).collect();
             value["version"] = status.version.clone().into();
             value["clock_offset_s"] = report.clock_offset_s.into();
             value["certificate_days"] = days_left(status).into();
@@ -290,7 +292,9 @@ impl Provision {
         let model = Model::open(&self.model)?;
         let input = self.flags.range.spec(&model)?;
         if input == InputSpec::Auto {
-            print::log("note: the inputs' range is not given; --calibrate FILE or --input-range LO,HI makes results more exact");
+            print::log(
+                "note: the inputs' range is not given; --calibrate FILE or --input-range LO,HI makes results more exact",
+            );
         }
         let plan = model.plan(&PlanOptions { ..self.flags.options(Via::Rep3, 1, input) })?;
         let name = self.name.unwrap_or_else(|| model.name().to_owned());

@@ -10,10 +10,10 @@ use comfy_table::CellAlignment;
 use serde_json::json;
 use std::path::PathBuf;
 use subrosa::data::save;
+use subrosa::deploy::Remote;
 use subrosa::output::Output;
 use subrosa::sheet::PlanSheet;
 use subrosa::verify::{SampleDifference, Verification};
-use subrosa::deploy::Remote;
 use subrosa::{Dataset, Error, InputSpec, Model, Plan, PlanOptions, Samples, Session, Via, text, verify};
 
 /// Samples printed one by one.
@@ -101,10 +101,10 @@ impl Run {
 
     /// On a model that the parties hold: this machine has inputs alone.
     fn run_kept(&self, data: &Dataset) -> Result<()> {
-        let cluster = self.remote.connect()?.ok_or_else(|| Error::Misuse {
-            message: "no cluster is given".to_owned(),
-            hint: None,
-        })?;
+        let cluster = self
+            .remote
+            .connect()?
+            .ok_or_else(|| Error::Misuse { message: "no cluster is given".to_owned(), hint: None })?;
         if self.verify || self.simulate {
             return Err(Error::Misuse {
                 message: "--verify and --simulate need the ONNX file, which only the model owner has".to_owned(),

@@ -2,7 +2,9 @@
 
 use super::card::{Card, Model};
 use super::config::ClusterConfig;
-use super::control::{Measured, Open, Order, PATIENCE, Reply, Request, SessionId, Status, Totals, Wanted, hear, say};
+use super::control::{
+    Measured, Open, Order, PATIENCE, Reply, Request, SessionId, Status, Totals, Wanted, as_numbers, hear, say,
+};
 use super::probe;
 use crate::backends::Via;
 use crate::output::{Batch, Output, Phase as Spent};
@@ -110,14 +112,15 @@ impl Cluster {
         Ok((status, offset))
     }
 
-    /// Asks every party how it is, and measures every way between them.
-    pub fn check(&self) -> Vec<PartyReport> {
+    /// Asks every party how it is, and measures every way between them, imitating a network
+    /// if one is given.
+    pub fn check(&self, network: Option<Network>) -> Vec<PartyReport> {
         let report = |i: usize| {
             let entry = &self.config.parties[i];
             let status = self.status(i);
-            let link = probe::measure(&self.endpoint, &entry.name, &entry.address, entry.fingerprint);
+            let link = probe::measure(&self.endpoint, &entry.name, &entry.address, entry.fingerprint, network);
             let links = self.dial(i).and_then(|mut channel| {
-                say(&mut channel, &Request::Probe)?;
+                say(&mut channel, &Request::Probe { network: network.map(as_numbers) })?;
                 match hear(&mut channel, PATIENCE * 3)? {
                     Reply::Probed(links) => Ok(links),
                     Reply::Status(_) | Reply::Pong | Reply::Go { .. } | Reply::Done { .. } => Err(odd(&channel)),
@@ -230,7 +233,7 @@ impl Cluster {
         let session = options.receiver.as_ref().map_or_else(SessionId::random, |r| Ok(r.1))?;
         let mut channels = (0..self.config.parties.len()).map(|p| self.dial(p)).collect::<Result<Vec<_>>>()?;
         for (party, channel) in channels.iter_mut().enumerate() {
-            let network = options.network.map(|n| (u64::try_from(n.rtt.as_nanos()).unwrap_or(0), n.bandwidth));
+            let network = options.network.map(as_numbers);
             let open = Open {
                 session,
                 trace,

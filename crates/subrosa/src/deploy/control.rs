@@ -79,8 +79,12 @@ pub(super) enum Request {
     Ping,
     /// A message of this many bytes follows; answered by [`Reply::Pong`] when it is here.
     Bulk { bytes: u32 },
-    /// Measure your links to the other parties. Answered by [`Reply::Probed`].
-    Probe,
+    /// Imitate this network (round trip in ns, bits a second) on this connection, once
+    /// [`Reply::Pong`] is sent.
+    Shape { rtt: u64, bandwidth: f64 },
+    /// Measure your links to the other parties, imitating a network if one is given.
+    /// Answered by [`Reply::Probed`].
+    Probe { network: Option<(u64, f64)> },
     /// A card and this party's share of its weights follow, once [`Reply::Go`] came.
     Provision { name: String, sharing: [u8; 32], card: u64, share: u64 },
     /// Forget a model. Answered by [`Reply::Done`].
@@ -119,10 +123,19 @@ pub(super) enum Wanted {
 
 impl Open {
     pub(super) fn network(&self) -> Option<Network> {
-        let usable = |bandwidth: f64| bandwidth.is_finite() && bandwidth >= 1e3;
-        let (rtt, bandwidth) = self.network.filter(|n| usable(n.1))?;
-        Some(Network { rtt: Duration::from_nanos(rtt.min(60_000_000_000)), bandwidth })
+        self.network.and_then(network)
     }
+}
+
+/// A network from its round trip (ns) and bits a second, if it can be one.
+pub(super) fn network((rtt, bandwidth): (u64, f64)) -> Option<Network> {
+    let usable = bandwidth.is_finite() && bandwidth >= 1e3;
+    usable.then(|| Network { rtt: Duration::from_nanos(rtt.min(60_000_000_000)), bandwidth })
+}
+
+/// The other way round.
+pub(super) fn as_numbers(network: Network) -> (u64, f64) {
+    (u64::try_from(network.rtt.as_nanos()).unwrap_or(u64::MAX), network.bandwidth)
 }
 
 /// An answer.

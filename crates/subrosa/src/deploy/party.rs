@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use subrosa_core::Phase;
 use subrosa_mpc::{Job, ModelShare, Party, Seats};
 use subrosa_net::tcp::{Channel, Endpoint, Fingerprint, Identity};
-use subrosa_net::{EndpointId, Link, Session, Spin};
+use subrosa_net::{EndpointId, Link, Network, Session, Spin};
 use zeroize::Zeroizing;
 
 /// Connections whose purpose is not known yet, at a time.
@@ -200,8 +200,11 @@ impl Shared {
     fn answer(&self, mut channel: Channel, request: Request) -> Result<()> {
         match request {
             Request::Status => say(&mut channel, &Reply::Status(self.status())),
-            Request::Ping | Request::Bulk { .. } => probe::answer(&mut channel, request),
-            Request::Probe => say(&mut channel, &Reply::Probed(self.probe())),
+            Request::Ping | Request::Bulk { .. } | Request::Shape { .. } => probe::answer(channel, request),
+            Request::Probe { network } => {
+                let measured = self.probe(network.and_then(control::network));
+                say(&mut channel, &Reply::Probed(measured))
+            }
             Request::Provision { name, sharing, card, share } => {
                 refusing(channel, |c| self.provision(c, &name, sharing, card, share))
             }
@@ -247,9 +250,9 @@ impl Shared {
         versions.filter_map(held).collect()
     }
 
-    fn probe(&self) -> Vec<control::Measured> {
+    fn probe(&self, network: Option<Network>) -> Vec<control::Measured> {
         let others = self.config.parties.iter().enumerate().filter(|(i, _)| *i != self.me).map(|(_, p)| p);
-        others.map(|p| probe::measure(&self.endpoint, &p.name, &p.address, p.fingerprint)).collect()
+        others.map(|p| probe::measure(&self.endpoint, &p.name, &p.address, p.fingerprint, network)).collect()
     }
 
     /// **Errors:** [`Error::Peer`] unless the client has the role.

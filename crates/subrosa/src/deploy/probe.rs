@@ -1,8 +1,9 @@
 //! How fast the way to a party is.
 
-use super::control::{Measured, PATIENCE, Reply, Request, hear, say};
+use super::control::{Measured, PATIENCE, Reply, Request, as_numbers, hear, network, say};
 use crate::{Error, Result};
 use std::time::{Duration, Instant};
+use subrosa_net::Network;
 use subrosa_net::tcp::{Channel, Endpoint, Fingerprint};
 
 /// Small messages there and back; the median is reported.
@@ -17,10 +18,25 @@ const MAX_BULK: u32 = 16 << 20;
 /// How long a party may take to answer at all.
 const REACH: Duration = Duration::from_secs(5);
 
-/// Measures the way to a party.
-pub(super) fn measure(endpoint: &Endpoint, name: &str, address: &str, print: Fingerprint) -> Measured {
-    let measured = endpoint.dial(name, address, print, Instant::now() + REACH).map_err(Error::from).and_then(timed);
+/// Measures the way to a party, imitating a network if one is given.
+pub(super) fn measure(
+    endpoint: &Endpoint,
+    name: &str,
+    address: &str,
+    print: Fingerprint,
+    network: Option<Network>,
+) -> Measured {
+    let dialed = endpoint.dial(name, address, print, Instant::now() + REACH).map_err(Error::from);
+    let measured = dialed.and_then(|channel| shaped(channel, network)).and_then(timed);
     Measured { peer: name.to_owned(), result: measured.map_err(|e| e.to_string()) }
+}
+
+fn shaped(mut channel: Channel, network: Option<Network>) -> Result<Channel> {
+    let Some(network) = network else { return Ok(channel) };
+    let (rtt, bandwidth) = as_numbers(network);
+    say(&mut channel, &Request::Shape { rtt, bandwidth })?;
+    pong(&mut channel)?;
+    Ok(channel.shape(network))
 }
 
 fn timed(mut channel: Channel) -> Result<(u64, f64)> {
@@ -55,17 +71,19 @@ fn pong(channel: &mut Channel) -> Result<()> {
 }
 
 /// The other end: answers until the caller hangs up.
-pub(super) fn answer(channel: &mut Channel, first: Request) -> Result<()> {
+pub(super) fn answer(mut channel: Channel, first: Request) -> Result<()> {
     let mut request = first;
     loop {
+        let mut imitated = None;
         match request {
             Request::Ping => {}
+            Request::Shape { rtt, bandwidth } => imitated = network((rtt, bandwidth)),
             Request::Bulk { bytes } if bytes <= MAX_BULK => {
                 channel.recv(bytes as usize, Instant::now() + PATIENCE)?;
             }
             Request::Bulk { .. }
             | Request::Status
-            | Request::Probe
+            | Request::Probe { .. }
             | Request::Provision { .. }
             | Request::Remove { .. }
             | Request::Open(_)
@@ -73,9 +91,12 @@ pub(super) fn answer(channel: &mut Channel, first: Request) -> Result<()> {
                 return Err(Error::Peer { message: format!("{} does not just measure", channel.peer()) });
             }
         }
-        say(channel, &Reply::Pong)?;
+        say(&mut channel, &Reply::Pong)?;
+        if let Some(network) = imitated {
+            channel = channel.shape(network);
+        }
         // Hanging up is how it ends.
-        match hear::<Request>(channel, PATIENCE) {
+        match hear::<Request>(&mut channel, PATIENCE) {
             Ok(next) => request = next,
             Err(_) => return Ok(()),
         }
