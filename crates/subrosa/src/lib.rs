@@ -26,6 +26,8 @@
 pub mod backends;
 pub mod compare;
 pub mod data;
+#[cfg(unix)]
+pub mod deploy;
 pub mod error;
 pub mod inspection;
 pub mod machine;
@@ -45,7 +47,7 @@ pub use data::{Dataset, Samples};
 pub use error::{Error, Result};
 pub use inspection::Inspection;
 pub use model::{Model, Port};
-pub use options::{InputRange, InputSpec, PlanOptions, Reveal, RingWidth};
+pub use options::{InputRange, InputSpec, Network, PlanOptions, Reveal, RingWidth};
 pub use output::Output;
 pub use plan::Plan;
 pub use session::Session;

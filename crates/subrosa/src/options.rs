@@ -5,6 +5,7 @@ use crate::data::Samples;
 use crate::{Error, Result};
 pub use subrosa_core::RingWidth;
 pub use subrosa_graph::{InputRange, Reveal};
+pub use subrosa_net::Network;
 
 /// How to compute a model.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct PlanOptions {
     pub public_weights: bool,
     /// Threads a party.
     pub threads: usize,
+    /// A network to imitate between the parties of one machine.
+    pub network: Option<Network>,
 }
 
 impl Default for PlanOptions {
@@ -35,6 +38,7 @@ impl Default for PlanOptions {
             ring: None,
             public_weights: false,
             threads: 1,
+            network: None,
         }
     }
 }

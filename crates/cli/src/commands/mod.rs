@@ -4,6 +4,7 @@ pub(crate) mod compare;
 mod completions;
 mod doctor;
 mod inspect;
+mod party;
 mod plan;
 mod run;
 
@@ -23,6 +24,9 @@ pub(crate) enum Command {
     Run(run::Run),
     /// Measure models under several protections, side by side
     Compare(compare::Compare),
+    /// Run compute parties on machines of their own, and give them models
+    #[command(subcommand)]
+    Party(party::Party),
     /// Print completions for a shell
     Completions(completions::Completions),
 }
@@ -35,6 +39,7 @@ impl Command {
             Self::Plan(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Compare(command) => command.run(),
+            Self::Party(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
     }

@@ -309,7 +309,7 @@ pub(crate) use kernels::{z32, z48, z64};
 
 /// A loop worth compiling for each instruction set. `run` must be `#[inline(always)]`,
 /// and so must what it calls in its inner loop.
-pub(crate) trait Loop {
+pub trait Loop {
     /// What the loop computes.
     type Out;
     /// Runs the loop.
@@ -318,7 +318,7 @@ pub(crate) trait Loop {
 
 /// Runs `body` as compiled for `isa`, or for the baseline if this processor lacks it.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn run<L: Loop>(isa: Isa, body: L) -> L::Out {
+pub fn run<L: Loop>(isa: Isa, body: L) -> L::Out {
     match isa {
         // SAFETY: the processor was asked.
         Isa::Avx512 | Isa::Amx if has_avx512() => unsafe { avx512::run(body) },
@@ -330,7 +330,7 @@ pub(crate) fn run<L: Loop>(isa: Isa, body: L) -> L::Out {
 
 /// Runs `body` as compiled for the baseline, the only one on this target.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn run<L: Loop>(_: Isa, body: L) -> L::Out {
+pub fn run<L: Loop>(_: Isa, body: L) -> L::Out {
     body.run()
 }
 
