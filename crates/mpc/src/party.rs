@@ -10,11 +10,12 @@ use std::sync::Arc;
 use subrosa_core::{Cost, Phase};
 use subrosa_graph::Program;
 use subrosa_net::{EndpointId, Session};
-use subrosa_ring::{Ring, unpack};
+use subrosa_ring::{Ring, Threads, unpack};
 
 /// A compute party at work, whatever its protocol.
 pub struct Party {
     at_work: Box<dyn AtWork>,
+    threads: Threads,
 }
 
 /// What a session is about: all parties have to give the same.
@@ -57,24 +58,27 @@ impl Party {
     /// **Errors:** [`subrosa_net::PeerFault::Disagrees`]; [`Error::Misuse`] for a kept share
     /// that is not one of the program's weights; whatever the protocol's setup returns.
     pub fn join(kind: ProtocolKind, session: Session, job: Job, model: ModelShare<'_>) -> Result<Self, Error> {
-        let at_work: Box<dyn AtWork> = with_protocol!(kind, job.program.ring, P => {
-            Box::new(Working::<P>::join(session, job, model)?)
-        });
-        Ok(Self { at_work })
+        let threads = Threads::new(job.options.threads.max(1)).map_err(|e| Error::Misuse(e.to_string()))?;
+        let at_work = threads.enter(|| -> Result<Box<dyn AtWork>, Error> {
+            Ok(with_protocol!(kind, job.program.ring, P => Box::new(Working::<P>::join(session, job, model)?)))
+        })?;
+        Ok(Self { at_work, threads })
     }
 
     /// Makes what a batch of `batch` samples will consume, before its input is known.
     ///
     /// **Errors:** those of the protocol.
     pub fn prepare(&mut self, batch: usize) -> Result<(), Error> {
-        self.at_work.prepare(batch)
+        let Self { at_work, threads } = self;
+        threads.enter(|| at_work.prepare(batch))
     }
 
     /// Takes the inputs, computes, and opens the outputs to the receiver.
     ///
     /// **Errors:** those of the protocol; [`Error::Misuse`] if this was not prepared.
     pub fn run(&mut self, batch: usize) -> Result<(), Error> {
-        self.at_work.run(batch)
+        let Self { at_work, threads } = self;
+        threads.enter(|| at_work.run(batch))
     }
 
     /// The session, for control messages and metering.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 use subrosa_core::Phase;
-use subrosa_mpc::{Job, ModelShare, Party, Seats};
+use subrosa_mpc::{Job, ModelShare, Options, Party, Seats};
 use subrosa_net::tcp::{Channel, Endpoint, Fingerprint, Identity};
 use subrosa_net::{EndpointId, Link, Network, Session, Spin};
 use zeroize::Zeroizing;
@@ -26,6 +26,9 @@ const MAX_STRANGERS: usize = 64;
 
 /// How long a session's connections are waited for.
 const GATHERING: Duration = Duration::from_secs(20);
+
+/// How often a party that waits for others looks whether its client is still there.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// How a party is run.
 pub struct PartyOptions {
@@ -332,7 +335,7 @@ impl Shared {
         };
         let gathered = prepared.and_then(|kept| {
             let place = place.as_ref().ok_or_else(|| Error::misuse("this session is open already", ""))?;
-            let others = self.gather(place, open, &kept)?;
+            let others = self.gather(place, open, &kept, &mut channel)?;
             Ok((kept, others))
         });
         let (kept, mut links) = match gathered {
@@ -402,6 +405,7 @@ impl Shared {
         place: &super::rendezvous::Place<'_>,
         open: &Open,
         prepared: &Prepared,
+        client: &mut Channel,
     ) -> Result<Vec<(EndpointId, Box<dyn Link>)>> {
         // Somebody has to type the receiver's command.
         let waits = if open.receiver.is_some() { self.config.limits.idle() } else { GATHERING };
@@ -416,7 +420,14 @@ impl Shared {
         let mut missing: BTreeSet<&str> = parties.iter().skip(self.me + 1).map(|p| p.name.as_str()).collect();
         missing.extend(open.receiver.as_deref());
         while !missing.is_empty() {
-            let Some(mut channel) = place.next(until) else {
+            // A client that was refused elsewhere hangs up here, too.
+            if client.is_closed() {
+                return Err(Error::Peer { message: format!("{} left before the session began", client.peer()) });
+            }
+            let Some(mut channel) = place.next(until.min(Instant::now() + GLANCE)) else {
+                if Instant::now() < until {
+                    continue;
+                }
                 let names: Vec<&str> = missing.into_iter().collect();
                 return Err(Error::Peer { message: format!("{} did not join the session", names.join(" and ")) });
             };
@@ -441,7 +452,8 @@ impl Shared {
         let client = self.config.parties.len();
         let receiver = if open.receiver.is_some() { client + 1 } else { client };
         let seats = Seats { data_owner: client, receiver };
-        let job = Job { program: Arc::clone(&model.program), options: model.options, sharing, seats };
+        let options = Options { threads: self.threads, ..model.options };
+        let job = Job { program: Arc::clone(&model.program), options, sharing, seats };
         let source = share.as_ref().map_or(ModelShare::Owner(client), |s| ModelShare::Kept(s));
         let setup = span.child("setup");
         let mut party = Party::join(model.protocol, session, job, source)?;
