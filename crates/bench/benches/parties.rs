@@ -64,7 +64,17 @@ impl Bench {
         println!("three processes, one thread each, mutual TLS 1.3 on loopback, {network}; semi-honest, 128 bit");
         println!(
             "{:<8}{:>6}{:>10}{:>10}{:>10}{:>9}{:>9}{:>8}{:>12}{:>11}{:>9}",
-            "model", "batch", "plain ms", "online", "offline", "x online", "x both", "rounds", "kB/img on", "kB/img off", "peak MB"
+            "model",
+            "batch",
+            "plain ms",
+            "online",
+            "offline",
+            "x online",
+            "x both",
+            "rounds",
+            "kB/img on",
+            "kB/img off",
+            "peak MB"
         );
     }
 
@@ -122,7 +132,10 @@ impl Bench {
                 count += batch;
             }
             let rate = count as f64 / start.elapsed().as_secs_f64();
-            println!("{name} soak {part}/10: {rate:.0} images/s, largest party {:.0} MB", remote.peak_bytes() as f64 / 1e6);
+            println!(
+                "{name} soak {part}/10: {rate:.0} images/s, largest party {:.0} MB",
+                remote.peak_bytes() as f64 / 1e6
+            );
         }
         drop(remote);
         parties.iter_mut().for_each(stop);
