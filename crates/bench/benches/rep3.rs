@@ -85,7 +85,7 @@ fn line(
     let start = Instant::now();
     // One batch to warm up, then at least one that counts.
     for run in 0.. {
-        let got = black_box(cluster.infer(vec![encoded.clone()], batch)?);
+        let got = black_box(cluster.infer(std::slice::from_ref(&encoded), batch)?);
         if run > 0 {
             online = online.min(ms(got.online.time));
             offline = offline.min(ms(got.offline.time));
