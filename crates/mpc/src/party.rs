@@ -117,15 +117,15 @@ impl<P: Protocol> AtWork for Working<P> {
         if let Entry::Vacant(unknown) = self.demands.entry(batch) {
             unknown.insert(demand::<P::Ring>(&self.job.program, batch, &self.job.options)?.0);
         }
-        let demand = self.demands.get(&batch).map_or(&[] as &[Primitive], Vec::as_slice);
         self.party.session().set_phase(Phase::Offline);
+        let demand = self.demands.get(&batch).map_or(&[] as &[Primitive], Vec::as_slice);
         let (job, weights) = (&self.job, &self.weights);
-        self.party.prepare(demand, |party| compute(party, job, weights, batch))
+        self.party.prepare(demand, |party| evaluate(party, job, weights, batch))
     }
 
     fn run(&mut self, batch: usize) -> Result<(), Error> {
         self.party.session().set_phase(Phase::Online);
-        compute(&mut self.party, &self.job, &self.weights, batch)
+        evaluate(&mut self.party, &self.job, &self.weights, batch)
     }
 
     fn session(&mut self) -> &mut Session {
@@ -133,8 +133,8 @@ impl<P: Protocol> AtWork for Working<P> {
     }
 }
 
-/// Takes the inputs, executes, opens.
-fn compute<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, batch: usize) -> Result<(), Error> {
+/// From the inputs to the opened outputs.
+fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, batch: usize) -> Result<(), Error> {
     let Job { program, seats, .. } = job;
     let mut inputs = Vec::new();
     for &id in &program.inputs {
@@ -194,6 +194,6 @@ fn take_model<P: Protocol>(party: &mut P, job: &Job, model: ModelShare<'_>) -> R
         let all = unpack(&message, P::Ring::WIDTH.bits(), n);
         return Ok(Weights::Public(ranges.iter().map(|r| cut(&all, r)).collect()));
     }
-    let all = party.dealt(n, &message)?;
+    let all = party.dealt(n, &message);
     Ok(Weights::Shares(ranges.iter().map(|r| all.map(r.len(), |all| cut(all, r))).collect()))
 }
