@@ -98,7 +98,7 @@ impl Params {
             let m = self.modulus(i);
             let p = (self.levels()..self.levels() + self.special())
                 .fold(1, |p, k| m.mul(p, m.reduce(self.modulus(k).value())));
-            let mut row = Buffer::zeroed(self.n());
+            let mut row = Buffer::scratch(self.n());
             row.copy_from_slice(y.row(i));
             kernel::scale(m, &mut row, m.factor(p));
             kernel::add(m, x.row_mut(i), &row);
@@ -114,7 +114,7 @@ impl Params {
         let digits = (0..self.digits(level)).map(|j| {
             let change = self.digit(j, level);
             let parts = self.gather(x, change, |i| i);
-            let mut digit = self.zero(level, true);
+            let mut digit = self.scratch(level, true);
             for row in 0..digit.rows() {
                 let prime = self.prime_of(&digit, row);
                 if change.from.contains(&prime) {
@@ -134,7 +134,7 @@ impl Params {
     /// a prime stands.
     fn gather(&self, x: &Poly, change: &BaseChange, row: impl Fn(usize) -> usize) -> Vec<Buffer> {
         let part = |(i, &factor)| {
-            let mut part = Buffer::zeroed(self.n());
+            let mut part = Buffer::scratch(self.n());
             part.copy_from_slice(x.row(row(i)));
             self.ntt(i).inverse(&mut part);
             if change.gather.len() > 1 {
@@ -148,7 +148,7 @@ impl Params {
     /// `sum of part_i D/p_i` modulo prime `to`, as coefficients.
     fn spread(&self, parts: &[Buffer], change: &BaseChange, to: usize, out: &mut [u64]) {
         let m = self.modulus(to);
-        let mut term = Buffer::zeroed(if parts.len() > 1 { self.n() } else { 0 });
+        let mut term = Buffer::scratch(if parts.len() > 1 { self.n() } else { 0 });
         for ((i, part), (from, &factor)) in parts.iter().enumerate().zip(change.from.clone().zip(&change.spread[to])) {
             if i == 0 {
                 kernel::convert(self.modulus(from), m, out, part);
@@ -211,7 +211,7 @@ impl Params {
     /// `(x - [x]_D) / D` modulo the first `level` primes.
     fn divide(&self, x: &mut Poly, change: &BaseChange, row: impl Fn(usize) -> usize, level: usize) {
         let parts = self.gather(x, change, row);
-        let mut rest = Buffer::zeroed(self.n());
+        let mut rest = Buffer::scratch(self.n());
         for i in 0..level {
             self.spread(&parts, change, i, &mut rest);
             self.ntt(i).forward(&mut rest);

@@ -199,6 +199,10 @@ impl Params {
         Poly::zero(self.n(), level, if special { self.special() } else { 0 })
     }
 
+    pub(crate) fn scratch(&self, level: usize, special: bool) -> Poly {
+        Poly::scratch(self.n(), level, if special { self.special() } else { 0 })
+    }
+
     /// The number of the prime behind residue row `row` of `x`.
     pub(crate) fn prime_of(&self, x: &Poly, row: usize) -> usize {
         if row < x.level() { row } else { self.levels() + row - x.level() }
@@ -246,11 +250,11 @@ impl Params {
 
     /// The sum of products of evaluations, all at one level; empty gives zero at `level`.
     pub fn dot(&self, level: usize, special: bool, pairs: &[(&Poly, &Poly)]) -> Poly {
-        let mut out = self.zero(level, special);
+        let mut out = self.scratch(level, special);
         let mut batches = pairs.chunks(kernel::MAX_PAIRS);
         self.dot_into(&mut out, batches.next().unwrap_or_default());
         for batch in batches {
-            let mut part = self.zero(level, special);
+            let mut part = self.scratch(level, special);
             self.dot_into(&mut part, batch);
             self.add(&mut out, &part);
         }

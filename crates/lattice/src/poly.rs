@@ -19,9 +19,14 @@ impl Poly {
         Self { words: Buffer::zeroed(n * (level + special)), n, level, special }
     }
 
-    /// Zero with the same primes.
+    /// Residues of any value, to be overwritten.
+    pub(crate) fn scratch(n: usize, level: usize, special: usize) -> Self {
+        Self { words: Buffer::scratch(n * (level + special)), n, level, special }
+    }
+
+    /// The same primes, residues to be overwritten.
     pub(crate) fn like(&self) -> Self {
-        Self::zero(self.n, self.level, self.special)
+        Self::scratch(self.n, self.level, self.special)
     }
 
     /// Primes of `q` it has residues for.
