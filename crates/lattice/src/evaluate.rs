@@ -82,6 +82,15 @@ impl Params {
         Extended { c0: self.permute(&out.c0, &key.permutation), c1: self.permute(&out.c1, &key.permutation) }
     }
 
+    /// A pair that still has the special primes, under the automorphism of `key`: only its
+    /// second part is divided before it is switched.
+    pub fn rotate_extended(&self, mut x: Extended, key: &GaloisKey) -> Extended {
+        self.mod_down(&mut x.c1);
+        let mut out = self.switch(&self.decompose(&x.c1), &key.key);
+        self.add(&mut out.c0, &x.c0);
+        Extended { c0: self.permute(&out.c0, &key.permutation), c1: self.permute(&out.c1, &key.permutation) }
+    }
+
     /// `P` times the ciphertext.
     pub fn extend(&self, c: &Ciphertext) -> Extended {
         let part = |x: &Poly| {
