@@ -25,6 +25,7 @@ mod params;
 mod poly;
 pub mod sample;
 pub mod security;
+pub mod wire;
 
 pub use ciphertext::{Ciphertext, Product, SeededCiphertext};
 pub use error::Error;

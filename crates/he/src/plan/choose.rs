@@ -10,6 +10,8 @@ use subrosa_lattice::{Attacker, Params, ParamsLiteral};
 pub const MIN_SCALE_BITS: u32 = 26;
 /// And the most that is of use to 32-bit results.
 const MAX_SCALE_BITS: u32 = 34;
+/// Bits of range beyond what was asked for, if they cost nothing.
+const SPARE_BITS: u32 = 4;
 /// Ring degrees tried, log2.
 const DEGREES: std::ops::RangeInclusive<u32> = 12..=15;
 
@@ -48,7 +50,10 @@ pub(super) fn choices(demand: Demand) -> impl Iterator<Item = Result<Choice, Err
     DEGREES.filter(move |&d| 1 << (d - 1) >= demand.slots).filter_map(move |log_n| {
         let bits = max_modulus_bits(log_n, demand.attacker)?;
         let scale = (MIN_SCALE_BITS..=MAX_SCALE_BITS).rev().find(|&s| total(demand, s).is_some_and(|t| t <= bits))?;
-        Some(build(log_n, demand, scale))
+        // What is left over widens the last prime, and so the range of values.
+        let spare = (bits - total(demand, scale)?) / 2;
+        let last = (scale + demand.headroom() + spare.min(SPARE_BITS)).min(MAX_PRIME_BITS);
+        Some(build(log_n, demand, scale, last))
     })
 }
 
@@ -59,8 +64,7 @@ fn total(demand: Demand, scale: u32) -> Option<u32> {
     (last <= MAX_PRIME_BITS).then_some(2 * last + demand.depth as u32 * scale)
 }
 
-fn build(log_n: u32, demand: Demand, scale: u32) -> Result<Choice, Error> {
-    let last = scale + demand.headroom();
+fn build(log_n: u32, demand: Demand, scale: u32, last: u32) -> Result<Choice, Error> {
     let special = primes_below(log_n, last, 1, &[])?;
     let mut q = primes_below(log_n, last, 1, &special)?;
     let taken: Vec<u64> = special.iter().chain(&q).copied().collect();
