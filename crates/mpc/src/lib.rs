@@ -4,6 +4,7 @@
 //! - [`rep3`]: the first protocol;
 //! - [`execute`]: runs a program on any evaluator;
 //! - [`predict`](mod@predict): its cost before it runs, by running it on [`dry`];
+//! - [`party`]: one compute party; [`roles`]: what owners and the receiver do;
 //! - [`cluster`]: parties as threads, with the roles as endpoints of their own;
 //! - `conformance`: the suite every protocol passes (feature
 //!   `conformance`).
@@ -49,12 +50,15 @@ pub mod conformance;
 pub mod dry;
 mod error;
 pub mod execute;
+pub mod party;
 pub mod predict;
 pub mod protocol;
 pub mod rep3;
+pub mod roles;
 
 pub use cluster::{Inference, LocalCluster, Measured};
 pub use error::Error;
+pub use party::{Job, ModelShare, Party, Seats};
 pub use predict::{NodeCost, Predicted, predict};
 pub use protocol::{Evaluator, Form, Linear, Primitive, Protocol, Source};
 
@@ -75,6 +79,11 @@ impl ProtocolKind {
     /// Name as `--via` spells it.
     pub fn name(self) -> &'static str {
         predict::describe(self).0
+    }
+
+    /// Number of compute parties.
+    pub fn parties(self) -> usize {
+        predict::describe(self).1.parties
     }
 
     /// The security claim.

@@ -1,8 +1,8 @@
 //! The cost of a program before it runs: exact in rounds and bytes.
 
-use crate::cluster::agreement_cost;
 use crate::dry::{Dry, Length};
 use crate::execute::{Weights, execute};
+use crate::party::agreement_cost;
 use crate::protocol::{Evaluator, Primitive, Protocol, WordOf};
 use crate::{Error, Options, ProtocolKind};
 use subrosa_core::{Claim, Cost, RingWidth};

@@ -117,6 +117,12 @@ pub trait Protocol: Evaluator {
     /// An owner's messages to the compute parties, in their order, that share `secret`
     /// (words are taken modulo 2^k). Runs at the owner, who is no compute party.
     fn deal(secret: &[WordOf<Self>]) -> Result<Vec<Vec<u8>>, Error>;
+    /// Length in bytes of the message that [`Protocol::deal`] makes for `party`, for `n`
+    /// elements.
+    fn dealt_bytes(party: usize, n: usize) -> usize;
+    /// This party's share from such a message, of that length: what [`Evaluator::input`]
+    /// does with it. A party may keep a message and read it again in every session.
+    fn dealt(&self, n: usize, message: &[u8]) -> Self::Share;
     /// Payload bytes the receiver expects from each party for `n` elements.
     fn opening_bytes(n: usize) -> usize;
     /// The opened vector, at the receiver, from the parties' messages in their order.

@@ -26,7 +26,7 @@ fn check(name: &str, lowered: &Lowered, batch: usize) {
         for options in [Options { public_weights: false }, Options { public_weights: true }] {
             let at = format!("{name} under {} with {options:?}", kind.name());
             let mut cluster = LocalCluster::start(kind, program.clone(), lowered.weights.clone(), &options).unwrap();
-            let got = cluster.infer(inputs.clone(), batch).unwrap();
+            let got = cluster.infer(&inputs, batch).unwrap();
             let predicted = predict(kind, &program, batch, &options).unwrap();
             assert_eq!(cluster.setup().cost, predicted.setup, "{at}: setup");
             assert_eq!(got.offline.cost, predicted.offline, "{at}: offline");

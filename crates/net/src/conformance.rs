@@ -67,7 +67,12 @@ fn bob_under(connect: Connect, fault: Fault, rounds: usize) -> Result<(), Error>
         for i in 0..rounds {
             match s.id() {
                 0 => s.round(vec![(1, vec![i as u8; 8])], &[]).map(drop)?,
-                _ => assert_eq!(s.round(vec![], &[(0, 8)])?, [vec![i as u8; 8]]),
+                _ => {
+                    let got = s.round(vec![], &[(0, 8)])?;
+                    // On a stream of bytes the next frame's fill the gap; that ends in an
+                    // error one frame later.
+                    assert!(matches!(fault, Fault::Truncate { .. }) || got == [vec![i as u8; 8]]);
+                }
             }
         }
         Ok(())
@@ -107,8 +112,10 @@ pub fn rounds_and_bytes_are_metered(connect: Connect) {
         for n in [5, 0] {
             s.round(vec![((me + 1) % 3, vec![0; n])], &[((me + 2) % 3, n)]).expect("ring round");
         }
-        assert_eq!(s.sent_to((me + 1) % 3), 5 + 2 * subrosa_core::FRAME_HEADER_BYTES);
-        assert_eq!(s.sent_to((me + 2) % 3), 0);
+        let header = subrosa_core::FRAME_HEADER_BYTES;
+        let (next, previous) = (s.traffic((me + 1) % 3), s.traffic((me + 2) % 3));
+        assert_eq!((next.sent, previous.sent), ([0, 0, 5 + 2 * header], [0; 3]));
+        assert_eq!((next.received, previous.received), ([0; 3], [0, 0, 5 + 2 * header]));
         assert!(s.waited(Phase::Online) > Duration::ZERO && s.waited(Phase::Setup) == Duration::ZERO);
         s
     });
@@ -124,7 +131,9 @@ pub fn a_dropped_session_is_gone_at_once(connect: Connect) {
     in_threads(connect(&NAMES), |mut s| {
         if s.id() != 0 {
             let error = s.round(vec![], &[(0, 1)]).expect_err("alice left");
-            assert_eq!(peer_fault(&error), ("alice", &PeerFault::Gone));
+            // Or from the other one, who noticed first.
+            let told = matches!(peer_fault(&error).1, PeerFault::Aborted(why) if why.starts_with("alice is gone"));
+            assert!(told || peer_fault(&error) == ("alice", &PeerFault::Gone), "{error}");
         }
     });
     assert!(start.elapsed() < AT_ONCE);
@@ -214,7 +223,7 @@ pub fn a_late_peer_is_late(connect: Connect) {
             s.set_deadline(waited);
             let start = Instant::now();
             let error = s.round(vec![], &[(1, 1)]).expect_err("bob sleeps");
-            assert_eq!(peer_fault(&error), ("bob", &PeerFault::Late { waited }));
+            assert!(matches!(peer_fault(&error), ("bob", PeerFault::Late { waited: w }) if *w >= waited), "{error}");
             assert!((waited..AT_ONCE).contains(&start.elapsed()));
         } else {
             let error = s.round(vec![], &[(0, 1)]).expect_err("alice gives up");
@@ -228,9 +237,9 @@ pub fn a_failed_session_stays_failed(connect: Connect) {
     in_threads(connect(&NAMES[..2]), |mut s| {
         if s.id() == 1 {
             let first = s.round(vec![], &[(0, 1)]).expect_err("alice left");
-            let sent = s.sent_to(0);
+            let sent = s.traffic(0).sent;
             assert_eq!(s.round(vec![(0, vec![1])], &[]), Err(first));
-            assert_eq!(s.sent_to(0), sent);
+            assert_eq!(s.traffic(0).sent, sent);
         }
     });
 }

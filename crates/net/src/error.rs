@@ -59,6 +59,27 @@ pub enum PeerFault {
         /// Bytes that came.
         got: u64,
     },
+    /// Nobody answers at its address.
+    #[error("cannot be reached at {address} ({reason}); check that it runs, its address, and firewalls between")]
+    Unreachable {
+        /// The address in the configuration.
+        address: String,
+        /// What the operating system says.
+        reason: String,
+    },
+    /// It is not who it should be.
+    #[cfg(unix)]
+    #[error("presents a certificate {0}")]
+    Certificate(crate::tcp::CertificateFault),
+    /// It does not accept this endpoint's certificate.
+    #[error(
+        "refused the connection ({0}); check that its configuration has this endpoint's fingerprint, \
+         and that this endpoint's certificate is still valid"
+    )]
+    RefusedUs(String),
+    /// What came over its connection is not what it sent.
+    #[error("the connection was damaged on the way ({0}); start the session again")]
+    Damaged(String),
     /// A message that is not the next one of its link: one was lost, repeated or reordered.
     #[error("sent message number {got} where number {expected} belongs; start the session again")]
     Sequence {

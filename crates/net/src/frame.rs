@@ -2,7 +2,7 @@
 //!
 //! | bytes | meaning, little-endian |
 //! |---|---|
-//! | 0..4 | kind: [`DATA`] or [`ABORT`] |
+//! | 0..4 | kind: [`DATA`], [`ABORT`] or [`HEARTBEAT`] |
 //! | 4..8 | number of this frame on this link and direction, from 0, modulo 2^32 |
 //! | 8..16 | payload length in bytes |
 
@@ -13,6 +13,10 @@ pub const DATA: u32 = 1;
 
 /// Kind of a frame that carries the reason for which its sender stops, as UTF-8.
 pub const ABORT: u32 = 2;
+
+/// Kind of a frame without payload that says: its sender is alive, and waits itself.
+/// Heartbeats carry no number and are not counted.
+pub const HEARTBEAT: u32 = 3;
 
 /// Bytes of a reason beyond which it is cut.
 pub const MAX_REASON: usize = 512;
@@ -33,7 +37,7 @@ pub struct Frame {
 /// The decoded header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// [`DATA`], [`ABORT`], or what a broken peer wrote.
+    /// [`DATA`], [`ABORT`], [`HEARTBEAT`], or what a broken peer wrote.
     pub kind: u32,
     /// Number of the frame on its link.
     pub sequence: u32,
@@ -61,9 +65,22 @@ impl Frame {
         Self::new(ABORT, sequence, reason.as_bytes()[..end.unwrap_or(0)].to_vec())
     }
 
+    /// The frame that says that its sender waits, too.
+    pub fn heartbeat() -> Self {
+        Self::new(HEARTBEAT, 0, Vec::new())
+    }
+
     fn new(kind: u32, sequence: u32, payload: Vec<u8>) -> Self {
         let header = Header { kind, sequence, length: payload.len() as u64 }.encode();
         Self { header, payload }
+    }
+
+    /// `frame` with a header that says `by` more payload bytes: for links that add to a
+    /// payload, and keep what a broken peer wrote broken.
+    pub(crate) fn relabelled(mut frame: Self, by: i64) -> Self {
+        let header = Header::decode(&frame.header);
+        frame.header = Header { length: header.length.wrapping_add_signed(by), ..header }.encode();
+        frame
     }
 
     /// The payload of an [`ABORT`] frame as text that is safe to print.

@@ -17,9 +17,15 @@ pub mod frame;
 pub mod link;
 pub mod local;
 pub mod session;
+pub mod shape;
+#[cfg(unix)]
+pub mod tcp;
+pub mod wait;
 
 pub use error::{Error, PeerFault};
 pub use frame::Frame;
 pub use link::{Link, LinkError};
 pub use local::local;
-pub use session::{EndpointId, Session};
+pub use session::{EndpointId, Session, Traffic};
+pub use shape::Network;
+pub use wait::Spin;

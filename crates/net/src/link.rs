@@ -1,33 +1,83 @@
 //! The transport below a session.
 
-use crate::frame::Frame;
+use crate::error::PeerFault;
+use crate::frame::{ABORT, Frame, HEARTBEAT, Header, MAX_REASON};
+use crate::wait::Wake;
 use std::time::Instant;
 
 /// One end of a duplex, ordered link to one peer.
 ///
-/// A link carries frames and judges none: numbers, kinds and lengths are the session's
-/// to check. Dropping a link closes it, which the other end notices at once.
+/// A link carries frames and judges none beyond their size: numbers and kinds are the
+/// session's to check. Nothing here waits: the session moves all its links together and
+/// then waits for any of them ([`Link::wake`]), so no order of sends and receives can
+/// deadlock, whatever the sizes. Dropping a link closes it, which the other end notices.
 pub trait Link: Send {
-    /// Posts `frame`. Never waits for the peer to read: two ends that both send before
-    /// they receive must not block one another, whatever the sizes.
+    /// Posts `frame` and sends as much of what is queued as the peer takes now.
     ///
     /// **Errors:** [`LinkError::Closed`].
     fn send(&mut self, frame: Frame) -> Result<(), LinkError>;
 
-    /// The next frame, waiting for it until `deadline`; a deadline in the past asks for
-    /// what has already arrived. Frames sent before the peer closed are still delivered.
+    /// Moves bytes both ways, and returns the next frame if it has arrived whole and may
+    /// be taken now (see [`admit`]). Frames sent before the peer closed are still delivered.
     ///
-    /// **Errors:** [`LinkError::Timeout`], [`LinkError::Closed`].
-    fn recv(&mut self, deadline: Instant) -> Result<Frame, LinkError>;
+    /// **Errors:** [`LinkError`]; none of them goes away by asking again.
+    fn poll(&mut self, limit: Option<u64>) -> Result<Option<Frame>, LinkError>;
+
+    /// What says that another [`Link::poll`] is worth while.
+    fn wake(&self) -> Wake<'_>;
+
+    /// When a frame that is here already may be taken, if it is held back until then.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Tells the peer that nothing more is coming. The link is dropped next.
+    fn close(&mut self) {}
+
+    /// Whether everything posted has left this process.
+    fn is_flushed(&self) -> bool {
+        true
+    }
+}
+
+/// What a link does with a frame of which it has read the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Read its payload and hand it over.
+    Take,
+    /// Leave it (and its payload unread) until a message is asked for.
+    Hold,
+}
+
+/// Decides on a frame by its header: an abort or a heartbeat is taken at any time, a
+/// message only when the session asks for one of up to `limit` bytes. So a peer can make
+/// this process allocate what the plan declares, and nothing else.
+///
+/// **Errors:** [`LinkError::TooLong`].
+pub fn admit(header: Header, limit: Option<u64>) -> Result<Admission, LinkError> {
+    let notice = header.kind == ABORT || header.kind == HEARTBEAT;
+    // With room for what a link below the session adds.
+    let limit = if notice { Some(MAX_REASON as u64 + 64) } else { limit };
+    match limit {
+        None => Ok(Admission::Hold),
+        Some(limit) if header.length <= limit => Ok(Admission::Take),
+        Some(_) => Err(LinkError::TooLong { announced: header.length }),
+    }
 }
 
 /// Why a link has no frame to give, or takes none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// The other end is closed.
     #[error("the other end of the link is closed")]
     Closed,
-    /// Nothing came before the deadline.
-    #[error("nothing came before the deadline")]
-    Timeout,
+    /// The next frame announces more bytes than this round calls for.
+    #[error("a frame of {announced} bytes was announced")]
+    TooLong {
+        /// Bytes announced.
+        announced: u64,
+    },
+    /// The connection itself failed.
+    #[error(transparent)]
+    Fault(PeerFault),
 }

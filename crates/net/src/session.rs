@@ -1,9 +1,9 @@
 //! One endpoint's end of a session.
 
 use crate::error::{Error, PeerFault};
-use crate::frame::{ABORT, DATA, Frame, Header};
+use crate::frame::{ABORT, DATA, Frame, HEARTBEAT, Header};
 use crate::link::{Link, LinkError};
-use std::collections::VecDeque;
+use crate::wait::{Spin, Wake, park};
 use std::fmt;
 use std::time::{Duration, Instant};
 use subrosa_core::{FRAME_HEADER_BYTES, Meter, Phase};
@@ -11,11 +11,21 @@ use subrosa_core::{FRAME_HEADER_BYTES, Meter, Phase};
 /// Index of an endpoint in a session: compute parties first, then the roles.
 pub type EndpointId = usize;
 
-/// The time a round may take unless [`Session::set_deadline`] says otherwise.
+/// The time a peer may be silent in a round unless [`Session::set_deadline`] says otherwise.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long one peer is waited for before the other links are searched for an abort.
-const POLL: Duration = Duration::from_millis(20);
+/// A peer that is alive (its heartbeats come) may still not hold a round up for more than
+/// this many deadlines.
+const ROUND_DEADLINES: u32 = 4;
+
+/// Heartbeats in one deadline, of whoever waits.
+const BEATS: u32 = 4;
+
+/// The longest message that is skipped in search of an abort behind it, bytes.
+const SEARCHED: u64 = 1 << 20;
+
+/// How long an endpoint that stops waits for its last words to leave.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// One endpoint's end of a session. Dropping it closes every link, so that peers see at
 /// once that this endpoint is gone, even if its thread panicked.
@@ -25,6 +35,9 @@ pub struct Session {
     /// By endpoint; none where there is no link, as to oneself.
     peers: Vec<Option<Peer>>,
     deadline: Duration,
+    /// The end of the whole session, if it has one.
+    limit: Option<Instant>,
+    spin: Spin,
     phase: Phase,
     meter: Meter,
     /// Time spent waiting, by phase.
@@ -38,13 +51,31 @@ pub struct Session {
 
 struct Peer {
     link: Box<dyn Link>,
-    /// Frames sent and received so far, modulo 2^32.
+    /// Messages sent and received so far, modulo 2^32.
     sent: u32,
     received: u32,
-    /// Headers included.
-    sent_bytes: u64,
-    /// Frames of later rounds, met while searching for an abort.
-    early: VecDeque<Frame>,
+    traffic: Traffic,
+    /// When anything last came.
+    heard: Instant,
+}
+
+/// What passed between this endpoint and one peer, headers included; heartbeats and what
+/// encryption adds are not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes sent, by phase.
+    pub sent: [u64; Phase::ALL.len()],
+    /// Bytes received, by phase.
+    pub received: [u64; Phase::ALL.len()],
+    /// Time spent waiting while a message of this peer was still to come, by phase.
+    pub waited: [Duration; Phase::ALL.len()],
+}
+
+/// The messages of a round that are still to come.
+struct Awaited<'a> {
+    receives: &'a [(EndpointId, usize)],
+    got: Vec<Option<Vec<u8>>>,
+    start: Instant,
 }
 
 impl Session {
@@ -54,7 +85,8 @@ impl Session {
         let mut peers: Vec<Option<Peer>> = names.iter().map(|_| None).collect();
         for (peer, link) in links {
             if let Some(slot) = peers.get_mut(peer) {
-                *slot = Some(Peer { link, sent: 0, received: 0, sent_bytes: 0, early: VecDeque::new() });
+                let heard = Instant::now();
+                *slot = Some(Peer { link, sent: 0, received: 0, traffic: Traffic::default(), heard });
             }
         }
         Self {
@@ -62,6 +94,8 @@ impl Session {
             names,
             peers,
             deadline: DEFAULT_DEADLINE,
+            limit: None,
+            spin: Spin::NONE,
             phase: Phase::Setup,
             meter: Meter::default(),
             waited: [Duration::ZERO; Phase::ALL.len()],
@@ -81,9 +115,21 @@ impl Session {
         &self.names
     }
 
-    /// The time each later round may take, from its start; [`DEFAULT_DEADLINE`] at first.
+    /// How long an awaited peer may be silent in each later round; [`DEFAULT_DEADLINE`] at
+    /// first. A peer that itself waits says so by heartbeats, so that the one at fault is
+    /// blamed; a round lasts at most four deadlines.
     pub fn set_deadline(&mut self, deadline: Duration) {
         self.deadline = deadline;
+    }
+
+    /// The end of the whole session, whatever goes on; none at first.
+    pub fn set_limit(&mut self, limit: Option<Instant>) {
+        self.limit = limit;
+    }
+
+    /// How long to spin before parking; not at all at first.
+    pub fn set_spin(&mut self, spin: Spin) {
+        self.spin = spin;
     }
 
     /// Accounts for everything that follows under `phase`; [`Phase::Setup`] at first.
@@ -106,9 +152,9 @@ impl Session {
         self.waited[phase as usize]
     }
 
-    /// Bytes sent to `peer` so far in all phases, headers included; 0 where there is no link.
-    pub fn sent_to(&self, peer: EndpointId) -> u64 {
-        self.peers.get(peer).and_then(Option::as_ref).map_or(0, |p| p.sent_bytes)
+    /// What passed between this endpoint and `peer`; nothing where there is no link.
+    pub fn traffic(&self, peer: EndpointId) -> Traffic {
+        self.peers.get(peer).and_then(Option::as_ref).map_or_else(Traffic::default, |p| p.traffic)
     }
 
     /// Keeps a copy of every payload sent from now on. For tests of what peers get to see:
@@ -146,6 +192,25 @@ impl Session {
         })
     }
 
+    /// Messages about the session itself, as [`Session::round`] but outside the meter: it
+    /// counts what the protocol says, and is held against the plan. `deadline` stands in
+    /// for the session's own, and is no limit to a peer that keeps sending heartbeats.
+    ///
+    /// **Errors:** as [`Session::round`].
+    pub fn control(
+        &mut self,
+        sends: Vec<(EndpointId, Vec<u8>)>,
+        receives: &[(EndpointId, usize)],
+        deadline: Duration,
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let meter = self.meter.clone();
+        let usual = std::mem::replace(&mut self.deadline, deadline);
+        let answers = self.round(sends, receives);
+        self.deadline = usual;
+        self.meter = meter;
+        answers
+    }
+
     /// Agrees with `peers` on what is about to run, before anything secret flows: each
     /// sends the others its digest of version, protocol, ring and plan. One round, 32
     /// bytes a message.
@@ -172,6 +237,14 @@ impl Session {
         self.tell_all(reason);
     }
 
+    /// Wraps every link, to shape or to watch what passes.
+    pub fn wrap_links(mut self, wrap: impl Fn(Box<dyn Link>) -> Box<dyn Link>) -> Self {
+        for slot in &mut self.peers {
+            *slot = slot.take().map(|p| Peer { link: wrap(p.link), ..p });
+        }
+        self
+    }
+
     /// Replaces the link to `peer` by what `wrap` makes of it, if there is one.
     #[cfg(any(test, feature = "fault"))]
     pub(crate) fn wrap_link(&mut self, peer: EndpointId, wrap: impl FnOnce(Box<dyn Link>) -> Box<dyn Link>) {
@@ -188,13 +261,12 @@ impl Session {
         self.check_peers(sends.iter().map(|s| s.0))?;
         self.check_peers(receives.iter().map(|r| r.0))?;
         self.meter.record(self.phase, sends.iter().map(|s| s.1.len()));
-        let start = Instant::now();
         for (to, payload) in sends {
             self.post(to, payload)?;
         }
-        let waiting = Instant::now();
-        let payloads = receives.iter().map(|&(from, length)| self.receive(from, length, start)).collect();
-        self.waited[self.phase as usize] += waiting.elapsed();
+        let start = Instant::now();
+        let payloads = self.receive(Awaited { receives, got: vec![None; receives.len()], start });
+        self.waited[self.phase as usize] += start.elapsed();
         payloads
     }
 
@@ -217,73 +289,177 @@ impl Session {
         if let Some(transcript) = &mut self.transcript {
             transcript.push((to, payload.clone()));
         }
+        let phase = self.phase as usize;
         let peer = self.peer(to)?;
-        peer.sent_bytes += payload.len() as u64 + FRAME_HEADER_BYTES;
+        peer.traffic.sent[phase] += payload.len() as u64 + FRAME_HEADER_BYTES;
         let frame = Frame::data(peer.sent, payload);
         peer.sent = peer.sent.wrapping_add(1);
-        if peer.link.send(frame).is_ok() {
-            return Ok(());
+        match peer.link.send(frame) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // It closed its end; if it said why first, that is the better answer.
+                self.search_abort(to)?;
+                Err(self.blame_link(to, error, 0))
+            }
         }
-        // It closed its end; if it said why first, that is the better answer.
-        self.search_abort(to)?;
-        Err(self.blame(to, PeerFault::Gone))
     }
 
-    /// The payload of the next message from `from`, which must have `length` bytes, in a
-    /// round that began at `start`.
-    fn receive(&mut self, from: EndpointId, length: usize, start: Instant) -> Result<Vec<u8>, Error> {
-        let frame = self.next_frame(from, start)?;
-        let header = Header::decode(&frame.header);
-        let expected = self.peer(from)?.received;
-        if let Some(fault) = judge(&frame, header, expected, length as u64) {
-            return Err(self.blame(from, fault));
-        }
-        self.peer(from)?.received = expected.wrapping_add(1);
-        Ok(frame.payload)
-    }
-
-    /// The next frame from `from`, as it came. While waiting, every other link is searched
-    /// for an abort now and then: the peer waited for may itself be waiting for the one
-    /// that stopped.
-    fn next_frame(&mut self, from: EndpointId, start: Instant) -> Result<Frame, Error> {
-        let end = start + self.deadline;
+    /// The one progress loop: moves all links together until every awaited message is here.
+    fn receive(&mut self, mut awaited: Awaited<'_>) -> Result<Vec<Vec<u8>>, Error> {
+        let mut beat = awaited.start;
         loop {
-            let peer = self.peer(from)?;
-            if let Some(frame) = peer.early.pop_front() {
-                return Ok(frame);
+            let seen = self.events();
+            self.sweep(&mut awaited)?;
+            if awaited.got.iter().all(Option::is_some) {
+                return Ok(awaited.got.into_iter().flatten().collect());
             }
-            match peer.link.recv(end.min(Instant::now() + POLL)) {
-                Ok(frame) => return Ok(frame),
-                Err(LinkError::Closed) => return Err(self.blame(from, PeerFault::Gone)),
-                Err(LinkError::Timeout) => {}
+            let waiting = Instant::now();
+            self.check_time(&awaited, waiting)?;
+            if waiting - beat >= self.deadline / BEATS {
+                self.beat();
+                beat = waiting;
             }
-            for other in 0..self.peers.len() {
-                self.search_abort(other)?;
+            match self.spin.again(awaited.start) {
+                true => std::hint::spin_loop(),
+                false => self.park(seen, self.deadline / BEATS),
             }
-            if Instant::now() >= end {
-                return Err(self.blame(from, PeerFault::Late { waited: self.deadline }));
-            }
+            self.account(&awaited, waiting.elapsed());
         }
     }
 
-    /// Takes in whatever has arrived from `peer`, keeping messages for their own rounds.
-    ///
-    /// **Errors:** the peer's abort, if that is among it.
-    fn search_abort(&mut self, peer: EndpointId) -> Result<(), Error> {
-        let Some(Some(p)) = self.peers.get_mut(peer) else { return Ok(()) };
-        while let Ok(frame) = p.link.recv(Instant::now()) {
-            if Header::decode(&frame.header).kind == ABORT {
-                return Err(self.blame(peer, PeerFault::Aborted(frame.reason())));
+    /// Moves every link once and takes in what has arrived.
+    fn sweep(&mut self, awaited: &mut Awaited<'_>) -> Result<(), Error> {
+        for id in 0..self.peers.len() {
+            let want = awaited.receives.iter().zip(&awaited.got).position(|(r, got)| r.0 == id && got.is_none());
+            let length = want.and_then(|i| awaited.receives.get(i)).map(|r| r.1 as u64);
+            // More than one frame: heartbeats come before what is awaited.
+            while let Some(frame) = self.poll(id, length)? {
+                if let Some(slot) = want.and_then(|i| awaited.got.get_mut(i)) {
+                    *slot = Some(self.accept(id, frame, length.unwrap_or(0))?);
+                    break;
+                }
             }
-            p.early.push_back(frame);
         }
         Ok(())
     }
 
+    /// The next message from `id`, if one of up to `length` bytes is wanted and has arrived.
+    ///
+    /// **Errors:** the peer's abort; a closed link if something is wanted from it.
+    fn poll(&mut self, id: EndpointId, length: Option<u64>) -> Result<Option<Frame>, Error> {
+        loop {
+            let Some(Some(peer)) = self.peers.get_mut(id) else { return Ok(None) };
+            let frame = match peer.link.poll(length) {
+                Ok(None) => return Ok(None),
+                Ok(Some(frame)) => frame,
+                Err(LinkError::Closed) if length.is_none() => return Ok(None),
+                Err(error) => return Err(self.blame_link(id, error, length.unwrap_or(0))),
+            };
+            peer.heard = Instant::now();
+            let header = Header::decode(&frame.header);
+            match header.kind {
+                ABORT => return Err(self.blame(id, PeerFault::Aborted(frame.reason()))),
+                HEARTBEAT if header.length == 0 && frame.payload.is_empty() => {}
+                _ => return Ok(Some(frame)),
+            }
+        }
+    }
+
+    /// The payload of `frame`, which must be the next message and have `length` bytes.
+    fn accept(&mut self, from: EndpointId, frame: Frame, length: u64) -> Result<Vec<u8>, Error> {
+        let phase = self.phase as usize;
+        let header = Header::decode(&frame.header);
+        let expected = self.peer(from)?.received;
+        if let Some(fault) = judge(&frame, header, expected, length) {
+            return Err(self.blame(from, fault));
+        }
+        let peer = self.peer(from)?;
+        peer.received = expected.wrapping_add(1);
+        peer.traffic.received[phase] += length + FRAME_HEADER_BYTES;
+        Ok(frame.payload)
+    }
+
+    /// **Errors:** the awaited peer that was silent for too long.
+    fn check_time(&self, awaited: &Awaited<'_>, now: Instant) -> Result<(), Error> {
+        let over = self.limit.is_some_and(|limit| now >= limit);
+        let round_over = now - awaited.start >= self.deadline * ROUND_DEADLINES;
+        let late = |id: EndpointId| {
+            let heard = self.peers.get(id).and_then(Option::as_ref).map_or(awaited.start, |p| p.heard);
+            over || round_over || now - heard.max(awaited.start) >= self.deadline
+        };
+        match awaited.missing().find(|&id| late(id)) {
+            Some(id) => Err(self.blame(id, PeerFault::Late { waited: now - awaited.start })),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells every peer that this endpoint is alive and waits.
+    fn beat(&mut self) {
+        for peer in self.peers.iter_mut().flatten() {
+            // A peer that is gone is noticed when something is wanted from it.
+            let _ = peer.link.send(Frame::heartbeat());
+        }
+    }
+
+    /// Parks until a link has something to say, a held frame is due, or time is up.
+    fn park(&self, seen: u64, timeout: Duration) {
+        let links = || self.peers.iter().flatten().map(|p| &p.link);
+        let now = Instant::now();
+        let due = links().filter_map(|l| l.due()).min().map(|due| due.saturating_duration_since(now));
+        let limit = self.limit.map(|limit| limit.saturating_duration_since(now));
+        let timeout = [due, limit].into_iter().flatten().fold(timeout, Duration::min);
+        let wakes: Vec<Wake<'_>> = links().map(|l| l.wake()).collect();
+        park(&wakes, seen, timeout);
+    }
+
+    /// The count of this endpoint's in-process event, if it has one.
+    fn events(&self) -> u64 {
+        let mut links = self.peers.iter().flatten();
+        links.find_map(|p| if let Wake::Event(event) = p.link.wake() { Some(event.count()) } else { None }).unwrap_or(0)
+    }
+
+    /// Books waiting time on those whose messages are still to come.
+    fn account(&mut self, awaited: &Awaited<'_>, waited: Duration) {
+        let phase = self.phase as usize;
+        let missing: Vec<EndpointId> = awaited.missing().collect();
+        for id in missing {
+            if let Some(Some(peer)) = self.peers.get_mut(id) {
+                peer.traffic.waited[phase] += waited;
+            }
+        }
+    }
+
+    /// Reads what a peer that closed its end had sent before, for its reason. Messages are
+    /// dropped: the session is over.
+    ///
+    /// **Errors:** the peer's abort, if that is among it.
+    fn search_abort(&mut self, peer: EndpointId) -> Result<(), Error> {
+        loop {
+            match self.poll(peer, Some(SEARCHED)) {
+                Ok(Some(_)) => {}
+                Err(error @ Error::Peer { kind: PeerFault::Aborted(_), .. }) => return Err(error),
+                Err(_) => return Ok(()),
+                Ok(None) => {
+                    let due = self.peers.get(peer).and_then(Option::as_ref).and_then(|p| p.link.due());
+                    let Some(due) = due else { return Ok(()) };
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()).min(self.deadline));
+                }
+            }
+        }
+    }
+
+    /// Posts the reason to every peer and gives it a moment to leave.
     fn tell_all(&mut self, reason: &str) {
         for peer in self.peers.iter_mut().flatten() {
             // A peer that is already gone needs no reason.
             let _ = peer.link.send(Frame::abort(peer.sent, reason));
+        }
+        let end = Instant::now() + LAST_WORDS;
+        while Instant::now() < end && self.peers.iter().flatten().any(|p| !p.link.is_flushed()) {
+            for peer in self.peers.iter_mut().flatten() {
+                let _ = peer.link.poll(None);
+            }
+            self.park(self.events(), Duration::from_millis(5));
         }
     }
 
@@ -294,9 +470,33 @@ impl Session {
         }
     }
 
+    fn blame_link(&self, peer: EndpointId, error: LinkError, expected: u64) -> Error {
+        let kind = match error {
+            LinkError::Closed => PeerFault::Gone,
+            LinkError::TooLong { announced } => PeerFault::Length { expected, got: announced },
+            LinkError::Fault(fault) => fault,
+        };
+        self.blame(peer, kind)
+    }
+
     fn blame(&self, peer: EndpointId, kind: PeerFault) -> Error {
         let peer = self.names.get(peer).cloned().unwrap_or_else(|| format!("endpoint {peer}"));
         Error::Peer { peer, kind }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // All at once: a link may linger when it is dropped, and the others' peers should
+        // not wait for that.
+        self.peers.iter_mut().flatten().for_each(|p| p.link.close());
+    }
+}
+
+impl Awaited<'_> {
+    /// Whose messages are still to come.
+    fn missing(&self) -> impl Iterator<Item = EndpointId> {
+        self.receives.iter().zip(&self.got).filter(|(_, got)| got.is_none()).map(|(r, _)| r.0)
     }
 }
 

@@ -163,7 +163,7 @@ fn simulated(fixed: &Fixed, inputs: &[&[f32]], count: usize) -> Result<BatchResu
 }
 
 fn protected(cluster: &mut LocalCluster, fixed: &Fixed, inputs: &[&[f32]], count: usize) -> Result<BatchResult> {
-    let inference = cluster.infer(encode(fixed, inputs)?, count)?;
+    let inference = cluster.infer(&encode(fixed, inputs)?, count)?;
     let record = Batch { samples: count, offline: inference.offline.into(), online: inference.online.into() };
     Ok((decode(fixed, &inference.outputs), record))
 }

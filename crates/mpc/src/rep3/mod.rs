@@ -114,9 +114,8 @@ impl<R: Ring> Evaluator for Rep3<R> {
     type Product = Product<R::Word>;
 
     fn input(&mut self, owner: EndpointId, n: usize) -> Result<Self::Share, Error> {
-        let len = dealt_bytes::<R>(self.me, n);
-        let message = self.session.round(vec![], &[(owner, len)])?;
-        Ok(read_dealt::<R>(self.me, n, message.first().map_or(&[], Vec::as_slice)))
+        let message = self.session.round(vec![], &[(owner, Self::dealt_bytes(self.me, n))])?;
+        Ok(self.dealt(n, message.first().map_or(&[], Vec::as_slice)))
     }
 
     fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error> {
@@ -309,6 +308,17 @@ impl<R: Ring> Protocol for Rep3<R> {
         Ok(vec![seeds(&[&seed_0, &seed_1]), with_x_2(&seed_1), with_x_2(&seed_0)])
     }
 
+    fn dealt_bytes(party: usize, n: usize) -> usize {
+        match party {
+            0 => 2 * SEED_BYTES,
+            _ => SEED_BYTES + packed_len(n, R::WIDTH.bits()),
+        }
+    }
+
+    fn dealt(&self, n: usize, message: &[u8]) -> Self::Share {
+        read_dealt::<R>(self.me, n, message)
+    }
+
     fn opening_bytes(n: usize) -> usize {
         packed_len(n, R::WIDTH.bits())
     }
@@ -330,14 +340,6 @@ fn joint_seed(first: &[u8], second: &[u8]) -> Seed {
 const SEED_BYTES: usize = 32;
 /// Purpose of the streams that dealt seeds stand for. A fresh seed a vector.
 const DEAL: &str = "rep3 deal";
-
-/// Length of an owner's message to party `me`.
-fn dealt_bytes<R: Ring>(me: usize, n: usize) -> usize {
-    match me {
-        0 => 2 * SEED_BYTES,
-        _ => SEED_BYTES + packed_len(n, R::WIDTH.bits()),
-    }
-}
 
 /// Party `me`'s share from an owner's message.
 fn read_dealt<R: Ring>(me: usize, n: usize, message: &[u8]) -> Share<R::Word> {

@@ -1,0 +1,188 @@
+//! One compute party: joins a session, holds its share of a model, computes batches.
+
+use crate::execute::{Weights, execute};
+use crate::predict::{demand, weight_elements};
+use crate::protocol::{Linear, Primitive, Protocol, WordOf};
+use crate::{Error, Options, ProtocolKind};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+use subrosa_core::{Cost, Phase};
+use subrosa_graph::Program;
+use subrosa_net::{EndpointId, Session};
+use subrosa_ring::{Ring, unpack};
+
+/// A compute party at work, whatever its protocol.
+pub struct Party {
+    at_work: Box<dyn AtWork>,
+}
+
+/// What a session is about: all parties have to give the same.
+#[derive(Clone)]
+pub struct Job {
+    /// What is executed.
+    pub program: Arc<Program>,
+    /// How.
+    pub options: Options,
+    /// Which sharing of the model, where parties keep one; part of what they agree on, as
+    /// shares of two sharings do not fit together.
+    pub sharing: [u8; 32],
+    /// Who gives and who gets.
+    pub seats: Seats,
+}
+
+/// The endpoints of the roles. Data owner and receiver may be one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seats {
+    /// Gives the inputs.
+    pub data_owner: EndpointId,
+    /// Gets the outputs.
+    pub receiver: EndpointId,
+}
+
+/// Where a party has its share of the model from.
+#[derive(Clone, Copy)]
+pub enum ModelShare<'a> {
+    /// This endpoint deals it during setup.
+    Owner(EndpointId),
+    /// It was dealt before: the message that [`deal_model`](crate::roles::deal_model) made
+    /// for this party.
+    Kept(&'a [u8]),
+}
+
+impl Party {
+    /// Joins `session` as party `session.id()`: agrees with the other parties on the job,
+    /// sets keys up, takes its share of the model.
+    ///
+    /// **Errors:** [`subrosa_net::PeerFault::Disagrees`]; [`Error::Misuse`] for a kept share
+    /// that is not one of the program's weights; whatever the protocol's setup returns.
+    pub fn join(kind: ProtocolKind, session: Session, job: Job, model: ModelShare<'_>) -> Result<Self, Error> {
+        let at_work: Box<dyn AtWork> = with_protocol!(kind, job.program.ring, P => {
+            Box::new(Working::<P>::join(session, job, model)?)
+        });
+        Ok(Self { at_work })
+    }
+
+    /// Makes what a batch of `batch` samples will consume, before its input is known.
+    ///
+    /// **Errors:** those of the protocol.
+    pub fn prepare(&mut self, batch: usize) -> Result<(), Error> {
+        self.at_work.prepare(batch)
+    }
+
+    /// Takes the inputs, computes, and opens the outputs to the receiver.
+    ///
+    /// **Errors:** those of the protocol; [`Error::Misuse`] if this was not prepared.
+    pub fn run(&mut self, batch: usize) -> Result<(), Error> {
+        self.at_work.run(batch)
+    }
+
+    /// The session, for control messages and metering.
+    pub fn session(&mut self) -> &mut Session {
+        self.at_work.session()
+    }
+}
+
+trait AtWork {
+    fn prepare(&mut self, batch: usize) -> Result<(), Error>;
+    fn run(&mut self, batch: usize) -> Result<(), Error>;
+    fn session(&mut self) -> &mut Session;
+}
+
+struct Working<P: Protocol> {
+    party: P,
+    job: Job,
+    weights: Weights<P>,
+    /// What a batch of a size consumes.
+    demands: BTreeMap<usize, Vec<Primitive>>,
+}
+
+impl<P: Protocol> Working<P> {
+    fn join(mut session: Session, job: Job, model: ModelShare<'_>) -> Result<Self, Error> {
+        session.set_phase(Phase::Setup);
+        let others: Vec<usize> = (0..P::PARTIES).filter(|&p| p != session.id()).collect();
+        session.hello(&others, &agreement::<P>(&job))?;
+        let mut party = P::setup(session)?;
+        let weights = take_model(&mut party, &job, model)?;
+        Ok(Self { party, job, weights, demands: BTreeMap::new() })
+    }
+}
+
+impl<P: Protocol> AtWork for Working<P> {
+    fn prepare(&mut self, batch: usize) -> Result<(), Error> {
+        if let Entry::Vacant(unknown) = self.demands.entry(batch) {
+            unknown.insert(demand::<P::Ring>(&self.job.program, batch, &self.job.options)?.0);
+        }
+        self.party.session().set_phase(Phase::Offline);
+        self.party.prepare(self.demands.get(&batch).map_or(&[], Vec::as_slice))
+    }
+
+    fn run(&mut self, batch: usize) -> Result<(), Error> {
+        let Job { program, seats, .. } = &self.job;
+        self.party.session().set_phase(Phase::Online);
+        let mut inputs = Vec::new();
+        for &id in &program.inputs {
+            let n = program.insts.get(id).map_or(0, |i| i.shape.len()) * batch;
+            inputs.push(self.party.input(seats.data_owner, n)?);
+        }
+        for output in execute(&mut self.party, program, &self.weights, inputs, batch, |_, _| ())? {
+            self.party.open_to(seats.receiver, &output)?;
+        }
+        Ok(())
+    }
+
+    fn session(&mut self) -> &mut Session {
+        self.party.session()
+    }
+}
+
+/// What all parties must agree on before anything secret flows.
+fn agreement<P: Protocol>(job: &Job) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 session agreement v2");
+    let public = if job.options.public_weights { "public weights" } else { "" };
+    for part in [env!("CARGO_PKG_VERSION"), P::NAME, public] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    for seat in [job.seats.data_owner, job.seats.receiver] {
+        hasher.update(&(seat as u64).to_le_bytes());
+    }
+    hasher.update(&job.sharing);
+    hasher.update(&job.program.digest());
+    *hasher.finalize().as_bytes()
+}
+
+/// Declared cost of agreeing.
+pub(crate) fn agreement_cost(parties: usize) -> Cost {
+    Cost::messages((parties * (parties - 1)) as u64, 32)
+}
+
+/// Takes all tensors as one vector and cuts it up.
+fn take_model<P: Protocol>(party: &mut P, job: &Job, model: ModelShare<'_>) -> Result<Weights<P>, Error> {
+    let program = &job.program;
+    let (n, me) = (weight_elements(program), party.session().id());
+    let lens: Vec<usize> = program.weights.iter().map(|w| w.shape.len()).collect();
+    let starts = lens.iter().scan(0, |at, len| Some(std::mem::replace(at, *at + len)));
+    let ranges: Vec<_> = starts.zip(&lens).map(|(start, len)| start..start + len).collect();
+    let cut = |all: &[WordOf<P>], r: &std::ops::Range<usize>| all.get(r.clone()).unwrap_or(&[]).to_vec();
+    if n == 0 {
+        return Ok(if job.options.public_weights { Weights::Public(vec![]) } else { Weights::Shares(vec![]) });
+    }
+    let expected = match job.options.public_weights {
+        true => P::opening_bytes(n),
+        false => P::dealt_bytes(me, n),
+    };
+    let message = match model {
+        ModelShare::Owner(owner) => party.session().round(vec![], &[(owner, expected)])?.pop().unwrap_or_default(),
+        ModelShare::Kept(message) => message.to_vec(),
+    };
+    if message.len() != expected {
+        return Err(Error::Misuse("the share of the model kept here is not one of this program".into()));
+    }
+    if job.options.public_weights {
+        let all = unpack(&message, P::Ring::WIDTH.bits(), n);
+        return Ok(Weights::Public(ranges.iter().map(|r| cut(&all, r)).collect()));
+    }
+    let all = party.dealt(n, &message);
+    Ok(Weights::Shares(ranges.iter().map(|r| all.map(r.len(), |all| cut(all, r))).collect()))
+}

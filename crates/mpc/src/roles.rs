@@ -1,0 +1,116 @@
+//! What model owner, data owner and result receiver do: deal and reconstruct, never
+//! compute. Each function speaks for one endpoint of a session.
+
+use crate::predict::weight_elements;
+use crate::protocol::{Protocol, WordOf};
+use crate::{Error, Options, ProtocolKind};
+use subrosa_graph::{Program, WeightSet};
+use subrosa_net::Session;
+use subrosa_ring::{Ring, Word, pack, sign_extend};
+
+/// The model owner's message to each compute party, in their order: its share of all
+/// weights, or the weights themselves where the options make them public. Empty for a
+/// program without weights.
+///
+/// **Errors:** [`Error::Misuse`] if the weights are not the program's; [`Error::Entropy`].
+pub fn deal_model(
+    kind: ProtocolKind,
+    program: &Program,
+    weights: &WeightSet,
+    options: &Options,
+) -> Result<Vec<Vec<u8>>, Error> {
+    with_protocol!(kind, program.ring, P => deal::<P>(program, weights, options))
+}
+
+/// Deals the model to the compute parties in a session. One round, as priced in
+/// [`Predicted::setup`](crate::Predicted::setup); none without weights.
+///
+/// **Errors:** as [`deal_model`], and those of the session.
+pub fn give_model(
+    kind: ProtocolKind,
+    session: &mut Session,
+    program: &Program,
+    weights: &WeightSet,
+    options: &Options,
+) -> Result<(), Error> {
+    let messages = deal_model(kind, program, weights, options)?;
+    if !messages.is_empty() {
+        session.round(messages.into_iter().enumerate().collect(), &[])?;
+    }
+    Ok(())
+}
+
+/// Deals `batch` samples of each input, encoded as integers. One round an input.
+///
+/// **Errors:** [`Error::Misuse`] for inputs of another length; [`Error::Entropy`]; those of
+/// the session.
+pub fn give_inputs(
+    kind: ProtocolKind,
+    session: &mut Session,
+    program: &Program,
+    inputs: &[Vec<i64>],
+    batch: usize,
+) -> Result<(), Error> {
+    check_inputs(program, inputs, batch)?;
+    with_protocol!(kind, program.ring, P => {
+        for input in inputs {
+            let words: Vec<WordOf<P>> = input.iter().map(|&v| Word::from_i64(v)).collect();
+            session.round(P::deal(&words)?.into_iter().enumerate().collect(), &[])?;
+        }
+    });
+    Ok(())
+}
+
+/// Opens the outputs for `batch` samples: one flat tensor each, as signed integers. One
+/// round an output.
+///
+/// **Errors:** those of the session.
+pub fn take_outputs(
+    kind: ProtocolKind,
+    session: &mut Session,
+    program: &Program,
+    batch: usize,
+) -> Result<Vec<Vec<i64>>, Error> {
+    with_protocol!(kind, program.ring, P => reconstruct::<P>(session, program, batch))
+}
+
+fn deal<P: Protocol>(program: &Program, weights: &WeightSet, options: &Options) -> Result<Vec<Vec<u8>>, Error> {
+    let fits = |(w, t): (&subrosa_graph::program::WeightShape, &Vec<i64>)| w.shape.len() == t.len();
+    let expected = &program.weights;
+    if weights.tensors.len() != expected.len() || !expected.iter().zip(&weights.tensors).all(fits) {
+        return Err(Error::Misuse("the weights are not those of the program".into()));
+    }
+    if weight_elements(program) == 0 {
+        return Ok(vec![]);
+    }
+    let words: Vec<WordOf<P>> = weights.tensors.iter().flatten().map(|&v| Word::from_i64(v)).collect();
+    match options.public_weights {
+        true => Ok(vec![pack(&words, P::Ring::WIDTH.bits()); P::PARTIES]),
+        false => P::deal(&words),
+    }
+}
+
+fn reconstruct<P: Protocol>(session: &mut Session, program: &Program, batch: usize) -> Result<Vec<Vec<i64>>, Error> {
+    let mut outputs = Vec::new();
+    for &id in &program.outputs {
+        let n = program.insts.get(id).map_or(0, |i| i.shape.len()) * batch;
+        let expected: Vec<_> = (0..P::PARTIES).map(|p| (p, P::opening_bytes(n))).collect();
+        let messages = match n {
+            0 => Vec::new(),
+            _ => session.round(vec![], &expected)?,
+        };
+        let words = P::reconstruct(n, &messages);
+        outputs.push(words.into_iter().map(|w| sign_extend(w, P::Ring::WIDTH.bits())).collect());
+    }
+    Ok(outputs)
+}
+
+pub(crate) fn check_inputs(program: &Program, inputs: &[Vec<i64>], batch: usize) -> Result<(), Error> {
+    let expected: Vec<usize> =
+        program.inputs.iter().map(|&id| program.insts.get(id).map_or(0, |i| i.shape.len()) * batch).collect();
+    if batch == 0 || expected != inputs.iter().map(Vec::len).collect::<Vec<_>>() {
+        let got: Vec<usize> = inputs.iter().map(Vec::len).collect();
+        return Err(Error::Misuse(format!("a batch of {batch} needs inputs of {expected:?} elements, got {got:?}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! An authenticated connection before it belongs to a session.
+
+use super::identity::Fingerprint;
+use super::tls::{TlsLink, fault};
+use crate::error::{Error, PeerFault};
+use crate::frame::{ABORT, Frame, Header};
+use crate::link::Link;
+use std::time::Instant;
+
+/// A connection to a known peer. A few messages agree on what it is for; then it becomes a
+/// session's link.
+pub struct Channel {
+    link: TlsLink,
+    name: String,
+    fingerprint: Fingerprint,
+}
+
+impl Channel {
+    pub(super) fn new(link: TlsLink, name: String, fingerprint: Fingerprint) -> Self {
+        Self { link, name, fingerprint }
+    }
+
+    /// The peer's name in the configuration.
+    pub fn peer(&self) -> &str {
+        &self.name
+    }
+
+    /// The peer's key.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Posts a message.
+    ///
+    /// **Errors:** the peer is gone or refused us.
+    pub fn send(&mut self, message: Vec<u8>) -> Result<(), Error> {
+        // What it last said (an alert, a refusal) is a better answer than "gone".
+        let sent = self.link.send(Frame::data(0, message));
+        let said = if sent.is_err() { self.link.poll(None).err() } else { None };
+        sent.map_err(|error| self.blame(fault(said.unwrap_or(error))))
+    }
+
+    /// The next message, of up to `limit` bytes.
+    ///
+    /// **Errors:** the peer is late or gone, refuses, or sends more.
+    pub fn recv(&mut self, limit: usize, until: Instant) -> Result<Vec<u8>, Error> {
+        let frame = self.link.recv(limit as u64, until).map_err(|fault| self.blame(fault))?;
+        match Header::decode(&frame.header).kind {
+            ABORT => Err(self.blame(PeerFault::Aborted(frame.reason()))),
+            _ => Ok(frame.payload),
+        }
+    }
+
+    /// Says why nothing comes of this connection, and closes it.
+    pub fn refuse(mut self, reason: &str) {
+        let _ = self.link.send(Frame::abort(0, reason));
+    }
+
+    /// The link for a session.
+    pub fn into_link(self) -> Box<dyn Link> {
+        Box::new(self.link)
+    }
+
+    fn blame(&self, kind: PeerFault) -> Error {
+        Error::Peer { peer: self.name.clone(), kind }
+    }
+}
