@@ -40,7 +40,8 @@ fn check(name: &str, bound: f64) {
         plan.public.key_bytes(),
         plan.public.rotations.len()
     );
-    for s in &plan.stages {
+    let subrosa_he::plan::Work::Latency(stages) = &plan.work else { panic!() };
+    for s in stages {
         if let subrosa_he::plan::Stage::Linear(l) = s {
             println!(
                 "  level {}: giants {}, terms {}, babies {}, sums {:?}",
@@ -69,7 +70,7 @@ fn check(name: &str, bound: f64) {
     for x in &digits {
         let input = client.encrypt(x).unwrap();
         let start = Instant::now();
-        let answer = server.evaluate(&keys, &input).unwrap();
+        let answer = server.evaluate(&keys, input).unwrap();
         best = best.min(start.elapsed().as_secs_f64());
         let found = client.decrypt(&answer).unwrap();
         let plain = runner.run(&[x]).unwrap().remove(0);

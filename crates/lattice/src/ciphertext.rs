@@ -41,6 +41,12 @@ impl SeededCiphertext {
         Ciphertext { c0: self.c0.clone(), c1 }
     }
 
+    /// As [`SeededCiphertext::expand`], without a copy.
+    pub fn into_expanded(self, params: &Params) -> Ciphertext {
+        let c1 = sample::uniform(params, &Seed::from_bytes(self.seed), self.c0.level(), false);
+        Ciphertext { c0: self.c0, c1 }
+    }
+
     /// Primes it has residues for.
     pub fn level(&self) -> usize {
         self.c0.level()

@@ -3,9 +3,9 @@
 use super::chain::{Chain, ChainStep};
 use super::choose::{Choice, Demand, choices, too_deep};
 use super::cost::Cost;
-use super::{Plan, PlanOptions};
+use super::{Plan, PlanOptions, Work, largest_value, not_polynomial};
 use crate::Error;
-use crate::circuit::{Circuit, Sparse};
+use crate::circuit::{Circuit, Kind, Sparse};
 use crate::linear::{Diagonals, Placement};
 use crate::place::{FirstLayer, candidates, first_layers};
 use crate::public::{Mark, Packing, PublicPlan};
@@ -63,17 +63,13 @@ impl LinearStage {
 
 /// Most bytes of a client's request that the planner fills, where it has the choice.
 const UPLOAD_BYTES: usize = 1_500_000;
-/// Largest magnitude to expect where no sample is given.
-const UNKNOWN: f64 = 1024.0;
 
 pub(super) fn plan(circuit: &Circuit, options: &PlanOptions) -> Result<Plan, Error> {
     let chain = Chain::of(circuit)?;
-    if chain.steps.iter().any(|s| matches!(s, ChainStep::Function(_))) {
-        return Err(Error::Plan("activations other than squares are not implemented yet".to_owned()));
+    if let Some(step) = circuit.steps.iter().find(|s| matches!(s.kind, Kind::Function(..))) {
+        return Err(not_polynomial(&step.name));
     }
-    let values = || options.samples.iter().map(|x| circuit.evaluate(std::slice::from_ref(x)));
-    let largest = values().flatten().flatten().fold(0.0, |m: f64, v| m.max(v.abs()));
-    let largest = if options.samples.is_empty() { UNKNOWN } else { largest };
+    let largest = largest_value(circuit, options);
     let widest = circuit.steps.iter().map(|s| s.len).max().unwrap_or(1);
     let demand = Demand { depth: chain.steps.len(), largest, slots: widest, attacker: options.attacker };
     for choice in choices(demand) {
@@ -142,7 +138,7 @@ fn try_plan(chain: &Chain<'_>, choice: &Choice, options: &PlanOptions, largest: 
         relinearise: relinearisation_level(&stages, fresh.level),
         rotations: rotations(&stages),
     };
-    Ok(Some(Plan { public, stages, largest }))
+    Ok(Some(Plan { public, work: Work::Latency(stages), largest }))
 }
 
 /// Ciphertexts that a request may have.

@@ -1,5 +1,6 @@
 //! AVX-512 with IFMA: eight products of 52 bits in one instruction.
 
+use super::{MAX_PAIRS, STRETCH};
 use crate::modulus::{Factor, Modulus, WORD};
 use crate::ntt::{LANES, NttTable, TAIL, Twiddles};
 use std::arch::x86_64::*;
@@ -325,7 +326,6 @@ fn inverse_last(prime: Prime, table: &NttTable, x: &mut [u64]) {
 #[target_feature(enable = "avx512f,avx512ifma")]
 pub(super) fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
     let prime = Prime::new(m);
-    let (word, one) = (wide(m.word()), wide(Factor { value: 1, quotient: m.one_quotient() }));
     for at in (0..out.len()).step_by(LANES) {
         let (mut low, mut high) = (_mm512_setzero_si512(), _mm512_setzero_si512());
         for (a, b) in pairs {
@@ -333,12 +333,79 @@ pub(super) fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
             low = _mm512_madd52lo_epu64(low, a, b);
             high = _mm512_madd52hi_epu64(high, a, b);
         }
-        // Both words below 2^52 again: high was below 256 * 2^44.
-        high = _mm512_add_epi64(high, _mm512_srli_epi64::<WORD>(low));
-        low = _mm512_and_si512(low, prime.mask);
-        let sum = _mm512_add_epi64(prime.mul(high, word), prime.mul(low, one));
-        store(out, at, prime.below_p(prime.below_2p(sum)));
+        store(out, at, fold(prime, m, low, high));
     }
+}
+
+/// Rows that [`combine`] works on at once.
+const COMBINED: usize = 3;
+
+/// As many rows of `out` as of `w`; each row of `w` as long as `x`.
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn combine(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETCH]], w: &[&[u64]]) {
+    for (out, w) in out.chunks_mut(COMBINED).zip(w.chunks(COMBINED)) {
+        for at in (0..STRETCH).step_by(4 * LANES) {
+            match *w {
+                [a, b, c] => combine_tile(m, out, x, [a, b, c], at),
+                [a, b] => combine_tile(m, out, x, [a, b], at),
+                [a, ..] => combine_tile(m, out, x, [a], at),
+                [] => {}
+            }
+        }
+    }
+}
+
+/// `ROWS` rows, four vectors from `at` on: 8 `ROWS` accumulators.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn combine_tile<const ROWS: usize>(
+    m: &Modulus,
+    out: &mut [[u64; STRETCH]],
+    x: &[[u64; STRETCH]],
+    w: [&[u64]; ROWS],
+    at: usize,
+) {
+    let prime = Prime::new(m);
+    let zero = _mm512_setzero_si512();
+    let mut sums = [[zero; 4]; ROWS];
+    // Both words stay within what `fold` takes; one term is left for the running sum.
+    for start in (0..x.len()).step_by(MAX_PAIRS - 1) {
+        let end = x.len().min(start + MAX_PAIRS - 1);
+        let mut low = sums;
+        let mut high = [[zero; 4]; ROWS];
+        for k in start..end {
+            let v: [__m512i; 4] = std::array::from_fn(|i| load(&x[k], at + i * LANES));
+            for r in 0..ROWS {
+                let by = splat(w[r][k]);
+                for i in 0..4 {
+                    low[r][i] = _mm512_madd52lo_epu64(low[r][i], v[i], by);
+                    high[r][i] = _mm512_madd52hi_epu64(high[r][i], v[i], by);
+                }
+            }
+        }
+        for r in 0..ROWS {
+            for i in 0..4 {
+                sums[r][i] = fold(prime, m, low[r][i], high[r][i]);
+            }
+        }
+    }
+    for r in 0..ROWS {
+        for i in 0..4 {
+            store(&mut out[r], at + i * LANES, sums[r][i]);
+        }
+    }
+}
+
+/// `low + 2^52 high` modulo the prime, for sums of at most [`MAX_PAIRS`] products.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn fold(prime: Prime, m: &Modulus, low: __m512i, high: __m512i) -> __m512i {
+    let (word, one) = (wide(m.word()), wide(Factor { value: 1, quotient: m.one_quotient() }));
+    // Both words below 2^52 again: high was below 256 * 2^44.
+    let high = _mm512_add_epi64(high, _mm512_srli_epi64::<WORD>(low));
+    let low = _mm512_and_si512(low, prime.mask);
+    let sum = _mm512_add_epi64(prime.mul(high, word), prime.mul(low, one));
+    prime.below_p(prime.below_2p(sum))
 }
 
 /// A length that is a multiple of eight.

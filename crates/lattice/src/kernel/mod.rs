@@ -156,6 +156,20 @@ pub(crate) fn dot_on(isa: Isa, m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &
     choose!(isa, dot(m, out, pairs));
 }
 
+/// Words of a stretch of [`combine`].
+pub(crate) const STRETCH: usize = 64;
+
+/// `out[r] = sum over k of w[r][k] x[k]`, where `x` holds stretches of [`STRETCH`] words
+/// one after another and the multipliers are residues.
+pub(crate) fn combine(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETCH]], w: &[&[u64]]) {
+    combine_on(isa(), m, out, x, w);
+}
+
+fn combine_on(isa: Isa, m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETCH]], w: &[&[u64]]) {
+    assert!(out.len() == w.len() && w.iter().all(|w| w.len() == x.len()), "one multiplier a stretch and row");
+    choose!(isa, combine(m, out, x, w));
+}
+
 /// `x *= w`.
 pub(crate) fn scale(m: &Modulus, x: &mut [u64], w: Factor) {
     scale_on(isa(), m, x, w);
@@ -251,6 +265,16 @@ mod tests {
                 prop_assert_eq!(&sum, &vec![count as u64 % m.value(); 64], "(-1)(-1) summed, {}", isa.name());
                 dot_on(isa, &m, &mut sum, &[(&a, &b), (&a, &a)]);
                 prop_assert!((0..64).all(|i| sum[i] == m.add(m.neg(a[i]), m.mul(a[i], a[i]))));
+                let stretch: [u64; STRETCH] = a[..].try_into().unwrap();
+                let many = vec![stretch; 3 * count];
+                let weights: Vec<Vec<u64>> = (0..4).map(|r| vec![m.value() - 1 - r; many.len()]).collect();
+                let rows: Vec<&[u64]> = weights.iter().map(Vec::as_slice).collect();
+                let mut sums = [[0; STRETCH]; 4];
+                combine_on(isa, &m, &mut sums, &many, &rows);
+                for (r, sum) in sums.iter().enumerate() {
+                    let by = m.mul(m.neg(r as u64 + 1), many.len() as u64 % m.value());
+                    prop_assert!((0..64).all(|i| sum[i] == m.mul(a[i], by)), "row {}, {}", r, isa.name());
+                }
                 let mut x = a.clone();
                 scale_on(isa, &m, &mut x, w);
                 prop_assert!((0..64).all(|i| x[i] == m.mul(a[i], w.value)));

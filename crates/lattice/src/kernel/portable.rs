@@ -1,5 +1,6 @@
 //! The loops in plain Rust: the reference for every other path, and what wasm runs.
 
+use super::STRETCH;
 use crate::modulus::{Factor, Modulus, reduce_once};
 use crate::ntt::{NttTable, transpose_squares};
 
@@ -52,6 +53,15 @@ pub(super) fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
     for (i, out) in out.iter_mut().enumerate() {
         let sum: u128 = pairs.iter().map(|(a, b)| u128::from(a[i]) * u128::from(b[i])).sum();
         *out = (sum % u128::from(m.value())) as u64;
+    }
+}
+
+pub(super) fn combine(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETCH]], w: &[&[u64]]) {
+    for (out, w) in out.iter_mut().zip(w) {
+        for (i, out) in out.iter_mut().enumerate() {
+            let sum: u128 = x.iter().zip(*w).map(|(x, &w)| u128::from(x[i]) * u128::from(w)).sum();
+            *out = (sum % u128::from(m.value())) as u64;
+        }
     }
 }
 

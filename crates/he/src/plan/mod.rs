@@ -5,10 +5,12 @@ mod chain;
 mod choose;
 mod cost;
 mod latency;
+mod throughput;
 
 pub use chain::{Chain, ChainStep};
 pub use choose::{Choice, MIN_SCALE_BITS};
 pub use latency::{GiantStep, LinearStage, Stage};
+pub use throughput::Throughput;
 
 use crate::Error;
 use crate::circuit::Circuit;
@@ -34,9 +36,18 @@ pub struct Plan {
     /// What the client needs.
     pub public: PublicPlan,
     /// What the server computes. It holds the weights: the model owner's secret.
-    pub stages: Vec<Stage>,
+    pub work: Work,
     /// Largest magnitude met inside the model on the samples.
     pub largest: f64,
+}
+
+/// The server's half.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// One sample spread over the slots.
+    Latency(Vec<Stage>),
+    /// One slot a sample.
+    Throughput(Throughput),
 }
 
 impl Plan {
@@ -45,5 +56,33 @@ impl Plan {
     /// **Errors:** [`Error::Plan`] where no parameters serve.
     pub fn latency(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
         latency::plan(circuit, options)
+    }
+
+    /// A plan for as many samples at a time as there are slots.
+    ///
+    /// **Errors:** [`Error::Plan`] where no parameters serve.
+    pub fn throughput(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
+        throughput::plan(circuit, options)
+    }
+}
+
+/// Largest magnitude to expect where no sample is given.
+const UNKNOWN: f64 = 1024.0;
+
+/// The largest magnitude of any step's value on the samples.
+fn largest_value(circuit: &Circuit, options: &PlanOptions) -> f64 {
+    if options.samples.is_empty() {
+        return UNKNOWN;
+    }
+    let values = options.samples.iter().map(|x| circuit.evaluate(std::slice::from_ref(x)));
+    values.flatten().flatten().fold(0.0, |m: f64, v| m.max(v.abs()))
+}
+
+fn not_polynomial(node: &str) -> Error {
+    Error::Unsupported {
+        node: node.to_owned(),
+        op: "activation".to_owned(),
+        why: "it is no polynomial, and approximation is not implemented yet".to_owned(),
+        hint: "retrain with squares or low-degree polynomials, or choose another protection (--via rep3)".to_owned(),
     }
 }
