@@ -1,17 +1,40 @@
 //! Many samples: every element is a ciphertext, matrices are integer combinations.
 
 use crate::Error;
-use crate::circuit::{Circuit, Kind, Sparse};
+use crate::circuit::{Circuit, Kind, Sparse, Step};
 use crate::plan::Throughput;
 use crate::public::Mark;
 use std::collections::{BTreeMap, BTreeSet};
-use subrosa_lattice::{Ciphertext, EvaluationKeys, Params, Poly};
+use subrosa_lattice::{Ciphertext, EvaluationKeys, Params, Poly, Product};
 
 /// Rows that one combination computes: their results are all in memory at once.
 const ROWS: usize = 66;
 
+/// One element: `c0 + c1 s`, and perhaps `+ c2 s^2` where relinearisation is put off until
+/// after the next matrix, whose rows are fewer.
+#[derive(Clone)]
+struct Element {
+    parts: Vec<Poly>,
+}
+
+impl Element {
+    fn from_ciphertext(c: Ciphertext) -> Self {
+        Self { parts: vec![c.c0, c.c1] }
+    }
+
+    /// Two parts.
+    fn relinearised(self, params: &Params, keys: &EvaluationKeys) -> Result<Ciphertext, Error> {
+        let mut parts = self.parts.into_iter();
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(c0), Some(c1), None) => Ok(Ciphertext { c0, c1 }),
+            (Some(d0), Some(d1), Some(d2)) => Ok(params.relinearise(Product { d0, d1, d2 }, keys)?),
+            _ => Err(Error::Plan("an element has no parts".to_owned())),
+        }
+    }
+}
+
 /// Values of a step; none before it is computed and once nobody will read it any more.
-type Value = Option<Vec<Ciphertext>>;
+type Value = Option<Vec<Element>>;
 
 pub(super) fn evaluate(
     params: &Params,
@@ -22,20 +45,24 @@ pub(super) fn evaluate(
     let circuit = &work.circuit;
     let last = last_readers(circuit);
     let mut values: Vec<Value> = vec![None; circuit.steps.len()];
-    values[circuit.inputs[0]] = Some(input);
+    values[circuit.inputs[0]] = Some(input.into_iter().map(Element::from_ciphertext).collect());
     let mut id = 0;
     while id < circuit.steps.len() {
         // A square right after a matrix is taken row by row: the matrix's values are never
         // all there.
         let squared = squared_by(circuit, &last, id);
         let done = squared.unwrap_or(id);
-        if let Some(value) = step(params, work, &values, id, squared.is_some(), keys)? {
+        let deferred = is_deferred(circuit, &last, done);
+        let run = Run { params, keys, deferred };
+        if let Some(value) = run.step(work, &values, id, squared.is_some())? {
             values[done] = Some(value);
         }
         (0..id).filter(|&x| last[x] <= done).for_each(|x| values[x] = None);
         id = done + 1;
     }
-    values[circuit.outputs[0]].take().ok_or_else(|| Error::Plan("the output was not computed".to_owned()))
+    let output = values[circuit.outputs[0]].take();
+    let output = output.ok_or_else(|| Error::Plan("the output was not computed".to_owned()))?;
+    output.into_iter().map(|e| e.relinearised(params, keys)).collect()
 }
 
 /// For each step, the last step that reads it; the output is read at the end.
@@ -60,53 +87,94 @@ fn squared_by(circuit: &Circuit, last: &[usize], id: usize) -> Option<usize> {
     (square && matches!(circuit.steps[id].kind, Kind::Affine { .. })).then_some(id + 1)
 }
 
-fn step(
-    params: &Params,
-    work: &Throughput,
-    values: &[Value],
-    id: usize,
-    squared: bool,
-    keys: &EvaluationKeys,
-) -> Result<Value, Error> {
-    let read = |x: usize| values[x].as_deref().unwrap_or_default();
-    let value = match &work.circuit.steps[id].kind {
-        Kind::Input => return Ok(None),
-        Kind::Affine { terms, bias } => {
-            let operands: Vec<Operand<'_>> =
-                terms.iter().map(|(x, matrix)| Operand { value: read(*x), matrix, mark: work.marks[*x] }).collect();
-            affine(params, &operands, bias, work.marks[id], squared.then_some(keys))?
-        }
-        Kind::Square(x) => read(*x).iter().map(|c| square(params, c, keys)).collect::<Result<_, _>>()?,
-        Kind::Product(x, y) => {
-            let pairs = read(*x).iter().zip(read(*y));
-            pairs.map(|(a, b)| product(params, a, b, keys)).collect::<Result<_, _>>()?
-        }
-        Kind::Function(..) => return Err(Error::Plan("a function was left in the circuit".to_owned())),
-    };
-    Ok(Some(value))
+/// Whether a square is best relinearised after its only reader, a matrix of fewer rows.
+fn is_deferred(circuit: &Circuit, last: &[usize], id: usize) -> bool {
+    let step = &circuit.steps[id];
+    let Some(reader) = circuit.steps.get(last[id]) else { return false };
+    let reads = |s: &Step| matches!(&s.kind, Kind::Affine { terms, .. } if terms.iter().any(|t| t.0 == id));
+    let readers = circuit.steps.iter().filter(|s| reads(s)).count();
+    matches!(step.kind, Kind::Square(_)) && readers == 1 && reads(reader) && reader.len < step.len
 }
 
-fn square(params: &Params, x: &Ciphertext, keys: &EvaluationKeys) -> Result<Ciphertext, Error> {
-    let mut y = params.relinearise(params.tensor_square(x), keys)?;
-    params.rescale(&mut y)?;
-    Ok(y)
+/// What every step needs.
+struct Run<'a> {
+    params: &'a Params,
+    keys: &'a EvaluationKeys,
+    /// Whether squares keep their third part.
+    deferred: bool,
 }
 
-fn product(params: &Params, x: &Ciphertext, y: &Ciphertext, keys: &EvaluationKeys) -> Result<Ciphertext, Error> {
-    let level = x.level().min(y.level());
-    let at = |c: &Ciphertext| {
-        let mut c = c.clone();
-        c.truncate(level);
-        c
-    };
-    let mut z = params.relinearise(params.tensor(&at(x), &at(y)), keys)?;
-    params.rescale(&mut z)?;
-    Ok(z)
+impl Run<'_> {
+    fn step(&self, work: &Throughput, values: &[Value], id: usize, squared: bool) -> Result<Value, Error> {
+        let read = |x: usize| values[x].as_deref().unwrap_or_default();
+        let value = match &work.circuit.steps[id].kind {
+            Kind::Input => return Ok(None),
+            Kind::Affine { terms, bias } => {
+                let operands: Vec<Operand<'_>> =
+                    terms.iter().map(|(x, matrix)| Operand { value: read(*x), matrix, mark: work.marks[*x] }).collect();
+                self.affine(&operands, bias, work.marks[id], squared)?
+            }
+            Kind::Square(x) => read(*x).iter().map(|e| self.square(e.clone())).collect::<Result<_, _>>()?,
+            Kind::Product(x, y) => {
+                let pairs = read(*x).iter().zip(read(*y));
+                pairs.map(|(a, b)| self.product(a.clone(), b.clone())).collect::<Result<_, _>>()?
+            }
+            Kind::Function(..) => return Err(Error::Plan("a function was left in the circuit".to_owned())),
+        };
+        Ok(Some(value))
+    }
+
+    fn square(&self, x: Element) -> Result<Element, Error> {
+        let x = x.relinearised(self.params, self.keys)?;
+        self.finished(self.params.tensor_square(&x))
+    }
+
+    fn product(&self, x: Element, y: Element) -> Result<Element, Error> {
+        let (mut x, mut y) = (x.relinearised(self.params, self.keys)?, y.relinearised(self.params, self.keys)?);
+        let level = x.level().min(y.level());
+        x.truncate(level);
+        y.truncate(level);
+        self.finished(self.params.tensor(&x, &y))
+    }
+
+    /// A product rescaled, and relinearised unless that is put off.
+    fn finished(&self, Product { d0, d1, d2 }: Product) -> Result<Element, Error> {
+        let mut element = Element { parts: vec![d0, d1, d2] };
+        if !self.deferred {
+            element = Element::from_ciphertext(element.relinearised(self.params, self.keys)?);
+        }
+        element.parts.iter_mut().for_each(|p| self.params.rescale_poly(p));
+        Ok(element)
+    }
+
+    /// The affine map, with each row squared if that is asked for.
+    fn affine(&self, terms: &[Operand<'_>], bias: &[f64], mark: Mark, squared: bool) -> Result<Vec<Element>, Error> {
+        let params = self.params;
+        let level = mark.level + 1;
+        let dropped = params.modulus(level - 1).value() as f64;
+        let scales: Vec<f64> = terms.iter().map(|t| mark.scale * dropped / t.mark.scale).collect();
+        let mut out: Vec<Option<Element>> = vec![None; bias.len()];
+        for group in groups(terms, bias.len()) {
+            let operands: Vec<&Element> = group.columns.iter().map(|&(t, e)| &terms[t].value[e as usize]).collect();
+            for rows in group.rows.chunks(ROWS) {
+                let weights: Vec<Vec<i64>> =
+                    rows.iter().map(|&row| weights(terms, &scales, &group.columns, row)).collect();
+                for (&row, mut element) in rows.iter().zip(combined(params, &operands, &weights, level)) {
+                    element.parts.iter_mut().for_each(|p| params.rescale_poly(p));
+                    let mut c = element.relinearised(params, self.keys)?;
+                    params.add_constant(&mut c.c0, (bias[row] * mark.scale).round() as i64);
+                    let element = Element::from_ciphertext(c);
+                    out[row] = Some(if squared { self.square(element)? } else { element });
+                }
+            }
+        }
+        Ok(out.into_iter().flatten().collect())
+    }
 }
 
 /// One term of an affine step.
 struct Operand<'a> {
-    value: &'a [Ciphertext],
+    value: &'a [Element],
     matrix: &'a Sparse,
     mark: Mark,
 }
@@ -120,43 +188,22 @@ struct Group {
     rows: Vec<usize>,
 }
 
-/// The affine map, with each row squared if `keys` are given for it.
-fn affine(
-    params: &Params,
-    terms: &[Operand<'_>],
-    bias: &[f64],
-    mark: Mark,
-    keys: Option<&EvaluationKeys>,
-) -> Result<Vec<Ciphertext>, Error> {
-    let level = mark.level + 1;
-    let dropped = params.modulus(level - 1).value() as f64;
-    let scales: Vec<f64> = terms.iter().map(|t| mark.scale * dropped / t.mark.scale).collect();
-    let mut out: Vec<Option<Ciphertext>> = vec![None; bias.len()];
-    for group in groups(terms, bias.len()) {
-        let operands: Vec<&Ciphertext> = group.columns.iter().map(|&(t, e)| &terms[t].value[e as usize]).collect();
-        for rows in group.rows.chunks(ROWS) {
-            let weights: Vec<Vec<i64>> = rows.iter().map(|&row| weights(terms, &scales, &group.columns, row)).collect();
-            for (&row, mut c) in rows.iter().zip(combined(params, &operands, &weights, level)) {
-                params.rescale(&mut c)?;
-                params.add_constant(&mut c.c0, (bias[row] * mark.scale).round() as i64);
-                out[row] = Some(match keys {
-                    Some(keys) => square(params, &c, keys)?,
-                    None => c,
-                });
-            }
-        }
+/// The rows' combinations of every part; an operand without a third part has zero there.
+fn combined(params: &Params, operands: &[&Element], weights: &[Vec<i64>], level: usize) -> Vec<Element> {
+    let widest = operands.iter().map(|e| e.parts.len()).max().unwrap_or(2);
+    let mut rows: Vec<Element> = weights.iter().map(|_| Element { parts: Vec::new() }).collect();
+    for i in 0..widest {
+        let with: Vec<usize> = (0..operands.len()).filter(|&k| i < operands[k].parts.len()).collect();
+        let parts: Vec<&Poly> = with.iter().map(|&k| &operands[k].parts[i]).collect();
+        let sums = if with.len() == operands.len() {
+            params.combine(&parts, weights, level)
+        } else {
+            let weights: Vec<Vec<i64>> = weights.iter().map(|w| with.iter().map(|&k| w[k]).collect()).collect();
+            params.combine(&parts, &weights, level)
+        };
+        rows.iter_mut().zip(sums).for_each(|(row, sum)| row.parts.push(sum));
     }
-    Ok(out.into_iter().flatten().collect())
-}
-
-/// The rows' combinations of both parts.
-fn combined(params: &Params, operands: &[&Ciphertext], weights: &[Vec<i64>], level: usize) -> Vec<Ciphertext> {
-    let part = |pick: fn(&Ciphertext) -> &Poly| -> Vec<Poly> {
-        let parts: Vec<&Poly> = operands.iter().map(|c| pick(c)).collect();
-        params.combine(&parts, weights, level)
-    };
-    let (c0, c1) = (part(|c| &c.c0), part(|c| &c.c1));
-    c0.into_iter().zip(c1).map(|(c0, c1)| Ciphertext { c0, c1 }).collect()
+    rows
 }
 
 /// A row's weights for these columns, as integers.
