@@ -80,6 +80,15 @@ pub(super) fn plan(circuit: &Circuit, options: &PlanOptions) -> Result<Plan, Err
     Err(too_deep(demand))
 }
 
+/// The plan that these parameters give.
+pub(super) fn rebuild(circuit: &Circuit, choice: &Choice, options: &PlanOptions) -> Result<Option<Plan>, Error> {
+    let chain = Chain::of(circuit)?;
+    if chain.steps.len() >= choice.params.levels() {
+        return Ok(None);
+    }
+    try_plan(&chain, choice, options, 0.0)
+}
+
 /// A plan under these parameters; none if a matrix finds no place.
 fn try_plan(chain: &Chain<'_>, choice: &Choice, options: &PlanOptions, largest: f64) -> Result<Option<Plan>, Error> {
     let params = &choice.params;

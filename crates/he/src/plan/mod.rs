@@ -14,7 +14,7 @@ pub use throughput::Throughput;
 
 use crate::Error;
 use crate::circuit::Circuit;
-use crate::public::PublicPlan;
+use crate::public::{Packing, PublicPlan};
 use subrosa_lattice::Attacker;
 
 /// What a caller may choose.
@@ -56,6 +56,25 @@ impl Plan {
     /// **Errors:** [`Error::Plan`] where no parameters serve.
     pub fn latency(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
         latency::plan(circuit, options)
+    }
+
+    /// The server's half again, from the model and the public half that was handed out.
+    ///
+    /// **Errors:** [`Error::Plan`] where the model does not give this plan.
+    pub fn from_public(circuit: &Circuit, public: &PublicPlan) -> Result<Self, Error> {
+        let choice = Choice { params: public.params.clone(), scale_bits: public.fresh.scale.log2().round() as u32 };
+        let options = PlanOptions {
+            attacker: public.literal().attacker,
+            input_range: public.input_range,
+            samples: Vec::new(),
+            model: public.model.clone(),
+        };
+        let plan = match public.packing {
+            Packing::Latency { .. } => latency::rebuild(circuit, &choice, &options)?,
+            Packing::Throughput => throughput::rebuild(circuit, &choice, &options)?,
+        };
+        plan.filter(|plan| plan.public.digest() == public.digest())
+            .ok_or_else(|| Error::Plan("the plan was made for another model, or by another version".to_owned()))
     }
 
     /// A plan for as many samples at a time as there are slots.

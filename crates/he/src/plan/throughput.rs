@@ -27,7 +27,14 @@ pub(super) fn plan(circuit: &Circuit, options: &PlanOptions) -> Result<Plan, Err
     }
 }
 
-pub(super) fn check(circuit: &Circuit) -> Result<(), Error> {
+/// The plan that these parameters give.
+pub(super) fn rebuild(circuit: &Circuit, choice: &Choice, options: &PlanOptions) -> Result<Option<Plan>, Error> {
+    check(circuit)?;
+    let depth = depths(circuit).into_iter().max().unwrap_or(0);
+    Ok((depth < choice.params.levels()).then(|| build(circuit, choice, options, 0.0)))
+}
+
+fn check(circuit: &Circuit) -> Result<(), Error> {
     if circuit.inputs.len() != 1 || circuit.outputs.len() != 1 {
         return Err(Error::Plan("a model of several inputs or outputs is not supported via ckks yet".to_owned()));
     }
@@ -56,7 +63,7 @@ fn depths(circuit: &Circuit) -> Vec<usize> {
     depths
 }
 
-pub(super) fn build(circuit: &Circuit, choice: &Choice, options: &PlanOptions, largest: f64) -> Plan {
+fn build(circuit: &Circuit, choice: &Choice, options: &PlanOptions, largest: f64) -> Plan {
     let params = &choice.params;
     let target = f64::from(choice.scale_bits).exp2();
     let fresh = Mark { level: params.levels(), scale: target };
