@@ -43,7 +43,7 @@ fn files() -> &'static Files {
         let request = request_to_bytes(client.plan(), &digest, &client.encrypt(&input).unwrap());
         // The server has the model and what was sent to it.
         let (public, keys, digest) = bundle_from_bytes(&bundle).unwrap();
-        let server = Server::new(&Plan::from_public(&circuit().1, &public).unwrap()).unwrap();
+        let server = Server::new(&Plan::from_public(&circuit().1, &public, &[]).unwrap()).unwrap();
         let read = request_from_bytes(&public, &digest, &request).unwrap();
         let answer = answer_to_bytes(&public, &digest, &server.evaluate(&keys, read).unwrap());
         let secret = secret.expose().clone();
@@ -98,7 +98,7 @@ fn files_of_others_are_refused_by_name() {
         .unwrap()
         .graph(),
     );
-    assert!(Plan::from_public(&another.unwrap(), plan).is_err());
+    assert!(Plan::from_public(&another.unwrap(), plan, &[]).is_err());
 }
 
 #[test]

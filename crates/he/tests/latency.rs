@@ -20,7 +20,7 @@ fn digits(count: usize) -> Vec<Vec<f32>> {
 fn check(name: &str, bound: f64) {
     let model = Model::from_bytes(&std::fs::read(root(&format!("models/{name}.onnx"))).unwrap()).unwrap();
     let circuit = Circuit::import(model.graph()).unwrap();
-    let digits = digits(20);
+    let digits = digits(100);
     let samples = digits.iter().map(|d| d.iter().map(|&v| f64::from(v)).collect()).collect();
     let start = Instant::now();
     let options = PlanOptions { input_range: (0.0, 1.0), samples, model: name.to_owned(), ..PlanOptions::default() };
@@ -42,7 +42,7 @@ fn check(name: &str, bound: f64) {
     );
     let subrosa_he::plan::Work::Latency(stages) = &plan.work else { panic!() };
     for s in stages {
-        if let subrosa_he::plan::Stage::Linear(l) = s {
+        if let subrosa_he::plan::StageKind::Linear(l) = &s.kind {
             println!(
                 "  level {}: giants {}, terms {}, babies {}, sums {:?}",
                 l.level,
@@ -64,10 +64,13 @@ fn check(name: &str, bound: f64) {
     let start = Instant::now();
     let server = Server::new(&plan).unwrap();
     println!("  weights {:?}, {} MB", start.elapsed(), server.weight_bytes() >> 20);
+    for a in &plan.approximations {
+        println!("  {a:?}");
+    }
     let runner = model.plain(1).unwrap();
     let mut worst = 0.0f64;
     let mut best = f64::MAX;
-    for x in &digits {
+    for x in &digits[..20] {
         let input = client.encrypt(x).unwrap();
         let start = Instant::now();
         let answer = server.evaluate(&keys, input).unwrap();
@@ -90,4 +93,17 @@ fn mlp_square() {
 #[test]
 fn cnn_square() {
     check("cnn_square", 1.0 / 128.0);
+}
+
+#[test]
+#[ignore = "minutes in a debug build"]
+fn lenet_square() {
+    check("lenet_square", 1.0 / 128.0);
+}
+
+/// Approximated activations: the outputs differ, the labels should not.
+#[test]
+#[ignore = "minutes in a debug build"]
+fn lenet5() {
+    check("lenet5", 0.5);
 }

@@ -23,6 +23,9 @@ pub struct PlanOptions {
     pub public_weights: bool,
     /// Threads a party.
     pub threads: usize,
+    /// Samples like the inputs to come, one flat array an input; may be empty. Via ckks, the
+    /// ranges inside the model are taken from them.
+    pub calibration: Vec<Vec<f32>>,
 }
 
 impl Default for PlanOptions {
@@ -35,6 +38,7 @@ impl Default for PlanOptions {
             ring: None,
             public_weights: false,
             threads: 1,
+            calibration: Vec::new(),
         }
     }
 }

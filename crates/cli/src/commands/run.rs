@@ -92,7 +92,8 @@ impl Run {
     fn options(&self, model: &Model, data: &Dataset, samples: &Samples) -> Result<PlanOptions> {
         let batch = self.batch.unwrap_or(samples.count.clamp(1, BATCH));
         let input = self.flags.range.spec_for(model, data)?;
-        Ok(self.flags.options(self.via, batch, input))
+        let calibration = self.flags.range.samples(model)?;
+        Ok(PlanOptions { calibration, ..self.flags.options(self.via, batch, input) })
     }
 
     fn verification(

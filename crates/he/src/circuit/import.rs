@@ -81,7 +81,7 @@ impl Importer<'_> {
             Op::Reduce { kind: Reduction::Mean, axes } => Ok(self.reduce(node, axes, true)),
             Op::Pow { exponent: 1 } => Ok(self.operand(node, 0).clone()),
             Op::Pow { exponent: 2 } => Ok(self.square(node.inputs[0], &node.name)),
-            Op::Pow { exponent } => Ok(self.function(node, Function::Power(*exponent))),
+            Op::Pow { exponent } => Ok(self.power(node, *exponent)),
             Op::Relu => Ok(self.function(node, Function::Relu { alpha: 0.0 })),
             Op::LeakyRelu { alpha } => Ok(self.function(node, Function::Relu { alpha: f64::from(*alpha) })),
             Op::Abs => Ok(self.function(node, Function::Abs)),
@@ -161,7 +161,21 @@ impl Importer<'_> {
 
     fn square_of(&mut self, x: StepId, name: &str) -> Symbol {
         let len = self.steps[x].len;
-        Symbol::step(self.push(name, len, Kind::Square(x)), len)
+        Symbol::step(self.push(name, len, Kind::Square(x, 0.0)), len)
+    }
+
+    /// `x^e` by squaring and multiplying from the top bit down.
+    fn power(&mut self, node: &Node, exponent: u32) -> Symbol {
+        let x = self.materialise(node.inputs[0]);
+        let len = self.steps[x].len;
+        let mut power = x;
+        for bit in (0..u32::BITS - 1 - exponent.leading_zeros()).rev() {
+            power = self.push(&node.name, len, Kind::Square(power, 0.0));
+            if exponent >> bit & 1 == 1 {
+                power = self.push(&node.name, len, Kind::Product(power, x));
+            }
+        }
+        Symbol::step(power, len)
     }
 
     fn function(&mut self, node: &Node, function: Function) -> Symbol {
@@ -194,7 +208,7 @@ impl Importer<'_> {
         let (a, b) = (self.broadcast(node, 0), self.broadcast(node, 1));
         let (a, b) = (self.step_of(&a, &node.name), self.step_of(&b, &node.name));
         let len = node.shape.len();
-        let kind = if a == b { Kind::Square(a) } else { Kind::Product(a, b) };
+        let kind = if a == b { Kind::Square(a, 0.0) } else { Kind::Product(a, b) };
         Ok(Symbol::step(self.push(&node.name, len, kind), len))
     }
 
@@ -217,7 +231,7 @@ impl Importer<'_> {
     fn quadratic(&self, value: &Symbol) -> Option<(StepId, Vec<f64>, Vec<f64>)> {
         let [(&x, linear), (&square, quadratic)] = value.terms.iter().collect::<Vec<_>>().try_into().ok()?;
         match self.steps[square].kind {
-            Kind::Square(of) if of == x => Some((x, quadratic.diagonal()?, linear.diagonal()?)),
+            Kind::Square(of, _) if of == x => Some((x, quadratic.diagonal()?, linear.diagonal()?)),
             _ => None,
         }
     }
@@ -423,7 +437,7 @@ fn conv_matrix(from: &[usize], weights: &[usize], to: &[usize], conv: &Conv, w: 
 }
 
 /// The steps that the outputs need, and the inputs.
-fn needed(circuit: Circuit) -> Circuit {
+pub(super) fn needed(circuit: Circuit) -> Circuit {
     let Circuit { steps, inputs, outputs } = circuit;
     let mut keep = vec![false; steps.len()];
     outputs.iter().chain(&inputs).for_each(|&id| keep[id] = true);
@@ -438,7 +452,7 @@ fn needed(circuit: Circuit) -> Circuit {
             Kind::Affine { terms, bias } => {
                 Kind::Affine { terms: terms.into_iter().map(|(x, a)| (renamed[x], a)).collect(), bias }
             }
-            Kind::Square(x) => Kind::Square(renamed[x]),
+            Kind::Square(x, shift) => Kind::Square(renamed[x], shift),
             Kind::Product(x, y) => Kind::Product(renamed[x], renamed[y]),
             Kind::Function(x, f) => Kind::Function(renamed[x], f),
         };
@@ -459,14 +473,6 @@ fn mark(steps: &[Step], id: StepId, keep: &mut [bool]) {
                 open.push(x);
             }
         };
-        match &steps[id].kind {
-            Kind::Input => {}
-            Kind::Affine { terms, .. } => terms.iter().for_each(|(x, _)| visit(*x)),
-            Kind::Square(x) | Kind::Function(x, _) => visit(*x),
-            Kind::Product(x, y) => {
-                visit(*x);
-                visit(*y);
-            }
-        }
+        steps[id].operands().into_iter().for_each(&mut visit);
     }
 }

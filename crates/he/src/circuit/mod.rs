@@ -5,10 +5,12 @@
 //! sparse matrix between two non-linear steps; `a x^2 + b x + c` becomes a square between
 //! two such matrices by completing it.
 
+mod approximate;
 mod import;
 mod sparse;
 mod symbol;
 
+pub use approximate::Approximation;
 pub use sparse::Sparse;
 
 use crate::Error;
@@ -51,8 +53,8 @@ pub enum Kind {
         /// `b`.
         bias: Vec<f64>,
     },
-    /// The square of each element.
-    Square(StepId),
+    /// The square of each element plus a number: `(x + shift)^2`.
+    Square(StepId, f64),
     /// The product of elements.
     Product(StepId, StepId),
     /// A function of each element, to be approximated on its range.
@@ -86,8 +88,6 @@ pub enum Function {
     Gelu,
     /// `e^x`.
     Exp,
-    /// A power of 3 and more.
-    Power(u32),
 }
 
 impl Function {
@@ -108,7 +108,6 @@ impl Function {
             Self::Erf => erf(x),
             Self::Gelu => 0.5 * x * (1.0 + erf(x / std::f64::consts::SQRT_2)),
             Self::Exp => x.exp(),
-            Self::Power(e) => x.powi(e as i32),
         }
     }
 }
@@ -147,18 +146,39 @@ impl Circuit {
         let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.steps.len());
         let mut next = inputs.iter();
         for step in &self.steps {
-            let value = match &step.kind {
-                Kind::Input => next.next().cloned().unwrap_or_else(|| vec![0.0; step.len]),
-                Kind::Affine { terms, bias } => terms.iter().fold(bias.clone(), |mut sum, (x, a)| {
-                    sum.iter_mut().zip(a.apply(&values[*x])).for_each(|(s, v)| *s += v);
-                    sum
-                }),
-                Kind::Square(x) => values[*x].iter().map(|v| v * v).collect(),
-                Kind::Product(x, y) => values[*x].iter().zip(&values[*y]).map(|(a, b)| a * b).collect(),
-                Kind::Function(x, f) => values[*x].iter().map(|&v| f.at(v)).collect(),
+            let value = if matches!(step.kind, Kind::Input) {
+                next.next().cloned().unwrap_or_else(|| vec![0.0; step.len])
+            } else {
+                step.value(&values)
             };
             values.push(value);
         }
         values
+    }
+}
+
+impl Step {
+    /// Its value from those of earlier steps; nothing for an input.
+    fn value(&self, values: &[Vec<f64>]) -> Vec<f64> {
+        match &self.kind {
+            Kind::Input => Vec::new(),
+            Kind::Affine { terms, bias } => terms.iter().fold(bias.clone(), |mut sum, (x, a)| {
+                sum.iter_mut().zip(a.apply(&values[*x])).for_each(|(s, v)| *s += v);
+                sum
+            }),
+            Kind::Square(x, shift) => values[*x].iter().map(|v| (v + shift) * (v + shift)).collect(),
+            Kind::Product(x, y) => values[*x].iter().zip(&values[*y]).map(|(a, b)| a * b).collect(),
+            Kind::Function(x, f) => values[*x].iter().map(|&v| f.at(v)).collect(),
+        }
+    }
+
+    /// The steps it reads.
+    pub fn operands(&self) -> Vec<StepId> {
+        match &self.kind {
+            Kind::Input => Vec::new(),
+            Kind::Affine { terms, .. } => terms.iter().map(|t| t.0).collect(),
+            Kind::Square(x, _) | Kind::Function(x, _) => vec![*x],
+            Kind::Product(x, y) => vec![*x, *y],
+        }
     }
 }

@@ -1,19 +1,17 @@
 //! From a model and samples of its input to everything else: packing, levels, scales,
 //! primes, ring degree, rotations. No user ever types a modulus.
 
-mod chain;
 mod choose;
 mod cost;
 mod latency;
 mod throughput;
 
-pub use chain::{Chain, ChainStep};
 pub use choose::{Choice, MIN_SCALE_BITS};
-pub use latency::{GiantStep, LinearStage, Stage};
+pub use latency::{GiantStep, LinearStage, Stage, StageKind};
 pub use throughput::Throughput;
 
 use crate::Error;
-use crate::circuit::Circuit;
+use crate::circuit::{Approximation, Circuit};
 use crate::public::{Packing, PublicPlan};
 use subrosa_lattice::Attacker;
 
@@ -39,6 +37,8 @@ pub struct Plan {
     pub work: Work,
     /// Largest magnitude met inside the model on the samples.
     pub largest: f64,
+    /// The polynomials that stand for other activations.
+    pub approximations: Vec<Approximation>,
 }
 
 /// The server's half.
@@ -55,13 +55,17 @@ impl Plan {
     ///
     /// **Errors:** [`Error::Plan`] where no parameters serve.
     pub fn latency(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
-        latency::plan(circuit, options)
+        let (circuit, approximations) = circuit.approximated(&options.samples)?;
+        Ok(Self { approximations, ..latency::plan(&circuit, options)? })
     }
 
-    /// The server's half again, from the model and the public half that was handed out.
+    /// The server's half again, from the model and the public half that was handed out. A
+    /// model with activations that are approximated needs the samples that it was planned on.
     ///
     /// **Errors:** [`Error::Plan`] where the model does not give this plan.
-    pub fn from_public(circuit: &Circuit, public: &PublicPlan) -> Result<Self, Error> {
+    pub fn from_public(circuit: &Circuit, public: &PublicPlan, samples: &[Vec<f64>]) -> Result<Self, Error> {
+        let (circuit, approximations) = circuit.approximated(samples)?;
+        let circuit = &circuit;
         let choice = Choice { params: public.params.clone(), scale_bits: public.fresh.scale.log2().round() as u32 };
         let options = PlanOptions {
             attacker: public.literal().attacker,
@@ -73,6 +77,7 @@ impl Plan {
             Packing::Latency { .. } => latency::rebuild(circuit, &choice, &options)?,
             Packing::Throughput => throughput::rebuild(circuit, &choice, &options)?,
         };
+        let plan = plan.map(|plan| Self { approximations, ..plan });
         plan.filter(|plan| plan.public.digest() == public.digest())
             .ok_or_else(|| Error::Plan("the plan was made for another model, or by another version".to_owned()))
     }
@@ -81,7 +86,8 @@ impl Plan {
     ///
     /// **Errors:** [`Error::Plan`] where no parameters serve.
     pub fn throughput(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
-        throughput::plan(circuit, options)
+        let (circuit, approximations) = circuit.approximated(&options.samples)?;
+        Ok(Self { approximations, ..throughput::plan(&circuit, options)? })
     }
 }
 
@@ -95,13 +101,4 @@ fn largest_value(circuit: &Circuit, options: &PlanOptions) -> f64 {
     }
     let values = options.samples.iter().map(|x| circuit.evaluate(std::slice::from_ref(x)));
     values.flatten().flatten().fold(0.0, |m: f64, v| m.max(v.abs()))
-}
-
-fn not_polynomial(node: &str) -> Error {
-    Error::Unsupported {
-        node: node.to_owned(),
-        op: "activation".to_owned(),
-        why: "it is no polynomial, and approximation is not implemented yet".to_owned(),
-        hint: "retrain with squares or low-degree polynomials, or choose another protection (--via rep3)".to_owned(),
-    }
 }

@@ -2,9 +2,9 @@
 //! integer entries, and nothing is ever rotated.
 
 use super::choose::{Choice, Demand, choices, too_deep};
-use super::{Plan, PlanOptions, Work, largest_value, not_polynomial};
+use super::{Plan, PlanOptions, Work, largest_value};
 use crate::Error;
-use crate::circuit::{Circuit, Kind, Step};
+use crate::circuit::{Circuit, Kind};
 use crate::public::{Mark, Packing, PublicPlan};
 
 /// The circuit with level and scale of each step.
@@ -34,67 +34,62 @@ pub(super) fn rebuild(circuit: &Circuit, choice: &Choice, options: &PlanOptions)
     Ok((depth < choice.params.levels()).then(|| build(circuit, choice, options, 0.0)))
 }
 
-fn check(circuit: &Circuit) -> Result<(), Error> {
+pub(super) fn check(circuit: &Circuit) -> Result<(), Error> {
     if circuit.inputs.len() != 1 || circuit.outputs.len() != 1 {
         return Err(Error::Plan("a model of several inputs or outputs is not supported via ckks yet".to_owned()));
     }
-    match circuit.steps.iter().find(|s| matches!(s.kind, Kind::Function(..))) {
-        Some(step) => Err(not_polynomial(&step.name)),
-        None => Ok(()),
-    }
-}
-
-fn operands(step: &Step) -> Vec<usize> {
-    match &step.kind {
-        Kind::Input => Vec::new(),
-        Kind::Affine { terms, .. } => terms.iter().map(|t| t.0).collect(),
-        Kind::Square(x) | Kind::Function(x, _) => vec![*x],
-        Kind::Product(x, y) => vec![*x, *y],
-    }
+    Ok(())
 }
 
 /// Rescalings before each step's value.
-fn depths(circuit: &Circuit) -> Vec<usize> {
+pub(super) fn depths(circuit: &Circuit) -> Vec<usize> {
     let mut depths: Vec<usize> = Vec::new();
     for step in &circuit.steps {
-        let deepest = operands(step).into_iter().map(|x| depths[x] + 1).max().unwrap_or(0);
+        let deepest = step.operands().into_iter().map(|x| depths[x] + 1).max().unwrap_or(0);
         depths.push(deepest);
     }
     depths
 }
 
-fn build(circuit: &Circuit, choice: &Choice, options: &PlanOptions, largest: f64) -> Plan {
+/// Level and scale of every step's value, and the highest level at which products occur.
+pub(super) fn marks(circuit: &Circuit, choice: &Choice) -> (Vec<Mark>, Option<usize>) {
     let params = &choice.params;
     let target = f64::from(choice.scale_bits).exp2();
     let fresh = Mark { level: params.levels(), scale: target };
     let mut marks: Vec<Mark> = Vec::new();
     let mut relinearise = None;
     for step in &circuit.steps {
-        let level = operands(step).into_iter().map(|x| marks[x].level).min().unwrap_or(fresh.level);
+        let level = step.operands().into_iter().map(|x| marks[x].level).min().unwrap_or(fresh.level);
         let dropped = params.modulus(level - 1).value() as f64;
         let after = |scale: f64| Mark { level: level - 1, scale };
         marks.push(match &step.kind {
             Kind::Input | Kind::Function(..) => fresh,
             Kind::Affine { .. } => after(target),
-            Kind::Square(x) => after(marks[*x].scale * marks[*x].scale / dropped),
+            Kind::Square(x, _) => after(marks[*x].scale * marks[*x].scale / dropped),
             Kind::Product(x, y) => after(marks[*x].scale * marks[*y].scale / dropped),
         });
-        if matches!(step.kind, Kind::Square(_) | Kind::Product(..)) {
+        if matches!(step.kind, Kind::Square(..) | Kind::Product(..)) {
             relinearise = relinearise.max(Some(level));
         }
     }
-    let output = circuit.outputs[0];
+    (marks, relinearise)
+}
+
+fn build(circuit: &Circuit, choice: &Choice, options: &PlanOptions, largest: f64) -> Plan {
+    let (marks, relinearise) = marks(circuit, choice);
+    let (input, output) = (circuit.inputs[0], circuit.outputs[0]);
     let public = PublicPlan {
-        params: params.clone(),
+        params: choice.params.clone(),
         model: options.model.clone(),
-        input_len: circuit.steps[circuit.inputs[0]].len,
+        input_len: circuit.steps[input].len,
         input_range: options.input_range,
         output_len: circuit.steps[output].len,
         packing: Packing::Throughput,
-        fresh,
+        fresh: marks[input],
         answer: marks[output],
         relinearise,
         rotations: Vec::new(),
     };
-    Plan { public, work: Work::Throughput(Throughput { circuit: circuit.clone(), marks }), largest }
+    let work = Work::Throughput(Throughput { circuit: circuit.clone(), marks });
+    Plan { public, work, largest, approximations: Vec::new() }
 }

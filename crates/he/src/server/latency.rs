@@ -1,18 +1,27 @@
 //! One sample: linear stages by diagonals, squares.
 
 use crate::Error;
+use crate::circuit::StepId;
 use crate::encoder::Encoder;
-use crate::plan::{LinearStage, Stage};
+use crate::plan::{LinearStage, Stage, StageKind};
 use std::collections::BTreeMap;
 use subrosa_lattice::{Ciphertext, Digits, EvaluationKeys, Extended, Params, Poly};
 
 /// A stage with its weights as polynomials.
-pub(super) enum Encoded {
-    Linear(EncodedLinear),
-    Square,
+pub(super) struct Encoded {
+    result: StepId,
+    kind: EncodedKind,
 }
 
-pub(super) struct EncodedLinear {
+enum EncodedKind {
+    Linear(EncodedLinear),
+    Square { of: StepId, shift: i64 },
+    Product(StepId, StepId),
+}
+
+struct EncodedLinear {
+    steps: Vec<StepId>,
+    level: usize,
     giants: Vec<EncodedGiant>,
     extended: bool,
     /// Galois elements of each sum.
@@ -29,39 +38,68 @@ struct EncodedGiant {
 
 impl Encoded {
     pub(super) fn new(encoder: &Encoder, params: &Params, stage: &Stage) -> Result<Self, Error> {
-        match stage {
-            Stage::Linear(linear) => encode_linear(encoder, params, linear).map(Self::Linear),
-            Stage::Square => Ok(Self::Square),
-        }
+        let kind = match &stage.kind {
+            StageKind::Linear(linear) => EncodedKind::Linear(encode_linear(encoder, params, linear)?),
+            StageKind::Square { of, shift } => EncodedKind::Square { of: *of, shift: *shift },
+            StageKind::Product(x, y) => EncodedKind::Product(*x, *y),
+        };
+        Ok(Self { result: stage.result, kind })
     }
 
     pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::Linear(l) => l.giants.iter().flat_map(|g| &g.terms).map(|t| t.2.bytes()).sum(),
-            Self::Square => 0,
+        match &self.kind {
+            EncodedKind::Linear(l) => l.giants.iter().flat_map(|g| &g.terms).map(|t| t.2.bytes()).sum(),
+            EncodedKind::Square { .. } | EncodedKind::Product(..) => 0,
         }
     }
 }
 
+/// The value of the last stage. The input is step 0.
 pub(super) fn evaluate(
     params: &Params,
     stages: &[Encoded],
-    mut values: Vec<Ciphertext>,
+    input: Vec<Ciphertext>,
     keys: &EvaluationKeys,
 ) -> Result<Vec<Ciphertext>, Error> {
+    let mut values = BTreeMap::from([(0, input)]);
+    let mut last = 0;
     for stage in stages {
-        values = vec![match stage {
-            Encoded::Linear(stage) => linear(params, stage, &values, keys)?,
-            Encoded::Square => square(params, &values[0], keys)?,
-        }];
+        let value = match &stage.kind {
+            EncodedKind::Linear(linear_stage) => {
+                let x: Vec<Ciphertext> = linear_stage
+                    .steps
+                    .iter()
+                    .flat_map(|s| &values[s])
+                    .map(|c| at_level(c, linear_stage.level))
+                    .collect();
+                linear(params, linear_stage, &x, keys)?
+            }
+            EncodedKind::Square { of, shift } => {
+                let mut x = values[of][0].clone();
+                params.add_constant(&mut x.c0, *shift);
+                product(params, &x, &x, keys)?
+            }
+            EncodedKind::Product(x, y) => {
+                let level = values[x][0].level().min(values[y][0].level());
+                product(params, &at_level(&values[x][0], level), &at_level(&values[y][0], level), keys)?
+            }
+        };
+        values.insert(stage.result, vec![value]);
+        last = stage.result;
     }
-    Ok(values)
+    Ok(values.remove(&last).unwrap_or_default())
 }
 
-fn square(params: &Params, x: &Ciphertext, keys: &EvaluationKeys) -> Result<Ciphertext, Error> {
-    let mut y = params.relinearise(params.tensor_square(x), keys)?;
-    params.rescale(&mut y)?;
-    Ok(y)
+fn at_level(c: &Ciphertext, level: usize) -> Ciphertext {
+    let mut c = c.clone();
+    c.truncate(level);
+    c
+}
+
+fn product(params: &Params, x: &Ciphertext, y: &Ciphertext, keys: &EvaluationKeys) -> Result<Ciphertext, Error> {
+    let mut z = params.relinearise(params.tensor(x, y), keys)?;
+    params.rescale(&mut z)?;
+    Ok(z)
 }
 
 fn linear(
@@ -200,12 +238,12 @@ fn encode_linear(encoder: &Encoder, params: &Params, stage: &LinearStage) -> Res
     let mut giants = Vec::new();
     for giant in &stage.giants {
         let terms = giant.terms.iter().map(|(operand, baby, factors)| {
-            let factors = encoder.encode(params, factors, stage.scale, stage.level, extended)?;
+            let factors = encoder.encode(params, factors, stage.scales[*operand], stage.level, extended)?;
             Ok((*operand, element(*baby), factors))
         });
         giants.push(EncodedGiant { element: element(giant.rotation), terms: terms.collect::<Result<_, Error>>()? });
     }
     let sums = stage.sums.iter().map(|s| s.iter().map(|&r| encoder.rotation(r)).collect()).collect();
     let bias = encoder.encode(params, &stage.bias, stage.result_scale, stage.level - 1, false)?;
-    Ok(EncodedLinear { giants, extended, sums, bias })
+    Ok(EncodedLinear { steps: stage.steps.clone(), level: stage.level, giants, extended, sums, bias })
 }

@@ -51,10 +51,10 @@ pub(super) fn evaluate(
         // A square right after a matrix is taken row by row: the matrix's values are never
         // all there.
         let squared = squared_by(circuit, &last, id);
-        let done = squared.unwrap_or(id);
+        let done = if squared.is_some() { id + 1 } else { id };
         let deferred = is_deferred(circuit, &last, done);
         let run = Run { params, keys, deferred };
-        if let Some(value) = run.step(work, &values, id, squared.is_some())? {
+        if let Some(value) = run.step(work, &values, id, squared)? {
             values[done] = Some(value);
         }
         (0..id).filter(|&x| last[x] <= done).for_each(|x| values[x] = None);
@@ -69,22 +69,22 @@ pub(super) fn evaluate(
 fn last_readers(circuit: &Circuit) -> Vec<usize> {
     let mut last = vec![0; circuit.steps.len()];
     for (id, step) in circuit.steps.iter().enumerate() {
-        match &step.kind {
-            Kind::Input => {}
-            Kind::Affine { terms, .. } => terms.iter().for_each(|(x, _)| last[*x] = id),
-            Kind::Square(x) | Kind::Function(x, _) => last[*x] = id,
-            Kind::Product(x, y) => (last[*x], last[*y]) = (id, id),
-        }
+        step.operands().into_iter().for_each(|x| last[x] = id);
     }
     circuit.outputs.iter().for_each(|&o| last[o] = usize::MAX);
     last
 }
 
-/// The next step, if it squares this affine one and nobody else reads it.
-fn squared_by(circuit: &Circuit, last: &[usize], id: usize) -> Option<usize> {
-    let next = circuit.steps.get(id + 1)?;
-    let square = matches!(next.kind, Kind::Square(x) if x == id) && last[id] == id + 1;
-    (square && matches!(circuit.steps[id].kind, Kind::Affine { .. })).then_some(id + 1)
+/// The shift of the next step, if it squares this affine one and nobody else reads it.
+fn squared_by(circuit: &Circuit, last: &[usize], id: usize) -> Option<f64> {
+    let Kind::Square(x, shift) = circuit.steps.get(id + 1)?.kind else { return None };
+    let alone = x == id && last[id] == id + 1;
+    (alone && matches!(circuit.steps[id].kind, Kind::Affine { .. })).then_some(shift)
+}
+
+/// A number as an integer at a scale.
+fn shift_at(shift: f64, mark: Mark) -> i64 {
+    (shift * mark.scale).round() as i64
 }
 
 /// Whether a square is best relinearised after its only reader, a matrix of fewer rows.
@@ -93,7 +93,7 @@ fn is_deferred(circuit: &Circuit, last: &[usize], id: usize) -> bool {
     let Some(reader) = circuit.steps.get(last[id]) else { return false };
     let reads = |s: &Step| matches!(&s.kind, Kind::Affine { terms, .. } if terms.iter().any(|t| t.0 == id));
     let readers = circuit.steps.iter().filter(|s| reads(s)).count();
-    matches!(step.kind, Kind::Square(_)) && readers == 1 && reads(reader) && reader.len < step.len
+    matches!(step.kind, Kind::Square(..)) && readers == 1 && reads(reader) && reader.len < step.len
 }
 
 /// What every step needs.
@@ -105,7 +105,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn step(&self, work: &Throughput, values: &[Value], id: usize, squared: bool) -> Result<Value, Error> {
+    fn step(&self, work: &Throughput, values: &[Value], id: usize, squared: Option<f64>) -> Result<Value, Error> {
         let read = |x: usize| values[x].as_deref().unwrap_or_default();
         let value = match &work.circuit.steps[id].kind {
             Kind::Input => return Ok(None),
@@ -114,7 +114,10 @@ impl Run<'_> {
                     terms.iter().map(|(x, matrix)| Operand { value: read(*x), matrix, mark: work.marks[*x] }).collect();
                 self.affine(&operands, bias, work.marks[id], squared)?
             }
-            Kind::Square(x) => read(*x).iter().map(|e| self.square(e.clone())).collect::<Result<_, _>>()?,
+            Kind::Square(x, shift) => {
+                let shift = shift_at(*shift, work.marks[*x]);
+                read(*x).iter().map(|e| self.square(e.clone(), shift)).collect::<Result<_, _>>()?
+            }
             Kind::Product(x, y) => {
                 let pairs = read(*x).iter().zip(read(*y));
                 pairs.map(|(a, b)| self.product(a.clone(), b.clone())).collect::<Result<_, _>>()?
@@ -124,8 +127,9 @@ impl Run<'_> {
         Ok(Some(value))
     }
 
-    fn square(&self, x: Element) -> Result<Element, Error> {
-        let x = x.relinearised(self.params, self.keys)?;
+    fn square(&self, x: Element, shift: i64) -> Result<Element, Error> {
+        let mut x = x.relinearised(self.params, self.keys)?;
+        self.params.add_constant(&mut x.c0, shift);
         self.finished(self.params.tensor_square(&x))
     }
 
@@ -148,7 +152,13 @@ impl Run<'_> {
     }
 
     /// The affine map, with each row squared if that is asked for.
-    fn affine(&self, terms: &[Operand<'_>], bias: &[f64], mark: Mark, squared: bool) -> Result<Vec<Element>, Error> {
+    fn affine(
+        &self,
+        terms: &[Operand<'_>],
+        bias: &[f64],
+        mark: Mark,
+        squared: Option<f64>,
+    ) -> Result<Vec<Element>, Error> {
         let params = self.params;
         let level = mark.level + 1;
         let dropped = params.modulus(level - 1).value() as f64;
@@ -164,7 +174,10 @@ impl Run<'_> {
                     let mut c = element.relinearised(params, self.keys)?;
                     params.add_constant(&mut c.c0, (bias[row] * mark.scale).round() as i64);
                     let element = Element::from_ciphertext(c);
-                    out[row] = Some(if squared { self.square(element)? } else { element });
+                    out[row] = Some(match squared {
+                        Some(shift) => self.square(element, shift_at(shift, mark))?,
+                        None => element,
+                    });
                 }
             }
         }
