@@ -1,6 +1,12 @@
-//! Rates of the ring kernels on one core: `ring [WORD...]` runs the lines whose name
-//! contains every word. Each instruction set runs in a process of its own, because a
-//! process chooses its kernels once.
+//! Rates of the ring kernels: `cargo bench -p subrosa-bench --bench ring [-- [--quick] WORD...]`
+//! measures the shapes whose name contains every word, each on every instruction set of
+//! this processor. `--quick` only shows that everything runs; its rates mean little.
+//!
+//! A rate is of the best of many repetitions within a fraction of a second. The `f32` lines
+//! are of the `gemm` crate on one thread on the same shape, measured just before; a
+//! convolution is compared with the product that it is after unrolling, the unrolling
+//! itself not counted. Each instruction set runs in a process of its own, because a process
+//! chooses its kernels once.
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
 use std::hint::black_box;
@@ -8,53 +14,73 @@ use std::time::Instant;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{Prg, Seed};
 use subrosa_ring::isa::ISA_VARIABLE;
-use subrosa_ring::{BitPlanes, Isa, Word, bits, conv2d_acc, isa, matmul_acc, pack, unpack};
+use subrosa_ring::{
+    BitPlanes, Isa, PackedKernels, PackedMatrix, Ring, Threads, Word, Z32, Z48, Z64, bits, conv2d_acc_over,
+    conv2d_packed_acc, isa, matmul_acc_over, matmul_packed_acc, pack, unpack,
+};
 
 fn main() {
     if std::env::var_os(ISA_VARIABLE).is_some() {
-        return table();
+        return tables();
     }
-    println!("{}, one core, best of several runs", cpu());
-    println!("{:<44} {:>4}  {:<9} {:>10}", "what", "word", "isa", "rate");
+    println!("{}, {} cores; best of {} ms", cpu(), cores(), seconds() * 1e3);
+    println!("rates in 10^9 multiply-adds a second; x f32: ratio to the gemm crate, both on one thread");
+    println!("packed: one thread, right operand or kernels packed before; 2 threads: not packed");
     for isa in Isa::ALL.into_iter().filter(|i| i.is_available()) {
         let child = std::env::current_exe().and_then(|exe| {
             std::process::Command::new(exe).args(std::env::args_os().skip(1)).env(ISA_VARIABLE, isa.name()).status()
         });
-        if let Err(error) = child {
-            println!("{isa}: {error}");
+        match child {
+            Ok(status) if status.success() => (),
+            Ok(status) => std::process::exit(status.code().unwrap_or(1)),
+            Err(error) => println!("{isa}: {error}"),
         }
     }
 }
 
-fn table() {
-    for (m, k, n) in [
-        (1024, 1024, 1024),
-        (128, 784, 128),
-        (128, 128, 10),
-        (1024, 784, 10),
-        (1, 784, 128),
-        (2, 784, 128),
-        (4, 784, 128),
-        (20, 25, 73728),
-        (500, 800, 128),
-    ] {
-        product::<u32>(m, k, n);
-        product::<u64>(m, k, n);
+fn tables() {
+    println!(
+        "\n{:<36} {:>5} {:<9} {:>8} {:>6} {:>8} {:>9}",
+        "shape", "word", "path", "1 thread", "x f32", "packed", "2 threads"
+    );
+    for (m, k, n) in
+        [(1024, 1024, 1024), (128, 784, 128), (128, 800, 500), (128, 128, 10), (1, 784, 128), (1, 800, 500)]
+    {
+        matmul(m, k, n);
     }
-    let lenet = (conv(1, 28, 20, 5, 1), conv(20, 12, 50, 5, 1));
-    for (batch, g) in [(1, &lenet.0), (128, &lenet.0), (1, &lenet.1), (128, &lenet.1), (32, &conv(32, 28, 32, 3, 32))] {
-        convolution::<u32>(batch, g);
-        convolution::<u64>(batch, g);
-    }
+    convolution("lenet conv1", 128, &conv(1, 28, 20, 5, 1));
+    convolution("lenet conv2", 128, &conv(20, 12, 50, 5, 1));
+    convolution("lenet conv1", 1, &conv(1, 28, 20, 5, 1));
+    convolution("lenet conv2", 1, &conv(20, 12, 50, 5, 1));
+    convolution("depthwise 32 of 28x28, 3x3", 32, &conv(32, 28, 32, 3, 32));
     bit_slicing();
     packing();
 }
 
-fn product<W: Word>(m: usize, k: usize, n: usize) {
+/// Whether the command line asks for this line.
+fn asked(name: &str) -> bool {
+    std::env::args().skip(1).filter(|word| !word.starts_with('-')).all(|word| name.contains(&word))
+}
+
+fn matmul(m: usize, k: usize, n: usize) {
+    let name = format!("matmul {m}x{k}x{n}");
+    if asked(&name) && !(quick() && m * k * n > 1 << 28) {
+        let float = float(&name, m, k, n);
+        matmul_over::<Z32>(&name, float, m, k, n);
+        matmul_over::<Z48>(&name, float, m, k, n);
+        matmul_over::<Z64>(&name, float, m, k, n);
+    }
+}
+
+fn matmul_over<R: Ring>(name: &str, float: f64, m: usize, k: usize, n: usize) {
     let dims = MatDims { groups: 1, m, k, n };
-    let (a, b) = (words::<W>(m * k), words::<W>(k * n));
-    let mut out = words::<W>(m * n);
-    line::<W, _>(&format!("matmul {m} x {k} x {n}"), m * k * n, "GMAC/s", || matmul_acc(dims, &a, &b, &mut out));
+    let (a, b) = (words::<R::Word>(m * k), words::<R::Word>(k * n));
+    let mut out = words::<R::Word>(m * n);
+    let packed = PackedMatrix::<R>::new(dims, &b);
+    let one = rate(m * k * n, || matmul_acc_over::<R>(dims, &a, &b, &mut out));
+    let ready = rate(m * k * n, || matmul_packed_acc(dims, &a, &packed, &mut out));
+    let two = on_two_threads(|| rate(m * k * n, || matmul_acc_over::<R>(dims, &a, &b, &mut out)));
+    row::<R>(name, one, float, ready, two);
 }
 
 fn conv(c: usize, size: usize, o: usize, kernel: usize, groups: usize) -> ConvGeometry {
@@ -72,16 +98,62 @@ fn conv(c: usize, size: usize, o: usize, kernel: usize, groups: usize) -> ConvGe
     }
 }
 
-fn convolution<W: Word>(batch: usize, g: &ConvGeometry) {
+fn convolution(what: &str, batch: usize, g: &ConvGeometry) {
+    let name = format!("{what}, batch {batch}");
+    if asked(&name) {
+        let taps = g.c / g.groups * g.kernel.0 * g.kernel.1;
+        // Of one group: many small products are nothing the crate is made for.
+        let float = float(&name, g.o / g.groups, taps, batch * g.output.0 * g.output.1);
+        convolution_over::<Z32>(&name, float, batch, g);
+        convolution_over::<Z48>(&name, float, batch, g);
+        convolution_over::<Z64>(&name, float, batch, g);
+    }
+}
+
+fn convolution_over<R: Ring>(name: &str, float: f64, batch: usize, g: &ConvGeometry) {
     let taps = g.c / g.groups * g.kernel.0 * g.kernel.1;
     let outputs = batch * g.o * g.output.0 * g.output.1;
-    let (x, w) = (words::<W>(batch * g.c * g.input.0 * g.input.1), words::<W>(g.o * taps));
-    let mut out = words::<W>(outputs);
-    let name = format!(
-        "conv {} {}x{} -> {}, {}x{}, groups {}, batch {batch}",
-        g.c, g.input.0, g.input.1, g.o, g.kernel.0, g.kernel.1, g.groups
-    );
-    line::<W, _>(&name, outputs * taps, "GMAC/s", || conv2d_acc(g, batch, &x, &w, &mut out));
+    let (x, w) = (words::<R::Word>(batch * g.c * g.input.0 * g.input.1), words::<R::Word>(g.o * taps));
+    let mut out = words::<R::Word>(outputs);
+    let packed = PackedKernels::<R>::new(g, &w);
+    let one = rate(outputs * taps, || conv2d_acc_over::<R>(g, batch, &x, &w, &mut out));
+    let ready = rate(outputs * taps, || conv2d_packed_acc(batch, &x, &packed, &mut out));
+    let two = on_two_threads(|| rate(outputs * taps, || conv2d_acc_over::<R>(g, batch, &x, &w, &mut out)));
+    row::<R>(name, one, float, ready, two);
+}
+
+/// Measures and prints the `gemm` crate's rate of an `[m, k] x [k, n]` product, added to
+/// what is there, on one thread.
+fn float(name: &str, m: usize, k: usize, n: usize) -> f64 {
+    let (a, b, mut out) = (vec![0.5f32; m * k], vec![0.25f32; k * n], vec![0f32; m * n]);
+    let (wide, deep) = (n as isize, k as isize);
+    let rate = rate(m * k * n, || {
+        let (out, a, b) = (out.as_mut_ptr(), a.as_ptr(), b.as_ptr());
+        let one = gemm::Parallelism::None;
+        // SAFETY: the pointers are to row-major matrices of these sizes, and `out` is no
+        // other operand.
+        unsafe {
+            gemm::gemm(m, n, k, out, 1, wide, true, a, 1, deep, b, 1, wide, 1., 1., false, false, false, one);
+        }
+    });
+    println!("{name:<36} {:>5} {:<9} {rate:>8.2} {:>6}", "f32", "gemm", 1);
+    rate
+}
+
+fn row<R: Ring>(name: &str, one: f64, float: f64, packed: f64, two: f64) {
+    let word = format!("2^{}", R::WIDTH.bits());
+    let ratio = one / float;
+    println!("{name:<36} {word:>5} {:<9} {one:>8.2} {ratio:>6.2} {packed:>8.2} {two:>9.2}", isa().name());
+}
+
+fn on_two_threads<T>(work: impl FnOnce() -> T) -> T {
+    match Threads::new(2) {
+        Ok(threads) => threads.enter(work),
+        Err(error) => {
+            println!("{error}");
+            work()
+        }
+    }
 }
 
 fn bit_slicing() {
@@ -97,6 +169,8 @@ fn bit_slicing() {
     line::<u64, _>("64 planes to words", N, "Gword/s", || planes.to_words::<u64>());
     line::<u32, _>("bits expanded", N, "Gword/s", || bits::expand_bits::<u32>(planes.plane(0), N));
     line::<u64, _>("bits expanded", N, "Gword/s", || bits::expand_bits::<u64>(planes.plane(0), N));
+    let (x, y, mut sum) = (words::<u64>(1 << 12), words::<u64>(1 << 12), words::<u64>(1 << 12));
+    line::<u64, _>("sum ^= x & y", (1 << 12) * 24, "GB/s", || bits::and_xor_assign(&mut sum, &x, &y));
 }
 
 fn packing() {
@@ -107,34 +181,48 @@ fn packing() {
         let bytes = pack(&narrow, bits);
         line::<u32, _>(&format!("unpack {bits} bits"), N * 4, "GB/s", || unpack::<u32>(&bytes, bits, N));
     }
-    for bits in [33, 48, 52, 64] {
+    for bits in [33, 48, 64] {
         line::<u64, _>(&format!("pack {bits} bits"), N * 8, "GB/s", || pack(&wide, bits));
         let bytes = pack(&wide, bits);
         line::<u64, _>(&format!("unpack {bits} bits"), N * 8, "GB/s", || unpack::<u64>(&bytes, bits, N));
     }
 }
 
-/// Prints the rate at which `work` does `amount` operations, in 10^9 a second.
-fn line<W: Word, T>(name: &str, amount: usize, unit: &str, mut work: impl FnMut() -> T) {
-    if !std::env::args().skip(1).filter(|word| !word.starts_with('-')).all(|word| name.contains(&word)) {
-        return;
+/// Prints the rate of what is no product.
+fn line<W: Word, T>(name: &str, amount: usize, unit: &str, work: impl FnMut() -> T) {
+    if asked(name) {
+        let rate = rate(amount, work);
+        println!("{name:<36} {:>5} {:<9} {rate:>8.2} {unit}", W::BITS, isa().name());
     }
+}
+
+/// The rate at which `work` does `amount` operations, in 10^9 a second.
+fn rate<T>(amount: usize, mut work: impl FnMut() -> T) -> f64 {
     let (start, mut best) = (Instant::now(), f64::INFINITY);
-    while start.elapsed().as_secs_f64() < SECONDS {
+    while best == f64::INFINITY || start.elapsed().as_secs_f64() < seconds() {
         let run = Instant::now();
         black_box(work());
         best = best.min(run.elapsed().as_secs_f64());
     }
-    let rate = amount as f64 / best / 1e9;
-    println!("{name:<44} {:>4}  {:<9} {rate:>8.2} {unit}", W::BITS, isa().name());
+    amount as f64 / best / 1e9
 }
 
-/// Seconds spent on each line.
-const SECONDS: f64 = 0.15;
+/// Time for each rate.
+fn seconds() -> f64 {
+    if quick() { 0.002 } else { 0.08 }
+}
+
+fn quick() -> bool {
+    std::env::args().any(|word| word == "--quick")
+}
 
 fn words<W: Word>(n: usize) -> Vec<W> {
     let mut prg: Prg = Seed::from_bytes([7; 32]).stream("bench");
     prg.u64s(n).into_iter().map(W::from_u64).collect()
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The processor's model name, where the system tells.

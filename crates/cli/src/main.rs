@@ -9,6 +9,7 @@ mod failure;
 mod flags;
 mod print;
 mod progress;
+mod remote;
 
 use clap::Parser;
 use commands::Command;

@@ -1,7 +1,9 @@
 //! Sizes of matrix products and convolutions, shared by programs and kernels.
 
+use serde::{Deserialize, Serialize};
+
 /// Sizes of a batch of matrix products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatDims {
     /// Independent products in one sample.
     pub groups: usize,
@@ -14,7 +16,7 @@ pub struct MatDims {
 }
 
 /// Sizes of a 2-d convolution: pairs are `(height, width)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConvGeometry {
     /// Input channels.
     pub c: usize,

@@ -23,5 +23,5 @@ pub use meter::{Cost, FRAME_HEADER_BYTES, Meter, Phase};
 pub use prg::{Prg, Seed};
 pub use report::{Machine, Report, Row};
 pub use secret::Secret;
-pub use shape::{Shape, ShapeError};
+pub use shape::{MAX_ELEMENTS, Shape, ShapeError};
 pub use tensor::Tensor;

@@ -88,6 +88,11 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// A meter that has counted these costs, in the order of [`Phase::ALL`].
+    pub fn from_costs(by_phase: [Cost; 3]) -> Self {
+        Self { by_phase }
+    }
+
     /// Counts one round of `phase` in which this endpoint sent messages of these payload
     /// sizes in bytes.
     pub fn record(&mut self, phase: Phase, sent: impl IntoIterator<Item = usize>) {

@@ -112,7 +112,8 @@ impl Prg {
             let take = out.len().min(CHUNK - self.at);
             let (now, rest) = out.split_at_mut(take);
             now.copy_from_slice(&self.buffer.0[self.at..self.at + take]);
-            self.buffer.0[self.at..self.at + take].zeroize();
+            // What was handed out stays in the buffer until it is made anew: the key next
+            // to it would give it back anyway.
             self.at += take;
             out = rest;
         }
@@ -120,39 +121,39 @@ impl Prg {
 
     /// `n` random 32-bit words.
     pub fn u32s(&mut self, n: usize) -> Vec<u32> {
-        let mut bytes = vec![0u8; n * 4];
-        self.fill(&mut bytes);
-        let words = bytes.as_chunks::<4>().0.iter().map(|c| u32::from_le_bytes(*c)).collect();
-        bytes.zeroize();
-        words
+        self.words(n, u32::from_le_bytes)
     }
 
     /// `n` random 64-bit words.
     pub fn u64s(&mut self, n: usize) -> Vec<u64> {
-        let mut bytes = vec![0u8; n * 8];
-        self.fill(&mut bytes);
-        let words = bytes.as_chunks::<8>().0.iter().map(|c| u64::from_le_bytes(*c)).collect();
-        bytes.zeroize();
+        self.words(n, u64::from_le_bytes)
+    }
+
+    /// `n` words of `BYTES` bytes; the bytes pass through a buffer that stays in the cache.
+    fn words<W, const BYTES: usize>(&mut self, n: usize, word: fn([u8; BYTES]) -> W) -> Vec<W> {
+        let mut words = Vec::with_capacity(n);
+        let mut buffer = Zeroizing::new();
+        while words.len() < n {
+            let bytes = CHUNK.min((n - words.len()) * BYTES);
+            let bytes = &mut buffer.0[..bytes];
+            self.fill(bytes);
+            words.extend(bytes.as_chunks::<BYTES>().0.iter().map(|&bytes| word(bytes)));
+        }
         words
     }
 
     /// Overwrites `out`, whose length is a multiple of [`CHUNK`], with whole blocks.
     fn blocks(&mut self, out: &mut [u8]) {
-        const LANES: usize = 64;
-        let mut blocks = [Block::<aes::Aes128>::default(); LANES];
-        for chunk in out.chunks_mut(LANES * 16) {
-            for block in &mut blocks {
-                *block = Block::<aes::Aes128>::default();
+        let (blocks, _) = Block::<aes::Aes128>::slice_as_chunks_mut(out);
+        // Counters are written and encrypted while they are in the cache.
+        for blocks in blocks.chunks_mut(CHUNK / 16) {
+            for block in &mut *blocks {
                 block[..8].copy_from_slice(&self.counter.to_le_bytes());
                 block[8..].copy_from_slice(&self.nonce);
                 self.counter += 1;
             }
-            self.aes.encrypt_blocks(&mut blocks);
-            for (bytes, block) in chunk.chunks_mut(16).zip(&blocks) {
-                bytes.copy_from_slice(&block[..bytes.len()]);
-            }
+            self.aes.encrypt_blocks(blocks);
         }
-        blocks.as_mut_slice().iter_mut().for_each(|b| b.as_mut_slice().zeroize());
     }
 }
 

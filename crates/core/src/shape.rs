@@ -1,5 +1,6 @@
 //! Shapes of row-major tensors, with every size checked.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The most elements a single tensor may have: 2^31, far above any model we serve and
@@ -10,7 +11,8 @@ pub const MAX_ELEMENTS: usize = 1 << 31;
 ///
 /// The product of the dimensions is checked when a shape is made, so [`Shape::len`]
 /// cannot overflow afterwards.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<usize>", into = "Vec<usize>")]
 pub struct Shape(Vec<usize>);
 
 /// A shape whose element count is beyond [`MAX_ELEMENTS`].
@@ -70,6 +72,19 @@ impl Shape {
             strides[i - 1] = strides[i] * self.0[i];
         }
         strides
+    }
+}
+
+impl TryFrom<Vec<usize>> for Shape {
+    type Error = ShapeError;
+    fn try_from(dims: Vec<usize>) -> Result<Self, ShapeError> {
+        Self::new(dims)
+    }
+}
+
+impl From<Shape> for Vec<usize> {
+    fn from(shape: Shape) -> Self {
+        shape.0
     }
 }
 

@@ -11,7 +11,9 @@
 
 mod digest;
 mod display;
+mod wire;
 
+use serde::{Deserialize, Serialize};
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{RingWidth, Shape};
 
@@ -19,7 +21,7 @@ use subrosa_core::{RingWidth, Shape};
 pub type Id = usize;
 
 /// A model lowered to integers. Instructions are in order of execution.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Program {
     /// The ring.
     pub ring: RingWidth,
@@ -34,7 +36,7 @@ pub struct Program {
 }
 
 /// What is public about one tensor of the model owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightShape {
     /// Its shape.
     pub shape: Shape,
@@ -53,7 +55,7 @@ pub struct WeightSet {
 }
 
 /// One instruction: the value it makes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Inst {
     /// What is computed.
     pub op: FixedOp,
@@ -74,7 +76,7 @@ pub struct Inst {
 
 /// An integer operation. All arithmetic is exact modulo 2^k except [`FixedOp::Trunc`] and
 /// [`FixedOp::TruncRelu`], whose result may be one too large.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum FixedOp {
     /// The data owner's tensor, already scaled to integers.
     Input {

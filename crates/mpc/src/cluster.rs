@@ -67,7 +67,7 @@ impl LocalCluster {
     ) -> Result<Self, Error> {
         let names = endpoint_names(kind);
         let sessions = subrosa_net::local(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        Self::over(sessions, kind, program, weights, options)
+        Self::over(sessions, kind, program, &weights, options)
     }
 
     /// As [`LocalCluster::start`], over any sessions between [`endpoint_names`].
@@ -78,7 +78,7 @@ impl LocalCluster {
         mut sessions: Vec<Session>,
         kind: ProtocolKind,
         program: Arc<Program>,
-        weights: WeightSet,
+        weights: &WeightSet,
         options: &Options,
     ) -> Result<Self, Error> {
         let started = Instant::now();
@@ -88,7 +88,7 @@ impl LocalCluster {
         let seats = Seats { data_owner: n + 1, receiver: n + 2 };
         let job = Job { program: program.clone(), options: *options, sharing: [0; 32], seats };
         let parties = sessions.into_iter().map(|s| PartyThread::spawn(kind, s, job.clone(), n)).collect();
-        let shared = give_model(kind, &mut roles.model_owner, &program, &weights, options);
+        let shared = give_model(kind, &mut roles.model_owner, &program, weights, options);
         let mut cluster = Self { kind, program, roles, parties, setup: Measured::default(), seen: BTreeMap::new() };
         let mut meters = cluster.meters()?;
         shared?;

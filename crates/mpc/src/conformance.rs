@@ -57,21 +57,37 @@ fn trial<P: Protocol>(
     demand: &[Primitive],
     body: impl Fn(&mut P, &[P::Share]) -> Result<Vec<P::Product>, Error> + Sync,
 ) -> Trial {
+    rehearsed::<P>(inputs, demand, &body, &body)
+}
+
+/// As [`trial`], prepared with `rehearsal` instead of `body`.
+fn rehearsed<P: Protocol>(
+    inputs: &[Vec<i64>],
+    demand: &[Primitive],
+    rehearsal: &(impl Fn(&mut P, &[P::Share]) -> Result<Vec<P::Product>, Error> + Sync),
+    body: &(impl Fn(&mut P, &[P::Share]) -> Result<Vec<P::Product>, Error> + Sync),
+) -> Trial {
     let names: Vec<String> = (0..P::PARTIES + 2).map(|i| format!("endpoint {i}")).collect();
     let mut sessions = subrosa_net::local(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let mut roles = sessions.split_off(P::PARTIES);
     let (mut receiver, mut owner) = (roles.pop().unwrap(), roles.pop().unwrap());
     std::thread::scope(|scope| {
-        let body = &body;
         let run = |mut session: subrosa_net::Session| {
             session.set_phase(Phase::Setup);
             let mut party = P::setup(session).unwrap();
             assert_eq!(party.session().meter().cost(Phase::Setup).rounds, P::setup_cost().rounds);
             party.session().record_transcript();
             party.session().set_phase(Phase::Offline);
-            party.prepare(demand).unwrap();
+            let input = |party: &mut P| -> Vec<P::Share> {
+                inputs.iter().map(|x| party.input(P::PARTIES, x.len()).unwrap()).collect()
+            };
+            let rehearse = |party: &mut P| {
+                let shares = input(party);
+                rehearsal(party, &shares)?.iter().try_for_each(|x| party.open_to(P::PARTIES + 1, x))
+            };
+            party.prepare(demand, rehearse).unwrap();
             party.session().set_phase(Phase::Online);
-            let shares: Vec<_> = inputs.iter().map(|x| party.input(P::PARTIES, x.len()).unwrap()).collect();
+            let shares = input(&mut party);
             let outputs = body(&mut party, &shares).unwrap();
             outputs.iter().for_each(|x| party.open_to(P::PARTIES + 1, x).unwrap());
             let lens: Vec<usize> = outputs.iter().map(Linear::len).collect();
@@ -345,19 +361,25 @@ pub fn preprocessing_is_bound_to_its_primitive<P: Protocol>() {
         |p, x| p.ltz(&x.map(9, |v| v[..9].to_vec()), 8),
         |p, x| p.ltz(&x.map(11, |v| [v, &v[..1]].concat()), 8),
     ];
+    let twice = |p: &mut P, s: &[P::Share]| {
+        p.ltz(&s[0], 8)?;
+        p.ltz(&s[0], 8)?;
+        Ok(vec![])
+    };
     for other in others {
-        trial::<P>(std::slice::from_ref(&x), &[made, made], |p, s| {
+        rehearsed::<P>(std::slice::from_ref(&x), &[made, made], &twice, &|p, s| {
             let before = p.session().meter().cost(Phase::Online);
             assert!(matches!(other(p, &s[0]), Err(Error::Misuse(_))), "preprocessing served another primitive");
             assert!(matches!(p.ltz(&s[0], 8), Err(Error::Misuse(_))), "preprocessing was used after a refusal");
             assert_eq!(p.session().meter().cost(Phase::Online), before, "a refused primitive sent something");
-            Ok(vec![p.to_product(&s[0])])
+            Ok(vec![])
         });
     }
-    trial::<P>(&[x], &[made], |p, s| {
-        let bit = p.ltz(&s[0], 8)?;
+    let once = |p: &mut P, s: &[P::Share]| p.ltz(&s[0], 8).map(|_| vec![]);
+    rehearsed::<P>(&[x], &[made], &once, &|p, s| {
+        p.ltz(&s[0], 8)?;
         assert!(matches!(p.ltz(&s[0], 8), Err(Error::Misuse(_))), "the same preprocessing was used twice");
-        Ok(vec![p.to_product(&bit)])
+        Ok(vec![])
     });
 }
 

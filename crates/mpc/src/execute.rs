@@ -207,10 +207,21 @@ impl<P: Evaluator> Run<'_, P> {
 
     fn layout(&mut self, x: Id, map: &[u32]) -> Result<Value<P>, Error> {
         let (sample, samples) = (self.program.insts[x].shape.len(), self.values.samples(x));
+        // A product that is cut up or repeated would be reshared in pieces, one after
+        // another, or more than once.
+        let is_product = matches!(self.values.get(x)?, Value::Product(_));
+        if is_product && (self.values.is_shared(x) || map.len() > sample) {
+            self.reshared(x)?;
+        }
+        let start = map.first().map_or(0, |&i| i as usize);
+        let is_run = map.iter().zip(start..).all(|(&i, at)| i as usize == at);
         let pick = |v: &[WordOf<P>]| -> Vec<WordOf<P>> {
             let mut out = Vec::with_capacity(map.len() * samples);
             for s in v.chunks(sample.max(1)).take(samples) {
-                out.extend(map.iter().map(|&i| s.get(i as usize).copied().unwrap_or_default()));
+                match s.get(start..start + map.len()) {
+                    Some(run) if is_run => out.extend_from_slice(run),
+                    Some(_) | None => out.extend(map.iter().map(|&i| s.get(i as usize).copied().unwrap_or_default())),
+                }
             }
             out
         };

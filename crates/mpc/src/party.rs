@@ -113,27 +113,34 @@ impl<P: Protocol> AtWork for Working<P> {
         if let Entry::Vacant(unknown) = self.demands.entry(batch) {
             unknown.insert(demand::<P::Ring>(&self.job.program, batch, &self.job.options)?.0);
         }
+        let demand = self.demands.get(&batch).map_or(&[] as &[Primitive], Vec::as_slice);
         self.party.session().set_phase(Phase::Offline);
-        self.party.prepare(self.demands.get(&batch).map_or(&[], Vec::as_slice))
+        let (job, weights) = (&self.job, &self.weights);
+        self.party.prepare(demand, |party| compute(party, job, weights, batch))
     }
 
     fn run(&mut self, batch: usize) -> Result<(), Error> {
-        let Job { program, seats, .. } = &self.job;
         self.party.session().set_phase(Phase::Online);
-        let mut inputs = Vec::new();
-        for &id in &program.inputs {
-            let n = program.insts.get(id).map_or(0, |i| i.shape.len()) * batch;
-            inputs.push(self.party.input(seats.data_owner, n)?);
-        }
-        for output in execute(&mut self.party, program, &self.weights, inputs, batch, |_, _| ())? {
-            self.party.open_to(seats.receiver, &output)?;
-        }
-        Ok(())
+        compute(&mut self.party, &self.job, &self.weights, batch)
     }
 
     fn session(&mut self) -> &mut Session {
         self.party.session()
     }
+}
+
+/// Takes the inputs, executes, opens.
+fn compute<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, batch: usize) -> Result<(), Error> {
+    let Job { program, seats, .. } = job;
+    let mut inputs = Vec::new();
+    for &id in &program.inputs {
+        let n = program.insts.get(id).map_or(0, |i| i.shape.len()) * batch;
+        inputs.push(party.input(seats.data_owner, n)?);
+    }
+    for output in execute(party, program, weights, inputs, batch, |_, _| ())? {
+        party.open_to(seats.receiver, &output)?;
+    }
+    Ok(())
 }
 
 /// What all parties must agree on before anything secret flows.
@@ -183,6 +190,6 @@ fn take_model<P: Protocol>(party: &mut P, job: &Job, model: ModelShare<'_>) -> R
         let all = unpack(&message, P::Ring::WIDTH.bits(), n);
         return Ok(Weights::Public(ranges.iter().map(|r| cut(&all, r)).collect()));
     }
-    let all = party.dealt(n, &message);
+    let all = party.dealt(n, &message)?;
     Ok(Weights::Shares(ranges.iter().map(|r| all.map(r.len(), |all| cut(all, r))).collect()))
 }

@@ -10,8 +10,8 @@
 //! against the meter.
 //!
 //! **Preprocessing is half of a protocol:** [`Protocol::prepare`] gets the recorded
-//! primitives of a run before its input is known, makes what they will consume, and each
-//! primitive then consumes its own part once, in order.
+//! primitives of a run before its input is known, and may rehearse the run; it makes what
+//! the primitives will consume, and each then consumes its own part once, in order.
 
 use crate::Error;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
@@ -106,7 +106,15 @@ pub trait Protocol: Evaluator {
     fn session(&mut self) -> &mut Session;
 
     /// Makes the correlated randomness that these primitives, run in this order, consume.
-    fn prepare(&mut self, demand: &[Primitive]) -> Result<(), Error>;
+    ///
+    /// `rehearse` makes the very calls that the run will make, inputs and openings among
+    /// them, on this party: a protocol may call it to follow how values depend on one
+    /// another before they are there. Whatever it returns then is fit for nothing else.
+    fn prepare(
+        &mut self,
+        demand: &[Primitive],
+        rehearse: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error>;
     /// Declared cost of [`Protocol::prepare`].
     fn offline_cost(demand: &[Primitive]) -> Cost;
     /// Declared online cost of one primitive.
@@ -120,9 +128,10 @@ pub trait Protocol: Evaluator {
     /// Length in bytes of the message that [`Protocol::deal`] makes for `party`, for `n`
     /// elements.
     fn dealt_bytes(party: usize, n: usize) -> usize;
-    /// This party's share from such a message, of that length: what [`Evaluator::input`]
-    /// does with it. A party may keep a message and read it again in every session.
-    fn dealt(&self, n: usize, message: &[u8]) -> Self::Share;
+    /// This party's share from such a message, of that length, during setup: what
+    /// [`Evaluator::input`] does once it has received one, at the cost of what that does
+    /// then. A party may keep a message and use it again in every session.
+    fn dealt(&mut self, n: usize, message: &[u8]) -> Result<Self::Share, Error>;
     /// Payload bytes the receiver expects from each party for `n` elements.
     fn opening_bytes(n: usize) -> usize;
     /// The opened vector, at the receiver, from the parties' messages in their order.

@@ -22,6 +22,16 @@ pub fn deal_model(
     with_protocol!(kind, program.ring, P => deal::<P>(program, weights, options))
 }
 
+/// Length in bytes of [`deal_model`]'s message to `party`.
+pub fn model_share_bytes(kind: ProtocolKind, program: &Program, options: &Options, party: usize) -> usize {
+    let n = weight_elements(program);
+    with_protocol!(kind, program.ring, P => match (n, options.public_weights) {
+        (0, _) => 0,
+        (_, true) => P::opening_bytes(n),
+        (_, false) => P::dealt_bytes(party, n),
+    })
+}
+
 /// Deals the model to the compute parties in a session. One round, as priced in
 /// [`Predicted::setup`](crate::Predicted::setup); none without weights.
 ///

@@ -234,7 +234,16 @@ impl Session {
     /// Tells every peer that this endpoint stops, and why (no secrets), and consumes the
     /// session.
     pub fn abort(mut self, reason: &str) {
-        self.tell_all(reason);
+        self.stop(reason);
+    }
+
+    /// As [`Session::abort`], for whoever has the session by reference; every later round
+    /// fails.
+    pub fn stop(&mut self, reason: &str) {
+        if self.failed.is_none() {
+            self.tell_all(reason);
+            self.failed = Some(Error::Misuse(format!("the session was stopped: {reason}")));
+        }
     }
 
     /// Wraps every link, to shape or to watch what passes.

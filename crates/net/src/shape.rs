@@ -83,8 +83,13 @@ impl Session {
     /// This session with every link imitating `network`. Every endpoint of the session has
     /// to do so.
     pub fn shaped(self, network: Network) -> Self {
-        self.wrap_links(|link| Box::new(Shaped { link, network, free_at: 0, held: None }))
+        self.wrap_links(|link| shaped(link, network))
     }
+}
+
+/// `link`, imitating `network`; the other end has to do so, too.
+pub fn shaped(link: Box<dyn Link>, network: Network) -> Box<dyn Link> {
+    Box::new(Shaped { link, network, free_at: 0, held: None })
 }
 
 /// Bytes behind a payload that hold its arrival time.
@@ -177,13 +182,13 @@ mod tests {
         }
     }
 
-    fn shaped(names: &[&str]) -> Vec<Session> {
+    fn connect(names: &[&str]) -> Vec<Session> {
         let network = Network { rtt: Duration::from_micros(400), bandwidth: 1e9 };
         crate::local(names).into_iter().map(|s| s.shaped(network)).collect()
     }
 
     mod local {
-        crate::link_conformance!(super::shaped);
+        crate::link_conformance!(super::connect);
     }
 
     #[cfg(unix)]

@@ -146,17 +146,33 @@ impl fmt::Debug for BitPlanes {
 
 /// `a ^= b`, word by word.
 pub fn xor_assign(a: &mut [u64], b: &[u64]) {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a ^= b);
+    run(isa(), Combine { sum: a, x: b, y: b, each: |a, b, _| a ^ b });
 }
 
 /// `a &= b`, word by word.
 pub fn and_assign(a: &mut [u64], b: &[u64]) {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a &= b);
+    run(isa(), Combine { sum: a, x: b, y: b, each: |a, b, _| a & b });
 }
 
 /// `sum ^= a & b`, word by word.
 pub fn and_xor_assign(sum: &mut [u64], a: &[u64], b: &[u64]) {
-    sum.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum ^= a & b);
+    run(isa(), Combine { sum, x: a, y: b, each: |sum, a, b| sum ^ a & b });
+}
+
+/// Replaces each word of `sum` by `each` of it and the words of `x` and `y`.
+struct Combine<'a, F> {
+    sum: &'a mut [u64],
+    x: &'a [u64],
+    y: &'a [u64],
+    each: F,
+}
+
+impl<F: Fn(u64, u64, u64) -> u64> Loop for Combine<'_, F> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        self.sum.iter_mut().zip(self.x).zip(self.y).for_each(|((sum, &x), &y)| *sum = (self.each)(*sum, x, y));
+    }
 }
 
 /// The first `n` bits of a plane as words that are 0 or 1.
@@ -229,7 +245,7 @@ mod tests {
     }
 
     fn check_transposition<W: Word>(words: &[W], low_bit: u32, width: usize) {
-        for isa in Isa::ALL.into_iter().filter(|i| i.is_available()) {
+        for isa in crate::isa::tested() {
             let planes = BitPlanes::from_words_on(isa, words, low_bit, width);
             for (j, word) in words.iter().enumerate() {
                 for p in 0..width {

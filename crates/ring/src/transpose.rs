@@ -5,8 +5,11 @@
 //! section 7-3). Blocks of fewer than 64 bits lie side by side in the words of a row, and
 //! [`LANES`] such rows, of as many independent groups of 64 elements, lie next to each
 //! other, so that the compiler turns every exchange into vector instructions.
+//!
+//! Where a processor multiplies bit matrices, the planes are made eight at a time from one
+//! byte of each element instead.
 
-use crate::isa::{Isa, Loop, run};
+use crate::isa::{self, Isa, Loop, run};
 use crate::word::{Word, mask};
 
 /// Groups of 64 elements transposed together.
@@ -31,7 +34,62 @@ pub(crate) struct ToPlanes<'a, W> {
 
 impl<W: Word> ToPlanes<'_, W> {
     pub(crate) fn run_on(self, isa: Isa) {
-        run(isa, self);
+        if isa::has_bit_matrices(isa) { self.by_bytes(isa) } else { run(isa, self) }
+    }
+
+    /// Byte after byte of 512 words at a time.
+    fn by_bytes(self, isa: Isa) {
+        let plane_words = self.words.len().div_ceil(64);
+        let mut bytes: Bytes = [[0; 64]; LANES];
+        for (i, words) in self.words.chunks(64 * LANES).enumerate() {
+            for first in (0..self.width).step_by(8) {
+                run(isa, TakeBytes { words, shift: self.low_bit + first as u32, bytes: &mut bytes });
+                isa::bytes_to_planes(&mut bytes);
+                for p in 0..(self.width - first).min(8) {
+                    let at = (first + p) * plane_words + i * LANES;
+                    for (to, block) in self.planes[at..].iter_mut().zip(&bytes).take(words.len().div_ceil(64)) {
+                        *to = u64::from_le_bytes(block.as_chunks::<8>().0[p]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A byte of each of 512 elements, or eight planes of their bits.
+type Bytes = [[u8; 64]; LANES];
+
+/// Bits `shift..shift + 8` of each word, zeros where words are missing.
+struct TakeBytes<'a, W> {
+    words: &'a [W],
+    shift: u32,
+    bytes: &'a mut Bytes,
+}
+
+impl<W: Word> Loop for TakeBytes<'_, W> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let bytes = self.bytes.as_flattened_mut();
+        let (bytes, rest) = bytes.split_at_mut(self.words.len());
+        bytes.iter_mut().zip(self.words).for_each(|(byte, w)| *byte = w.shifted(self.shift));
+        rest.fill(0);
+    }
+}
+
+/// Adds to each word a byte, shifted.
+struct PutBytes<'a, W> {
+    words: &'a mut [W],
+    shift: u32,
+    bytes: &'a Bytes,
+}
+
+impl<W: Word> Loop for PutBytes<'_, W> {
+    type Out = ();
+    #[inline(always)]
+    fn run(self) {
+        let bytes = self.bytes.as_flattened();
+        self.words.iter_mut().zip(bytes).for_each(|(w, &byte)| *w = w.add(W::placed(byte, self.shift)));
     }
 }
 
@@ -56,7 +114,7 @@ impl<W: Word> Loop for ToPlanes<'_, W> {
 }
 
 /// The inverse of [`ToPlanes`] for `low_bit = 0`: bit `p` of a word is its bit in plane
-/// `p`, higher bits are zero.
+/// `p`, higher bits are zero. `words` are zero before.
 pub(crate) struct ToWords<'a, W> {
     pub(crate) planes: &'a [u64],
     pub(crate) width: usize,
@@ -65,7 +123,25 @@ pub(crate) struct ToWords<'a, W> {
 
 impl<W: Word> ToWords<'_, W> {
     pub(crate) fn run_on(self, isa: Isa) {
-        run(isa, self);
+        if isa::has_bit_matrices(isa) { self.by_bytes(isa) } else { run(isa, self) }
+    }
+
+    /// Byte after byte of 512 words, which are zero before, at a time.
+    fn by_bytes(self, isa: Isa) {
+        let plane_words = self.words.len().div_ceil(64);
+        for (i, words) in self.words.chunks_mut(64 * LANES).enumerate() {
+            for first in (0..self.width).step_by(8) {
+                let mut bytes: Bytes = [[0; 64]; LANES];
+                for p in 0..(self.width - first).min(8) {
+                    let at = (first + p) * plane_words + i * LANES;
+                    for (from, block) in self.planes[at..].iter().zip(&mut bytes).take(words.len().div_ceil(64)) {
+                        block.as_chunks_mut::<8>().0[p] = from.to_le_bytes();
+                    }
+                }
+                isa::planes_to_bytes(&mut bytes);
+                run(isa, PutBytes { words, shift: first as u32, bytes: &bytes });
+            }
+        }
     }
 }
 

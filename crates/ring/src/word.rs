@@ -1,12 +1,12 @@
 //! Machine words as ring elements, and the rings themselves.
 
-use crate::isa::Kernels;
+use crate::isa::{self, Isa, Kernel};
 use subrosa_core::RingWidth;
 
 /// A machine word holding a ring element: `u32` or `u64`, arithmetic modulo 2^bits.
-pub trait Word:
-    Copy + Default + PartialEq + Send + Sync + std::fmt::Debug + zeroize::Zeroize + Kernels + 'static
-{
+pub trait Word: Copy + Default + PartialEq + Send + Sync + std::fmt::Debug + zeroize::Zeroize + 'static {
+    /// The ring that takes every bit of the word.
+    type Full: Ring<Word = Self>;
     /// Bits in the word.
     const BITS: u32;
     /// Sum modulo 2^BITS.
@@ -21,11 +21,16 @@ pub trait Word:
     fn to_u64(self) -> u64;
     /// Low BITS bits.
     fn from_u64(v: u64) -> Self;
+    /// Bits `shift..shift + 8`, zeros beyond the word; `shift < 64`.
+    fn shifted(self, shift: u32) -> u8;
+    /// `byte 2^shift` modulo 2^BITS, `shift < 64`.
+    fn placed(byte: u8, shift: u32) -> Self;
 }
 
 macro_rules! word {
-    ($word:ty) => {
+    ($word:ty, $full:ty) => {
         impl Word for $word {
+            type Full = $full;
             const BITS: u32 = <$word>::BITS;
             #[inline(always)]
             fn add(self, other: Self) -> Self {
@@ -51,11 +56,19 @@ macro_rules! word {
             fn from_u64(v: u64) -> Self {
                 v as $word
             }
+            #[inline(always)]
+            fn shifted(self, shift: u32) -> u8 {
+                self.unbounded_shr(shift) as u8
+            }
+            #[inline(always)]
+            fn placed(byte: u8, shift: u32) -> Self {
+                <$word>::from(byte).unbounded_shl(shift)
+            }
         }
     };
 }
-word!(u32);
-word!(u64);
+word!(u32, Z32);
+word!(u64, Z64);
 
 /// A ring Z_2^k. For `k = 48` the word is `u64` and only its low 48 bits mean anything:
 /// sums and products stay right, while shifts, comparisons and messages mask first.
@@ -64,6 +77,9 @@ pub trait Ring: Copy + Send + Sync + 'static {
     type Word: Word;
     /// `k`.
     const WIDTH: RingWidth;
+    /// The matrix product's tiles for `isa`, or the portable ones if this processor lacks
+    /// `isa`.
+    fn kernel(isa: Isa) -> Kernel<Self::Word>;
 }
 
 /// Z_2^32.
@@ -79,14 +95,23 @@ pub struct Z64;
 impl Ring for Z32 {
     type Word = u32;
     const WIDTH: RingWidth = RingWidth::W32;
+    fn kernel(isa: Isa) -> Kernel<u32> {
+        isa::z32(isa)
+    }
 }
 impl Ring for Z48 {
     type Word = u64;
     const WIDTH: RingWidth = RingWidth::W48;
+    fn kernel(isa: Isa) -> Kernel<u64> {
+        isa::z48(isa)
+    }
 }
 impl Ring for Z64 {
     type Word = u64;
     const WIDTH: RingWidth = RingWidth::W64;
+    fn kernel(isa: Isa) -> Kernel<u64> {
+        isa::z64(isa)
+    }
 }
 
 /// The low `width` bits set, `width <= 64`; the mask of Z_2^width.

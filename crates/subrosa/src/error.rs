@@ -161,6 +161,12 @@ impl From<subrosa_he::Error> for Error {
     }
 }
 
+impl From<subrosa_net::Error> for Error {
+    fn from(error: subrosa_net::Error) -> Self {
+        subrosa_mpc::Error::Peer(error).into()
+    }
+}
+
 fn some(hint: &str) -> Option<String> {
     (!hint.is_empty()).then(|| hint.to_owned())
 }

@@ -27,6 +27,8 @@ pub mod backends;
 pub mod ckks;
 pub mod compare;
 pub mod data;
+#[cfg(unix)]
+pub mod deploy;
 pub mod error;
 pub mod inspection;
 pub mod machine;
@@ -46,7 +48,7 @@ pub use data::{Dataset, Samples};
 pub use error::{Error, Result};
 pub use inspection::Inspection;
 pub use model::{Model, Port};
-pub use options::{InputRange, InputSpec, PlanOptions, Reveal, RingWidth};
+pub use options::{InputRange, InputSpec, Network, PlanOptions, Reveal, RingWidth};
 pub use output::Output;
 pub use plan::Plan;
 pub use session::Session;

@@ -22,7 +22,7 @@ pub struct Model {
 }
 
 /// An input or output of a model.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Port {
     /// ONNX name.
     pub name: String,
@@ -94,6 +94,11 @@ impl Model {
 }
 
 impl Port {
+    /// Values in one sample; none for a port from elsewhere whose sizes no tensor has.
+    pub(crate) fn checked_len(&self) -> Option<usize> {
+        self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+    }
+
     /// Values in one sample.
     pub fn sample_len(&self) -> usize {
         self.shape.iter().product()

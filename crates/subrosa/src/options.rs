@@ -5,6 +5,7 @@ use crate::data::Samples;
 use crate::{Error, Result};
 pub use subrosa_core::RingWidth;
 pub use subrosa_graph::{InputRange, Reveal};
+pub use subrosa_net::Network;
 
 /// How to compute a model.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct PlanOptions {
     /// Samples like the inputs to come, one flat array an input; may be empty. Via ckks, the
     /// ranges inside the model are taken from them.
     pub calibration: Vec<Vec<f32>>,
+    /// A network to imitate between the parties of one machine.
+    pub network: Option<Network>,
 }
 
 impl Default for PlanOptions {
@@ -39,6 +42,7 @@ impl Default for PlanOptions {
             public_weights: false,
             threads: 1,
             calibration: Vec::new(),
+            network: None,
         }
     }
 }

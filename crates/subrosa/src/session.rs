@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 use subrosa_graph::{InputRange, PlainRunner, Reveal};
 use subrosa_mpc::LocalCluster;
+use subrosa_mpc::cluster::endpoint_names;
+use subrosa_net::Network;
 
 /// Parties that hold the model and wait for inputs. The third state.
 pub struct Session {
@@ -43,7 +45,7 @@ impl Session {
                 (Engine::Plain(engine), Phase::local(start.elapsed()))
             }
             (Some(fixed), _) => {
-                let cluster = start_cluster(fixed)?;
+                let cluster = start_cluster(fixed, plan.inner.options.network)?;
                 let setup = cluster.setup().into();
                 (Engine::Cluster(cluster), setup)
             }
@@ -160,9 +162,15 @@ impl PlainEngine {
     }
 }
 
-fn start_cluster(fixed: &Fixed) -> Result<LocalCluster> {
+fn start_cluster(fixed: &Fixed, network: Option<Network>) -> Result<LocalCluster> {
     let program = Arc::new(fixed.lowered.program.clone());
-    Ok(LocalCluster::start(fixed.protocol, program, fixed.lowered.weights.clone(), &fixed.options)?)
+    let names = endpoint_names(fixed.protocol);
+    let sessions = subrosa_net::local(&names.iter().map(String::as_str).collect::<Vec<_>>()).into_iter();
+    let sessions = sessions.map(|s| match network {
+        Some(network) => s.shaped(network),
+        None => s,
+    });
+    Ok(LocalCluster::over(sessions.collect(), fixed.protocol, program, &fixed.lowered.weights, &fixed.options)?)
 }
 
 fn simulated(fixed: &Fixed, inputs: &[&[f32]], count: usize) -> Result<BatchResult> {
@@ -195,13 +203,13 @@ fn reveal_plain(values: Vec<Vec<f32>>, model: &Model, reveal: Reveal) -> Vec<Vec
     }
 }
 
-fn slice<'a>(values: &'a [f32], port: &Port, start: usize, count: usize) -> &'a [f32] {
+pub(crate) fn slice<'a>(values: &'a [f32], port: &Port, start: usize, count: usize) -> &'a [f32] {
     let len = port.sample_len();
     &values[start * len..(start + count) * len]
 }
 
 /// How many samples `inputs` holds: whole ones, and equally many of each input.
-fn sample_count(ports: &[Port], inputs: &[Vec<f32>]) -> Result<usize> {
+pub(crate) fn sample_count(ports: &[Port], inputs: &[Vec<f32>]) -> Result<usize> {
     if inputs.len() != ports.len() {
         let message = format!("{} inputs were given to a model of {}", inputs.len(), ports.len());
         return Err(Error::input(message, "give one array for each input"));
@@ -222,7 +230,7 @@ fn sample_count(ports: &[Port], inputs: &[Vec<f32>]) -> Result<usize> {
 
 /// Every value finite and in range. The message names the position, and the value itself
 /// only for whoever holds it anyway.
-fn check_values(values: &[f32], port: &Port, range: Option<&InputRange>, first: usize) -> Result<()> {
+pub(crate) fn check_values(values: &[f32], port: &Port, range: Option<&InputRange>, first: usize) -> Result<()> {
     let bad = |v: &f32| !v.is_finite() || range.is_some_and(|r| f64::from(*v) < r.lo || f64::from(*v) > r.hi);
     let Some(at) = values.iter().position(bad) else { return Ok(()) };
     let len = port.sample_len().max(1);

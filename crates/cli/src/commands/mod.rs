@@ -5,6 +5,7 @@ pub(crate) mod compare;
 mod completions;
 mod doctor;
 mod inspect;
+mod party;
 mod plan;
 mod run;
 
@@ -32,6 +33,9 @@ pub(crate) enum Command {
     Evaluate(ckks::Evaluate),
     /// Decrypt an answer with the client's key
     Decrypt(ckks::Decrypt),
+    /// Run compute parties on machines of their own, and give them models
+    #[command(subcommand)]
+    Party(party::Party),
     /// Print completions for a shell
     Completions(completions::Completions),
 }
@@ -48,6 +52,7 @@ impl Command {
             Self::Encrypt(command) => command.run(),
             Self::Evaluate(command) => command.run(),
             Self::Decrypt(command) => command.run(),
+            Self::Party(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
     }

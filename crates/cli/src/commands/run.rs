@@ -4,15 +4,17 @@ use crate::failure::Result;
 use crate::flags::{self, PlanFlags};
 use crate::print::{self, Left, Right};
 use crate::progress::Bar;
+use crate::remote::RemoteFlags;
 use clap::Args;
 use comfy_table::CellAlignment;
 use serde_json::json;
 use std::path::PathBuf;
 use subrosa::data::save;
+use subrosa::deploy::Remote;
 use subrosa::output::Output;
 use subrosa::sheet::PlanSheet;
 use subrosa::verify::{SampleDifference, Verification};
-use subrosa::{Dataset, InputSpec, Model, PlanOptions, Samples, Session, Via, text, verify};
+use subrosa::{Dataset, Error, InputSpec, Model, Plan, PlanOptions, Samples, Session, Via, text, verify};
 
 /// Samples printed one by one.
 const SHOWN: usize = 20;
@@ -24,7 +26,7 @@ const BATCH: usize = 128;
 /// What to compute.
 #[derive(Args)]
 pub(crate) struct Run {
-    /// An ONNX file
+    /// An ONNX file, or with --cluster a model that the parties hold, NAME or NAME@VERSION
     model: PathBuf,
     /// The samples: .npy, .npz, .png, .csv or idx (also .gz)
     #[arg(long, value_name = "FILE")]
@@ -50,8 +52,13 @@ pub(crate) struct Run {
     /// Samples in one inference [default: all, at most 128]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
+    /// Threads a party
+    #[arg(long, value_name = "T", default_value_t = 1)]
+    threads: usize,
     #[command(flatten)]
     flags: PlanFlags,
+    #[command(flatten)]
+    remote: RemoteFlags,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -63,14 +70,16 @@ impl Run {
             save::Format::of(path)?;
             save::check_folder(path)?;
         }
-        let model = Model::open(&self.model)?;
         let data = Dataset::read(&self.input)?;
-        let samples = self.samples(&data, &model)?;
+        if self.remote.cluster.is_some() && !self.model.exists() {
+            return self.run_kept(&data);
+        }
+        let model = Model::open(&self.model)?;
+        let samples = self.samples(&data, model.inputs())?;
         let options = self.options(&model, &data, &samples)?;
         let plan = model.plan(&options)?;
         announce(plan.sheet(), &options, self.simulate);
-        let mut session = if self.simulate { plan.simulate()? } else { plan.open()? };
-        let output = watched(&mut session, &samples)?;
+        let output = self.computed(&plan, &samples)?;
         let verification = self.verification(&model, &options, &samples, &output)?;
         if let Some(path) = &self.output {
             save::output(path, &output)?;
@@ -78,8 +87,48 @@ impl Run {
         self.print(&output, &samples, verification.as_ref())
     }
 
-    fn samples(&self, data: &Dataset, model: &Model) -> Result<Samples> {
-        let mut samples = data.fit(model.inputs())?;
+    /// Where the flags say: by parties elsewhere, by parties in this process, or in the
+    /// clear.
+    fn computed(&self, plan: &Plan, samples: &Samples) -> Result<Output> {
+        if let Some(cluster) = self.remote.connect()? {
+            let batch = plan.sheet().batch;
+            let mut remote = cluster.open_plan(plan, &self.remote.options(batch, samples.count)?)?;
+            return remotely(&mut remote, samples);
+        }
+        let mut session = if self.simulate { plan.simulate()? } else { plan.open()? };
+        watched(&mut session, samples)
+    }
+
+    /// On a model that the parties hold: this machine has inputs alone.
+    fn run_kept(&self, data: &Dataset) -> Result<()> {
+        let cluster = self
+            .remote
+            .connect()?
+            .ok_or_else(|| Error::Misuse { message: "no cluster is given".to_owned(), hint: None })?;
+        if self.verify || self.simulate {
+            return Err(Error::Misuse {
+                message: "--verify and --simulate need the ONNX file, which only the model owner has".to_owned(),
+                hint: Some("leave the flag out".to_owned()),
+            }
+            .into());
+        }
+        let name = self.model.to_string_lossy();
+        let (name, version) = named_version(&name)?;
+        let batch = self.batch.unwrap_or(BATCH);
+        let mut remote = cluster.open(name, version, &self.remote.options(batch, batch)?)?;
+        let samples = self.samples(data, &remote.card().inputs)?;
+        let output = remotely(&mut remote, &samples)?;
+        if let Some(path) = self.output.as_ref().filter(|_| remote.opens()) {
+            save::output(path, &output)?;
+        }
+        if !remote.opens() {
+            return print::out(&costs(&output, false));
+        }
+        self.print(&output, &samples, None)
+    }
+
+    fn samples(&self, data: &Dataset, inputs: &[subrosa::Port]) -> Result<Samples> {
+        let mut samples = data.fit(inputs)?;
         if let Some(path) = &self.labels {
             samples.set_labels(Dataset::read(path)?.labels()?)?;
         }
@@ -92,8 +141,9 @@ impl Run {
     fn options(&self, model: &Model, data: &Dataset, samples: &Samples) -> Result<PlanOptions> {
         let batch = self.batch.unwrap_or(samples.count.clamp(1, BATCH));
         let input = self.flags.range.spec_for(model, data)?;
-        let calibration = self.flags.range.samples(model)?;
-        Ok(PlanOptions { calibration, ..self.flags.options(self.via, batch, input) })
+        let (network, calibration) = (self.remote.network, self.flags.range.samples(model)?);
+        let flags = self.flags.options(self.via, batch, input);
+        Ok(PlanOptions { threads: self.threads, network, calibration, ..flags })
     }
 
     fn verification(
@@ -140,6 +190,23 @@ fn watched(session: &mut Session, samples: &Samples) -> Result<Output> {
     let via = session.via();
     let watch = &mut |done: usize, total: usize| bar.set(done as u64, total as u64, format!("via {via}"));
     Ok(session.run_watched(&samples.inputs, watch)?)
+}
+
+/// The same by parties elsewhere.
+fn remotely(remote: &mut Remote, samples: &Samples) -> Result<Output> {
+    let mut bar = Bar::new();
+    let watch = &mut |done: usize, total: usize| bar.set(done as u64, total as u64, "by the cluster".to_owned());
+    Ok(remote.run_watched(&samples.inputs, watch)?)
+}
+
+/// `NAME` or `NAME@VERSION`.
+fn named_version(text: &str) -> Result<(&str, Option<u32>)> {
+    let Some((name, version)) = text.split_once('@') else { return Ok((text, None)) };
+    let version = version.parse().map_err(|_| Error::Misuse {
+        message: format!("'{version}' is no version"),
+        hint: Some("give NAME@VERSION, for example lenet@2".to_owned()),
+    })?;
+    Ok((name, Some(version)))
 }
 
 /// What is assumed, on stderr, before the work.

@@ -180,29 +180,45 @@ impl Lowered {
     /// the first offending position and the remedy, never the value of a neighbour; for an
     /// unknown input, and a length that is not a number of samples.
     pub fn encode(&self, input: usize, samples: &[f32]) -> Result<Vec<i64>, Error> {
-        let (Some(&range), Some(&id)) = (self.inputs.get(input), self.program.inputs.get(input)) else {
-            return Err(Error::Input(format!("the model has no input {input}")));
-        };
-        let inst = &self.program.insts[id];
-        let len = inst.shape.len().max(1);
-        if !samples.len().is_multiple_of(len) {
-            return Err(Error::Input(format!("input {input}: {} values are no multiple of {len}", samples.len())));
-        }
-        let one = |(i, &v): (usize, &f32)| {
-            // The range's ends as f32 are inside, even where they were rounded outward.
-            let inside = (range.lo as f32..=range.hi as f32).contains(&v);
-            let nearest = inside.then(|| f64::from(v).clamp(range.lo, range.hi));
-            nearest.and_then(|v| fixed::encode(v, inst.frac)).ok_or_else(|| outside(input, i, len, v, range))
-        };
-        samples.iter().enumerate().map(one).collect()
+        encode_input(&self.program, &self.inputs, input, samples)
     }
 
     /// Decodes flat results of one output. Empty for an output the model does not have.
     pub fn decode(&self, output: usize, values: &[i64]) -> Vec<f32> {
-        let Some(&id) = self.program.outputs.get(output) else { return Vec::new() };
-        let frac = self.program.insts[id].frac;
-        values.iter().map(|&v| fixed::decode(v, frac) as f32).collect()
+        decode_output(&self.program, output, values)
     }
+}
+
+/// As [`Lowered::encode`], for whoever has the public program and its ranges alone.
+///
+/// **Errors:** as [`Lowered::encode`].
+pub fn encode_input(
+    program: &Program,
+    ranges: &[InputRange],
+    input: usize,
+    samples: &[f32],
+) -> Result<Vec<i64>, Error> {
+    let inst = program.inputs.get(input).and_then(|&id| program.insts.get(id));
+    let (Some(&range), Some(inst)) = (ranges.get(input), inst) else {
+        return Err(Error::Input(format!("the model has no input {input}")));
+    };
+    let len = inst.shape.len().max(1);
+    if !samples.len().is_multiple_of(len) {
+        return Err(Error::Input(format!("input {input}: {} values are no multiple of {len}", samples.len())));
+    }
+    let one = |(i, &v): (usize, &f32)| {
+        // The range's ends as f32 are inside, even where they were rounded outward.
+        let inside = (range.lo as f32..=range.hi as f32).contains(&v);
+        let nearest = inside.then(|| f64::from(v).clamp(range.lo, range.hi));
+        nearest.and_then(|v| fixed::encode(v, inst.frac)).ok_or_else(|| outside(input, i, len, v, range))
+    };
+    samples.iter().enumerate().map(one).collect()
+}
+
+/// As [`Lowered::decode`].
+pub fn decode_output(program: &Program, output: usize, values: &[i64]) -> Vec<f32> {
+    let Some(inst) = program.outputs.get(output).and_then(|&id| program.insts.get(id)) else { return Vec::new() };
+    values.iter().map(|&v| fixed::decode(v, inst.frac) as f32).collect()
 }
 
 fn outside(input: usize, i: usize, len: usize, v: f32, range: InputRange) -> Error {

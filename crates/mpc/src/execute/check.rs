@@ -43,7 +43,7 @@ fn sizes_agree(program: &Program, op: &FixedOp, out: usize, len: impl Fn(Id) -> 
         | FixedOp::Relu { x }
         | FixedOp::TruncRelu { x, .. }
         | FixedOp::Ltz { x } => len(*x) == out,
-        FixedOp::Layout { x, map } => map.len() == out && map.iter().all(|&i| (i as usize) < len(*x)),
+        FixedOp::Layout { x, map } => map.len() == out && map.iter().max().is_none_or(|&i| (i as usize) < len(*x)),
         FixedOp::Concat { xs } => xs.iter().map(|&x| len(x)).sum::<usize>() == out,
         FixedOp::Sum { x, len: run, inner } => {
             *run > 0 && *inner > 0 && len(*x) == out * run && out.is_multiple_of(*inner)

@@ -46,17 +46,22 @@ pub(super) struct Values<'a, P: Evaluator> {
     batch: usize,
     /// The last instruction that reads each value; outputs are read at the end.
     last_use: Vec<usize>,
+    /// Instructions that read each value.
+    reads: Vec<usize>,
     values: Vec<Option<Value<P>>>,
 }
 
 impl<'a, P: Evaluator> Values<'a, P> {
     pub(super) fn new(program: &'a Program, batch: usize) -> Self {
-        let mut last_use = vec![0; program.insts.len()];
+        let (mut last_use, mut reads) = (vec![0; program.insts.len()], vec![0; program.insts.len()]);
         for (id, inst) in program.insts.iter().enumerate() {
-            inst.op.operands().iter().for_each(|&x| last_use[x] = id);
+            for x in inst.op.operands() {
+                last_use[x] = id;
+                reads[x] += 1;
+            }
         }
         program.outputs.iter().for_each(|&id| last_use[id] = program.insts.len());
-        Self { program, batch, last_use, values: program.insts.iter().map(|_| None).collect() }
+        Self { program, batch, last_use, reads, values: program.insts.iter().map(|_| None).collect() }
     }
 
     /// Keeps the value of instruction `id` and drops what is not read again.
@@ -81,6 +86,11 @@ impl<'a, P: Evaluator> Values<'a, P> {
     /// Whether the value has the batch axis.
     pub(super) fn is_batched(&self, x: Id) -> bool {
         !self.program.is_constant(x)
+    }
+
+    /// Whether several instructions read the value.
+    pub(super) fn is_shared(&self, x: Id) -> bool {
+        self.reads[x] > 1
     }
 
     /// Samples in this value: the batch, or one for a constant.

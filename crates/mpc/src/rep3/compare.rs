@@ -1,290 +1,282 @@
-//! The sign of a shared value: one opening under a mask, then a comparison of two operands
-//! each of which somebody knows.
+//! The sign of a masked value: a comparison of two operands each of which somebody knows.
 //!
-//! `x + r` is opened modulo 2^width to parties 0 and 1; party 2 knows `r`. Then
-//! `msb(x) = msb(u) + msb(r) + borrow` for `u - r = x`, and the borrow out of the lower
-//! bits comes from groups ([`super::groups`], local) joined by a prefix tree:
-//! `(g, p) . (g', p') = (g + p g', p p')`, high half first. The tree's last AND is never
-//! reshared: its parts are opened under a daBit, which gives the bit in the ring.
+//! `x = u - r` with `u = c`, known to parties 0 and 1, and `r = -m`, known to party 2, both
+//! modulo 2^width (after a truncation by `f`: of the bits from `f` on). Then `msb(x) =
+//! msb(u) + msb(r) + borrow`, and the borrow out of the lower bits comes from groups
+//! ([`super::groups`], local) joined by a prefix tree: `(g, p) . (g', p') = (g + p g', p
+//! p')`, high half first. Bits are masked like values: `b = e + l`, `e` known to parties 0
+//! and 1, `l = l_0 + l_2`. Party 2 knows the masks of every bit of the tree beforehand,
+//! so it deals the products of masks, and parties 0 and 1 alone exchange a bit for each AND.
 //!
-//! Rounds after the opening: 1 with one group; else 1 + levels.
+//! Rounds: 1 with one group; else 1 + levels.
 
 use super::Rep3;
-use super::dabits::DaBits;
-use super::groups::{groups, less_and_equal, levels, monomials};
-use super::prep::{CompareMaterial, Material, round};
-use super::share::{BitShare, Share, xor_into, zip};
-use super::streams::plane;
-use super::trunc::{expect_dabits, known, open_masked};
+use super::groups::{groups, less_and_equal, levels, monomial_count, products};
 use crate::Error;
-use crate::protocol::{Evaluator, Linear, Source};
 use subrosa_core::Cost;
-use subrosa_ring::bits::{expand_bits, mask_tail, planes_from_bytes, planes_to_bytes};
-use subrosa_ring::{BitPlanes, Ring, Word};
+use subrosa_ring::bits::{and_xor_assign, plane_bytes, plane_words, planes_from_bytes, planes_to_bytes, xor_assign};
+use subrosa_ring::{BitPlanes, Ring};
+use zeroize::Zeroize;
 
-/// What parties 0 and 1 compare.
-pub(super) struct Known {
-    /// The opened value's bits.
-    pub(super) u: BitPlanes,
-    pub(super) material: CompareMaterial,
+/// What parties 0 and 1 need for one comparison.
+pub(super) struct CompareMaterial {
+    /// Parts of the mask bits' monomials, group by group, then of its top bit.
+    monomials: Vec<u64>,
+    /// Masks of what the groups give.
+    groups: Vec<Vec<u64>>,
+    /// For each AND: part of the product of its operands' masks.
+    gamma: Vec<Vec<u64>>,
+    /// For each AND but the last: mask of its result.
+    masks: Vec<Vec<u64>>,
+    /// Mask of the sign.
+    sign: Vec<u64>,
 }
 
-/// 1 where `x < 0`, for `x` of `width` signed bits; at least one element.
-pub(super) fn ltz<R: Ring>(
-    party: &mut Rep3<R>,
-    mut material: Material<R::Word>,
-    x: &Share<R::Word>,
-    width: u32,
-) -> Result<Share<R::Word>, Error> {
-    let u = open_masked(party, Source::Share(x), &material.mask, width, 0)?;
-    let known = known(material.compare.take(), &u, width);
-    let (negative, _) = sign(party, x.a.len(), width, known, expect_dabits(material.dabits.take())?, &[], 0)?;
-    Ok(negative)
-}
-
-/// Declared cost of [`sign`] with `extra` bytes each way between parties 0 and 1.
-pub(super) fn cost(n: usize, width: u32, extra: u64) -> Cost {
-    let plane = n.div_ceil(8) as u64;
-    let mut blocks = groups(width).len() as u64;
-    // Everybody opens one plane to the two others; 0 and 1 add the extra bytes if this is
-    // their first message.
-    let last = |extra: u64| {
-        let between = plane + extra;
-        Cost::round([between, between, plane, plane, plane, plane])
-    };
-    if blocks <= 1 {
-        return last(extra);
+impl Drop for CompareMaterial {
+    fn drop(&mut self) {
+        self.monomials.zeroize();
+        self.groups.zeroize();
+        self.gamma.zeroize();
+        self.masks.zeroize();
+        self.sign.zeroize();
     }
-    let first = (2 * blocks - 1) * plane + extra;
-    let mut total = Cost::messages(2, first);
-    while blocks > 2 {
-        let pairs = blocks / 2;
-        total += Cost::messages(3, (2 * pairs - 1) * plane);
-        blocks -= pairs;
-    }
-    total + last(0)
 }
 
-/// The sign bit of `u - r` in the ring, and what the other of parties 0 and 1 sent along.
-pub(super) fn sign<R: Ring>(
-    party: &mut Rep3<R>,
-    n: usize,
-    width: u32,
-    known: Option<Known>,
-    dabits: DaBits<R::Word>,
-    extra: &[u8],
-    extra_len: usize,
-) -> Result<(Share<R::Word>, Vec<u8>), Error> {
+/// Planes that party 2 deals for a comparison.
+pub(super) fn dealt_planes(width: u32) -> usize {
     let sizes = groups(width);
-    let parts = known.map(|known| Parts::evaluate(&known, &sizes, party.me, n));
-    let mut top = parts.as_ref().map_or_else(|| vec![0; n.div_ceil(64)], |p| p.top.clone());
-    if sizes.len() <= 1 {
-        if let Some(borrow) = parts.as_ref().and_then(|p| p.less.first()) {
-            xor_into(&mut top, borrow);
-        }
-        let (opened, extra) = open_under(party, n, top, &dabits, extra, extra_len)?;
-        return Ok((to_ring(party, n, &opened, dabits), extra));
-    }
-    let (mut blocks, extra) = share_blocks(party, n, sizes.len(), parts, extra, extra_len)?;
-    for _ in 1..levels(sizes.len()) {
-        blocks = join_level(party, n, blocks)?;
-    }
-    if let [low, high] = blocks.as_slice() {
-        // The last AND, not reshared: borrow = g_high + p_high g_low.
-        xor_into(&mut top, &high.less.a);
-        if let Some(equal) = &high.equal {
-            xor_into(&mut top, &and_local(equal, &low.less));
-        }
-    }
-    let (opened, _) = open_under(party, n, top, &dabits, &[], 0)?;
-    Ok((to_ring(party, n, &opened, dabits), extra))
+    sizes.iter().map(|&g| monomial_count(g)).sum::<usize>() + 1 + and_levels(sizes.len()).iter().sum::<usize>()
 }
 
-/// Parties 0's and 1's two-party parts of the groups' results.
-struct Parts {
-    less: Vec<Vec<u64>>,
-    equal: Vec<Vec<u64>>,
-    /// Part of `msb(u) + msb(r)`.
-    top: Vec<u64>,
+/// ANDs on each level of the tree, the last being the one whose result is the sign.
+fn and_levels(blocks: usize) -> Vec<usize> {
+    let (mut blocks, mut ands) = (blocks, Vec::new());
+    while blocks > 1 {
+        // The lowest pair passes nothing on.
+        ands.push(if blocks == 2 { 1 } else { blocks / 2 * 2 - 1 });
+        blocks = blocks.div_ceil(2);
+    }
+    ands
 }
 
-impl Parts {
-    fn evaluate(known: &Known, sizes: &[usize], me: usize, n: usize) -> Self {
-        // The empty product is 1: party 0's part is 1, party 1's is 0.
-        let mut one = vec![if me == 0 { u64::MAX } else { 0 }; n.div_ceil(64)];
-        // Lanes beyond n stay zero in everything that is sent.
-        mask_tail(&mut one, n);
-        let planes: Vec<&[u64]> = (0..known.u.width()).map(|i| known.u.plane(i)).collect();
-        let (mut u, mut r) = (planes.as_slice(), known.material.bits.as_slice());
-        let (mut less, mut equal) = (Vec::new(), Vec::new());
-        for (&size, dealt) in sizes.iter().zip(&known.material.monomials) {
-            let ((u_now, u_rest), (r_now, r_rest)) = (u.split_at(size), r.split_at(size));
-            let (lt, eq) = less_and_equal(u_now, &monomials(&one, r_now, dealt));
-            less.push(lt);
-            equal.push(eq);
-            (u, r) = (u_rest, r_rest);
-        }
-        let mut top = r.first().cloned().unwrap_or_default();
-        if let (0, Some(sign)) = (me, u.first()) {
-            xor_into(&mut top, sign);
-        }
-        Self { less, equal, top }
-    }
+/// Declared cost of [`sign`].
+pub(super) fn cost(n: usize, width: u32) -> Cost {
+    let between = |planes: usize| Cost::messages(2, (planes * plane_bytes(n)) as u64);
+    let blocks = groups(width).len();
+    let ands = and_levels(blocks);
+    let tree = ands.split_last().map_or(&[] as &[usize], |(_, tree)| tree);
+    let first = if blocks > 1 { between(2 * blocks - 1) } else { Cost::FREE };
+    first + tree.iter().map(|&ands| between(ands)).sum() + between(1)
 }
 
 /// A run of groups in the prefix tree: its borrow, and whether it passes a borrow on
 /// (never needed of the lowest).
-struct Block {
-    less: BitShare,
-    equal: Option<BitShare>,
+struct Block<B> {
+    less: B,
+    equal: Option<B>,
 }
 
-/// Turns the evaluators' two-party parts into replicated shares: slots 0 and 2 are their
-/// masks, slot 1 the sum of what they exchange. One round.
-fn share_blocks<R: Ring>(
-    party: &mut Rep3<R>,
-    n: usize,
-    count: usize,
-    parts: Option<Parts>,
-    extra: &[u8],
-    extra_len: usize,
-) -> Result<(Vec<Block>, Vec<u8>), Error> {
-    let total = 2 * count - 1;
-    let shares = match (parts, party.me) {
-        (Some(parts), me) => {
-            // Lowest group: borrow only; every other: borrow, then equality.
-            let equals = parts.equal.into_iter().skip(1);
-            let planes: Vec<Vec<u64>> = parts.less.into_iter().chain(equals).collect();
-            exchange_parts(party, me, n, planes, extra, extra_len)?
-        }
-        (None, _) => {
-            round(&mut party.session, vec![], &[])?;
-            let draw = |p: &mut Rep3<R>| BitShare { a: plane(&mut p.a.bits_mask, n), b: plane(&mut p.b.bits_mask, n) };
-            ((0..total).map(|_| draw(party)).collect(), Vec::new())
-        }
-    };
-    let (shares, extra) = shares;
-    let mut shares: Vec<BitShare> = shares;
-    let equals = shares.split_off(count.min(shares.len()));
+/// What is known of a bit: offline a mask, online the masked bit too.
+trait Bits: Clone {
+    fn xor(&mut self, other: &Self);
+}
+
+impl Bits for Vec<u64> {
+    fn xor(&mut self, other: &Self) {
+        xor_assign(self, other);
+    }
+}
+
+#[derive(Clone)]
+struct Masked {
+    bits: Vec<u64>,
+    mask: Vec<u64>,
+}
+
+impl Bits for Masked {
+    fn xor(&mut self, other: &Self) {
+        xor_assign(&mut self.bits, &other.bits);
+        xor_assign(&mut self.mask, &other.mask);
+    }
+}
+
+/// Groups' borrows, lowest first, then equalities of all but the lowest, as blocks.
+fn blocks_of<B>(mut bits: Vec<B>, count: usize) -> Vec<Block<B>> {
+    let equals = bits.split_off(count.min(bits.len()));
     let equals = std::iter::once(None).chain(equals.into_iter().map(Some));
-    Ok((shares.into_iter().zip(equals).map(|(less, equal)| Block { less, equal }).collect(), extra))
+    bits.into_iter().zip(equals).map(|(less, equal)| Block { less, equal }).collect()
 }
 
-fn exchange_parts<R: Ring>(
-    party: &mut Rep3<R>,
-    me: usize,
-    n: usize,
-    mut planes: Vec<Vec<u64>>,
-    extra: &[u8],
-    extra_len: usize,
-) -> Result<(Vec<BitShare>, Vec<u8>), Error> {
-    let own = if me == 0 { &mut party.a } else { &mut party.b };
-    let masks: Vec<Vec<u64>> = planes.iter().map(|_| plane(&mut own.bits_mask, n)).collect();
-    planes.iter_mut().zip(&masks).for_each(|(p, m)| xor_into(p, m));
-    let mut message = planes_to_bytes(&planes.iter().map(Vec::as_slice).collect::<Vec<_>>(), n);
-    let bytes = message.len();
-    message.extend(extra);
-    let received = round(&mut party.session, vec![(1 - me, message)], &[(1 - me, bytes + extra_len)])?;
-    let received = received.first().map_or(&[] as &[u8], Vec::as_slice);
-    let (theirs, extra) = received.split_at_checked(bytes).unwrap_or((&[], &[]));
-    let theirs = planes_from_bytes(theirs, planes.len(), n);
-    planes.iter_mut().zip(theirs.planes()).for_each(|(p, t)| xor_into(p, t));
-    let join = |(sum, mask): (Vec<u64>, Vec<u64>)| match me {
-        0 => BitShare { a: mask, b: sum },
-        _ => BitShare { a: sum, b: mask },
-    };
-    Ok((planes.into_iter().zip(masks).map(join).collect(), extra.to_vec()))
-}
-
-/// Joins neighbouring blocks, lowest first; an odd one out at the top waits. One round.
-fn join_level<R: Ring>(party: &mut Rep3<R>, n: usize, blocks: Vec<Block>) -> Result<Vec<Block>, Error> {
-    let mut products = Vec::new();
+/// The operands of a level's ANDs: neighbouring blocks, lowest first; an odd one at the
+/// top waits.
+fn operands<B>(blocks: &[Block<B>]) -> Vec<(&B, &B)> {
+    let mut pairs = Vec::new();
     for pair in blocks.chunks_exact(2) {
         if let [low, Block { less: _, equal: Some(equal) }] = pair {
-            products.push(and_local(equal, &low.less));
-            products.extend(low.equal.as_ref().map(|low| and_local(equal, low)));
+            pairs.push((equal, &low.less));
+            pairs.extend(low.equal.as_ref().map(|low| (equal, low)));
         }
     }
-    let mut shares = reshare_bits(party, n, products)?.into_iter();
-    let mut joined = Vec::new();
-    let mut blocks = blocks.into_iter();
+    pairs
+}
+
+/// The next level's blocks from this one's and the results of its ANDs.
+fn joined<B: Bits>(blocks: Vec<Block<B>>, ands: Vec<B>) -> Vec<Block<B>> {
+    let (mut blocks, mut ands, mut joined) = (blocks.into_iter(), ands.into_iter(), Vec::new());
     while let Some(low) = blocks.next() {
-        let Some(high) = blocks.next() else {
+        let Some(Block { mut less, equal: _ }) = blocks.next() else {
             joined.push(low);
             break;
         };
-        let mut less = high.less;
-        if let Some(carried) = shares.next() {
-            xor_into(&mut less.a, &carried.a);
-            xor_into(&mut less.b, &carried.b);
+        if let Some(carried) = ands.next() {
+            less.xor(&carried);
         }
-        let equal = low.equal.and_then(|_| shares.next());
+        let equal = low.equal.and_then(|_| ands.next());
         joined.push(Block { less, equal });
     }
-    Ok(joined)
+    joined
 }
 
-/// This party's part of `x & y`, before masking.
-fn and_local(x: &BitShare, y: &BitShare) -> Vec<u64> {
-    let terms = x.a.iter().zip(&x.b).zip(y.a.iter().zip(&y.b));
-    terms.map(|((xa, xb), (ya, yb))| (xa & (ya ^ yb)) ^ (xb & ya)).collect()
-}
-
-/// `n` bits of this party's part of a boolean sharing of zero.
-fn zero_bits<R: Ring>(party: &mut Rep3<R>, n: usize) -> Vec<u64> {
-    let mut zero = plane(&mut party.a.zero_bits, n);
-    xor_into(&mut zero, &plane(&mut party.b.zero_bits, n));
-    zero
-}
-
-/// Products of bits as shares: masks each part and passes it on. One round.
-fn reshare_bits<R: Ring>(party: &mut Rep3<R>, n: usize, mut parts: Vec<Vec<u64>>) -> Result<Vec<BitShare>, Error> {
-    for part in &mut parts {
-        xor_into(part, &zero_bits(party, n));
-    }
-    let message = planes_to_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), n);
-    let (prev, next, len) = (party.prev(), party.next(), message.len());
-    let received = round(&mut party.session, vec![(prev, message)], &[(next, len)])?;
-    let theirs = planes_from_bytes(received.first().map_or(&[], Vec::as_slice), parts.len(), n);
-    Ok(parts.into_iter().zip(theirs.planes()).map(|(a, b)| BitShare { a, b: b.to_vec() }).collect())
-}
-
-/// Opens `x + d` to everybody, given this party's additive part of `x` and daBits `d`. One
-/// round; parties 0 and 1 may send `extra` bytes to each other along with it.
-fn open_under<R: Ring>(
+/// The preprocessing of `n` comparisons of `width` bits of masked values, from bit `low`
+/// on; `r` at party 2. Returns the sign's mask: a party's part, or at party 2 the sum.
+pub(super) fn prepare<R: Ring>(
     party: &mut Rep3<R>,
     n: usize,
-    mut part: Vec<u64>,
-    dabits: &DaBits<R::Word>,
-    extra: &[u8],
-    extra_len: usize,
-) -> Result<(Vec<u64>, Vec<u8>), Error> {
-    xor_into(&mut part, &dabits.bits);
-    xor_into(&mut part, &zero_bits(party, n));
-    let message = planes_to_bytes(&[&part], n);
-    let (me, bytes) = (party.me, message.len());
-    let others: Vec<usize> = (0..3).filter(|&p| p != me).collect();
-    let between = |p: usize| p < 2 && me < 2;
-    let send = |&p: &usize| (p, if between(p) { [&message, extra].concat() } else { message.clone() });
-    let expect = |&p: &usize| (p, if between(p) { bytes + extra_len } else { bytes });
-    let expected: Vec<_> = others.iter().map(expect).collect();
-    let received = round(&mut party.session, others.iter().map(send).collect(), &expected)?;
-    let mut along = Vec::new();
-    for (message, &from) in received.iter().zip(&others) {
-        let (theirs, rest) = message.split_at_checked(bytes).unwrap_or((&[], &[]));
-        xor_into(&mut part, planes_from_bytes(theirs, 1, n).plane(0));
-        if between(from) {
-            along = rest.to_vec();
+    width: u32,
+    r: Option<BitPlanes>,
+) -> Result<(CompareMaterial, Vec<u64>), Error> {
+    let sizes = groups(width);
+    let count: usize = sizes.iter().map(|&g| monomial_count(g)).sum::<usize>() + 1;
+    let monomials = party.deal_planes(n, count, r.map(|r| all_products(&r, &sizes)))?;
+    let firsts = if sizes.len() > 1 { 2 * sizes.len() - 1 } else { 0 };
+    let groups: Vec<Vec<u64>> = (0..firsts).map(|_| party.mask_plane(n)).collect();
+    let (mut gamma, mut masks) = (Vec::new(), Vec::new());
+    let mut blocks = blocks_of(groups.clone(), sizes.len());
+    for _ in 1..levels(sizes.len()) {
+        let mut ands = Vec::new();
+        for (x, y) in operands(&blocks) {
+            gamma.push(deal_and(party, n, x, y)?);
+            ands.push(party.mask_plane(n));
         }
+        masks.extend(ands.iter().cloned());
+        blocks = joined(blocks, ands);
     }
-    Ok((part, along))
+    for (x, y) in operands(&blocks) {
+        gamma.push(deal_and(party, n, x, y)?);
+    }
+    let sign = party.mask_plane(n);
+    Ok((CompareMaterial { monomials, groups, gamma, masks, sign: sign.clone() }, sign))
 }
 
-/// The bit `e + d mod 2` in the ring, for `e` known to all: `e + d - 2 e d`.
-fn to_ring<R: Ring>(party: &Rep3<R>, n: usize, e: &[u64], dabits: DaBits<R::Word>) -> Share<R::Word> {
-    let e = expand_bits::<R::Word>(e, n);
-    // 1 - 2e is 1 or -1.
-    let flip = |d: R::Word, e: R::Word| d.sub(e.mul(d)).sub(e.mul(d));
-    let flipped = Share { a: zip(&dabits.ring.a, &e, flip), b: zip(&dabits.ring.b, &e, flip) };
-    flipped.add(&party.public(&e))
+/// Parts of the product of two masks, at party 2 given as they are.
+fn deal_and<R: Ring>(party: &mut Rep3<R>, n: usize, x: &[u64], y: &[u64]) -> Result<Vec<u64>, Error> {
+    let product = (party.me == 2).then(|| x.iter().zip(y).map(|(x, y)| x & y).collect());
+    party.deal_planes(n, 1, product)
+}
+
+/// At party 2: every group's monomials, then the top bit.
+fn all_products(r: &BitPlanes, sizes: &[usize]) -> Vec<u64> {
+    let planes: Vec<&[u64]> = r.planes().collect();
+    let count = sizes.iter().map(|&g| monomial_count(g)).sum::<usize>() + 1;
+    let (mut rest, mut out) = (planes.as_slice(), Vec::with_capacity(count * r.words_per_plane()));
+    for &size in sizes {
+        let (now, later) = rest.split_at(size);
+        rest = later;
+        products(now, &mut out);
+    }
+    out.extend_from_slice(rest.first().unwrap_or(&[].as_slice()));
+    out
+}
+
+/// At parties 0 and 1: the masked sign bits `e`, from the masked values' bits `u`.
+pub(super) fn sign<R: Ring>(
+    party: &mut Rep3<R>,
+    n: usize,
+    u: &BitPlanes,
+    mut material: CompareMaterial,
+) -> Result<Vec<u64>, Error> {
+    let sizes = groups(u.width() as u32);
+    let (mut less, equal, mut top) = evaluate(party.me, n, u, &sizes, &material.monomials);
+    if let [borrow] = less.as_slice() {
+        xor_assign(&mut top, borrow);
+    }
+    if sizes.len() > 1 {
+        less.extend(equal.into_iter().skip(1));
+        let bits = exchange(party, n, less, std::mem::take(&mut material.groups))?;
+        let mut blocks = blocks_of(bits, sizes.len());
+        let gamma = std::mem::take(&mut material.gamma);
+        let (mut gamma, mut masks) = (gamma.into_iter(), std::mem::take(&mut material.masks).into_iter());
+        for _ in 1..levels(sizes.len()) {
+            let me = party.me;
+            let parts: Vec<_> = operands(&blocks).into_iter().zip(&mut gamma).map(|(xy, g)| and(me, xy, g)).collect();
+            let masks = masks.by_ref().take(parts.len()).collect();
+            let ands = exchange(party, n, parts, masks)?;
+            blocks = joined(blocks, ands);
+        }
+        // The last AND, not masked anew: borrow = g_high + p_high g_low.
+        for (xy, g) in operands(&blocks).into_iter().zip(&mut gamma) {
+            xor_assign(&mut top, &and(party.me, xy, g));
+        }
+        if let Some(high) = blocks.get(1) {
+            xor_assign(&mut top, &high.less.mask);
+            if party.me == 1 {
+                xor_assign(&mut top, &high.less.bits);
+            }
+        }
+    }
+    let sign = std::mem::take(&mut material.sign);
+    let opened = exchange(party, n, vec![top], vec![sign])?.pop();
+    Ok(opened.map_or_else(Vec::new, |sign| sign.bits))
+}
+
+/// This party's parts of the groups' borrows and equalities, and of `msb(u) + msb(r)`.
+fn evaluate(
+    me: usize,
+    n: usize,
+    u: &BitPlanes,
+    sizes: &[usize],
+    monomials: &[u64],
+) -> (Vec<Vec<u64>>, Vec<Vec<u64>>, Vec<u64>) {
+    // The empty product is 1: party 0's part is 1, party 1's is 0.
+    let one = if me == 0 { u64::MAX } else { 0 };
+    let planes: Vec<&[u64]> = u.planes().collect();
+    let (mut u, mut dealt) = (planes.as_slice(), monomials);
+    let (mut less, mut equal) = (Vec::new(), Vec::new());
+    for &size in sizes {
+        let ((u_now, u_rest), (now, rest)) = (u.split_at(size), dealt.split_at(monomial_count(size) * plane_words(n)));
+        let (lt, eq) = less_and_equal(u_now, one, now, n);
+        less.push(lt);
+        equal.push(eq);
+        (u, dealt) = (u_rest, rest);
+    }
+    let mut top = dealt.to_vec();
+    if let (0, Some(sign)) = (me, u.first()) {
+        xor_assign(&mut top, sign);
+    }
+    (less, equal, top)
+}
+
+/// This party's part of `x & y`: `(e + l)(e' + l') = e e' + e l' + e' l + l l'`.
+fn and(me: usize, (x, y): (&Masked, &Masked), mut gamma: Vec<u64>) -> Vec<u64> {
+    and_xor_assign(&mut gamma, &x.bits, &y.mask);
+    and_xor_assign(&mut gamma, &y.bits, &x.mask);
+    if me == 1 {
+        and_xor_assign(&mut gamma, &x.bits, &y.bits);
+    }
+    gamma
+}
+
+/// Masks this party's parts of bits and adds the other's. One round.
+fn exchange<R: Ring>(
+    party: &mut Rep3<R>,
+    n: usize,
+    mut parts: Vec<Vec<u64>>,
+    masks: Vec<Vec<u64>>,
+) -> Result<Vec<Masked>, Error> {
+    parts.iter_mut().zip(&masks).for_each(|(part, mask)| xor_assign(part, mask));
+    let message = planes_to_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), n);
+    let received = party.swap(message)?;
+    let theirs = planes_from_bytes(&received, parts.len(), n);
+    parts.iter_mut().zip(theirs.planes()).for_each(|(part, theirs)| xor_assign(part, theirs));
+    Ok(parts.into_iter().zip(masks).map(|(bits, mask)| Masked { bits, mask }).collect())
 }

@@ -1,45 +1,48 @@
 //! `rep3`: replicated secret sharing over Z_2^k between three parties, semi-honest, no two
 //! colluding.
 //!
-//! Sharing and products follow Araki, Furukawa, Lindell, Nof, Ohara, *High-Throughput
-//! Semi-Honest Secure Three-Party Computation*, <https://eprint.iacr.org/2016/768>,
-//! section 3; fixed point, conversions and the three-party oblivious transfer follow ABY3,
-//! Mohassel and Rindal, <https://eprint.iacr.org/2018/403>, section 5.
+//! Sharing and re-randomised products follow Araki, Furukawa, Lindell, Nof, Ohara,
+//! *High-Throughput Semi-Honest Secure Three-Party Computation*,
+//! <https://eprint.iacr.org/2016/768>, section 3. That two of the three parts are drawn
+//! before the input is there, so that party 2 is needed in the preprocessing only, follows
+//! ASTRA, Chaudhari, Choudhury, Patra, Suresh, <https://eprint.iacr.org/2019/429> (the
+//! semi-honest protocol).
 //!
 //! **Differs from both in**
-//! - truncation (`prep`): never wrong by more than one unit in the last place, at one
+//! - truncation (`gates`): never wrong by more than one unit in the last place, at one
 //!   bit of slack. The mask's wrap-around is corrected (with the known top bit, as in
-//!   Escudero et al., <https://eprint.iacr.org/2020/338>, section 5) through a three-party
-//!   transfer, instead of being made unlikely;
-//! - comparison (`compare`): one opening of the masked value to two parties makes it a
-//!   comparison of two *known* operands, so that its first layer, up to five bits wide, is
-//!   local; then a prefix tree. The width is the plan's proven one, not the ring's;
-//! - the last AND of a comparison is opened directly under a daBit.
+//!   Escudero et al., <https://eprint.iacr.org/2020/338>, section 5) instead of being made
+//!   unlikely;
+//! - comparison (`compare`): a masked value is a comparison of two *known* operands, so that
+//!   its first layer, up to five bits wide, is local; then a prefix tree. The width is the
+//!   plan's proven one, not the ring's;
+//! - truncation, sign and relu end in one opening, of a sum that both sides compute locally;
+//! - products with weights: what depends on weights and masks is computed beforehand.
 //!
-//! `docs/rep3.md` has the argument in full. Start with `share`, then [`Rep3`].
+//! `docs/rep3.md` has the argument in full. Start with `share`, then `deal`, `gates`, [`Rep3`].
 
 mod compare;
-mod dabits;
+mod deal;
+mod gates;
 mod groups;
 #[cfg(test)]
 mod leak_tests;
-mod prep;
+mod products;
 mod share;
 mod streams;
-mod trunc;
 
 pub use share::{Product, Share};
 
 use crate::protocol::{Evaluator, Primitive, Protocol, Source};
 use crate::{Error, protocol::Linear};
-use prep::{Material, Reader, round};
+use deal::{Dealing, Material, Parts, Stage, round};
 use share::zip;
 use std::collections::VecDeque;
 use streams::{Streams, words};
 use subrosa_core::geometry::{ConvGeometry, MatDims};
-use subrosa_core::{Adversary, Claim, Cost, Prg, Seed};
+use subrosa_core::{Adversary, Claim, Cost, Seed};
 use subrosa_net::{EndpointId, Session};
-use subrosa_ring::{Ring, Word, conv2d_acc, matmul_acc, pack, packed_len};
+use subrosa_ring::{Ring, Word, conv2d_acc, matmul_acc, pack, packed_len, unpack};
 use zeroize::Zeroize;
 
 /// One party of `rep3`.
@@ -54,8 +57,7 @@ pub struct Rep3<R: Ring> {
     a: Streams,
     /// Streams of slot `me + 1`, shared with the next party.
     b: Streams,
-    /// This party's own randomness.
-    private: Prg,
+    stage: Stage,
     material: VecDeque<Material<R::Word>>,
 }
 
@@ -75,35 +77,37 @@ const CLAIM: Claim = Claim {
 };
 
 impl<R: Ring> Rep3<R> {
-    fn next(&self) -> EndpointId {
-        (self.me + 1) % 3
-    }
-
-    fn prev(&self) -> EndpointId {
-        (self.me + 2) % 3
-    }
-
-    /// `n` words of this party's part of a sharing of zero.
+    /// This party's part of `n` zeros in three parts, uniform given the other two's sum.
     fn zero(&mut self, n: usize) -> Vec<R::Word> {
         let ours: Vec<R::Word> = words(&mut self.a.zero, n);
         zip(&ours, &words(&mut self.b.zero, n), Word::sub)
     }
 
-    /// A product's part with a zero share added: uniform, so it may be sent.
-    fn masked(&mut self, x: &Product<R::Word>) -> Vec<R::Word> {
-        let zero = self.zero(x.z.len());
-        zip(&x.z, &zero, Word::add)
+    /// What parties 0 and 1 open of an owner's value: it, less a mask that neither knows.
+    fn masked_opening(&mut self, n: usize, message: &[u8], mask: &[R::Word]) -> Result<Option<Vec<R::Word>>, Error> {
+        let part = self.dealt_part(n, message);
+        if self.me < 2 { self.open(zip(&part, mask, Word::sub)).map(Some) } else { Ok(None) }
     }
 
-    /// The preprocessing made for `primitive`. Anything else is refused before a message
-    /// is sent, and nothing made so far is used afterwards.
-    fn take(&mut self, primitive: Primitive) -> Result<Material<R::Word>, Error> {
+    /// The material made for `call`. Anything else is refused before a message is sent, and
+    /// nothing made so far is used afterwards.
+    fn take(&mut self, call: Primitive) -> Result<Material<R::Word>, Error> {
         match self.material.pop_front() {
-            Some(material) if material.is_for(&primitive) => Ok(material),
+            Some(material) if material.call == call => Ok(material),
             Some(_) | None => {
                 self.material.clear();
-                Err(Error::Misuse(format!("rep3: {primitive:?} was called, which `prepare` was not told of")))
+                Err(Error::Misuse(format!("rep3: {call:?} was called, which was not prepared")))
             }
+        }
+    }
+
+    /// This party's part of what an owner shares, from the owner's message: a seed's stream
+    /// at party 0, what it lacks of the value at party 1.
+    fn dealt_part(&self, n: usize, message: &[u8]) -> Vec<R::Word> {
+        match self.me {
+            0 => message.first_chunk().map_or_else(Vec::new, |s| words(&mut Seed::from_bytes(*s).stream(DEAL), n)),
+            1 => unpack(message, R::WIDTH.bits(), n),
+            _ => Vec::new(),
         }
     }
 }
@@ -113,38 +117,69 @@ impl<R: Ring> Evaluator for Rep3<R> {
     type Share = Share<R::Word>;
     type Product = Product<R::Word>;
 
+    // x = p_0 + p_1 as the owner deals it: parties 0 and 1 add their masks and open.
     fn input(&mut self, owner: EndpointId, n: usize) -> Result<Self::Share, Error> {
-        let message = self.session.round(vec![], &[(owner, Self::dealt_bytes(self.me, n))])?;
-        Ok(self.dealt(n, message.first().map_or(&[], Vec::as_slice)))
+        let call = Primitive::Input { n };
+        if self.is_offline() {
+            let mask = self.mask_words(n);
+            let offset = if self.me < 2 { mask.clone() } else { Vec::new() };
+            self.keep(call, Parts { offset, ..Parts::default() });
+            return Ok(Share::masked(mask));
+        }
+        let (mask, known) = match &self.stage {
+            Stage::Setup => (self.mask_words(n), true),
+            Stage::Online | Stage::Offline(_) => (std::mem::take(&mut self.take(call)?.parts.offset), false),
+        };
+        let received = self.session.round(vec![], &[(owner, Self::dealt_bytes(self.me, n))])?;
+        let value = self.masked_opening(n, received.first().map_or(&[], Vec::as_slice), &mask)?;
+        Ok(match (known, value) {
+            (true, value) => Share::known(n, value, mask),
+            (false, Some(value)) => Share::opened(value),
+            (false, None) => Share::absent(n),
+        })
     }
 
     fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error> {
-        let part = pack(&self.masked(x), R::WIDTH.bits());
-        round(&mut self.session, vec![(receiver, part)], &[])?;
+        let call = Primitive::OpenTo { n: x.n };
+        if self.is_offline() {
+            let mut offset = self.zero(x.n);
+            if let Some(z) = &x.z {
+                share::add_into(&mut offset, z);
+            }
+            self.keep(call, Parts { offset, ..Parts::default() });
+            return Ok(());
+        }
+        let mut part = std::mem::take(&mut self.take(call)?.parts.offset);
+        if let Some(z) = &x.z {
+            share::add_into(&mut part, z);
+        }
+        round(&mut self.session, vec![(receiver, pack(&part, R::WIDTH.bits()))], &[])?;
         Ok(())
     }
 
     fn public(&self, values: &[R::Word]) -> Self::Share {
-        // A public value is a sharing whose slot 0 holds it.
-        let zero = || vec![R::Word::default(); values.len()];
-        match self.me {
-            0 => Share { a: values.to_vec(), b: zero() },
-            2 => Share { a: zero(), b: values.to_vec() },
-            _ => Share { a: zero(), b: zero() },
-        }
+        let value = (self.me < 2).then(|| values.to_vec());
+        Share::known(values.len(), value, vec![R::Word::default(); values.len()])
     }
 
+    // c + m_0 + m_2: party 1 contributes c, where it did not do so in the preprocessing.
     fn to_product(&self, x: &Self::Share) -> Self::Product {
-        Product { z: x.a.clone() }
+        let offline = self.is_offline();
+        let mask = if offline && self.me < 2 { x.mask.as_deref() } else { None };
+        let value = if self.me == 1 && offline == x.known { x.value.as_deref() } else { None };
+        let z = match (mask, value) {
+            (Some(m), Some(c)) => Some(zip(m, c, Word::add)),
+            (Some(z), None) | (None, Some(z)) => Some(z.to_vec()),
+            (None, None) => None,
+        };
+        Product { n: x.n, z }
     }
 
-    // x y = sum of x_s y_t over all slots; party i computes x_i y_i + x_i y_(i+1) +
-    // x_(i+1) y_i, here as x_i (y_i + y_(i+1)) + x_(i+1) y_i. [Araki+16] section 3.2.
     fn mul(&mut self, x: &Self::Share, y: &Self::Share) -> Result<Self::Product, Error> {
-        let both = zip(&y.a, &y.b, Word::add);
-        let left = zip(&x.a, &both, Word::mul);
-        let right = zip(&x.b, &y.a, Word::mul);
-        Ok(Product { z: zip(&left, &right, Word::add) })
+        let multiply = |x: &[R::Word], y: &[R::Word], z: &mut [R::Word]| {
+            z.iter_mut().zip(x.iter().zip(y)).for_each(|(z, (&x, &y))| *z = z.add(x.mul(y)));
+        };
+        self.bilinear(Primitive::Mul { n: x.n }, x, y, x.n, multiply)
     }
 
     fn matmul(
@@ -154,18 +189,19 @@ impl<R: Ring> Evaluator for Rep3<R> {
         x: &Self::Share,
         y: &Self::Share,
     ) -> Result<Self::Product, Error> {
+        let call = Primitive::MatMul { batch, dims };
         let one = dims.k * dims.n;
         // One matrix for all samples and groups: fold them into the rows.
-        let dims = match y.a.len() == one {
+        let folded = match y.n == one {
             true => MatDims { groups: 1, m: batch * dims.groups * dims.m, ..dims },
             false => MatDims { groups: batch * dims.groups, ..dims },
         };
-        let repeats = (dims.groups * one).checked_div(y.a.len()).unwrap_or(1);
-        let (both, first) = (zip(&y.a, &y.b, Word::add).repeat(repeats), y.a.repeat(repeats));
-        let mut z = vec![R::Word::default(); dims.groups * dims.m * dims.n];
-        matmul_acc(dims, &x.a, &both, &mut z);
-        matmul_acc(dims, &x.b, &first, &mut z);
-        Ok(Product { z })
+        let repeats = (folded.groups * one).checked_div(y.n).unwrap_or(1);
+        let multiply = |x: &[R::Word], y: &[R::Word], z: &mut [R::Word]| match repeats {
+            1 => matmul_acc(folded, x, y, z),
+            repeats => matmul_acc(folded, x, &y.repeat(repeats), z),
+        };
+        self.bilinear(call, x, y, folded.groups * folded.m * folded.n, multiply)
     }
 
     fn conv(
@@ -175,63 +211,41 @@ impl<R: Ring> Evaluator for Rep3<R> {
         x: &Self::Share,
         w: &Self::Share,
     ) -> Result<Self::Product, Error> {
-        let both = zip(&w.a, &w.b, Word::add);
-        let mut z = vec![R::Word::default(); batch * geometry.o * geometry.output.0 * geometry.output.1];
-        conv2d_acc(geometry, batch, &x.a, &both, &mut z);
-        conv2d_acc(geometry, batch, &x.b, &w.a, &mut z);
-        Ok(Product { z })
+        let call = Primitive::Conv { batch, geometry: *geometry };
+        let out = batch * geometry.o * geometry.output.0 * geometry.output.1;
+        self.bilinear(call, x, w, out, |x, w, z| conv2d_acc(geometry, batch, x, w, z))
     }
 
     fn reshare(&mut self, x: &Self::Product) -> Result<Self::Share, Error> {
-        let k = R::WIDTH.bits();
-        let a = self.masked(x);
-        let (prev, next) = (self.prev(), self.next());
-        let received = round(&mut self.session, vec![(prev, pack(&a, k))], &[(next, packed_len(a.len(), k))])?;
-        let b = Reader(received.first().map_or(&[], Vec::as_slice)).words(a.len(), k);
-        Ok(Share { a, b })
+        self.reshare_product(x)
     }
 
     fn trunc(&mut self, x: Source<'_, Self>, shift: u32) -> Result<Self::Share, Error> {
-        if x.is_empty() {
-            return Ok(Share { a: vec![], b: vec![] });
+        match x.is_empty() {
+            true => Ok(self.empty()),
+            false => self.truncate(&x, shift),
         }
-        let material = self.take(Primitive::Trunc { n: x.len(), shift, form: x.form() })?;
-        trunc::trunc(self, material, x, shift)
     }
 
     fn ltz(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
-        if x.is_empty() {
-            return Ok(x.clone());
+        match x.is_empty() {
+            true => Ok(self.empty()),
+            false => self.sign_in_ring(x, width),
         }
-        let material = self.take(Primitive::Ltz { n: x.len(), width })?;
-        compare::ltz(self, material, x, width)
     }
 
     fn relu(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
-        if x.is_empty() {
-            return Ok(x.clone());
+        match x.is_empty() {
+            true => Ok(self.empty()),
+            false => self.rectify(x, width),
         }
-        let material = self.take(Primitive::Relu { n: x.len(), width })?;
-        let negative = compare::ltz(self, material, x, width)?;
-        self.select_positive(&negative, x)
     }
 
     fn trunc_relu(&mut self, x: Source<'_, Self>, shift: u32, width: u32) -> Result<Self::Share, Error> {
-        if x.is_empty() {
-            return Ok(Share { a: vec![], b: vec![] });
+        match x.is_empty() {
+            true => Ok(self.empty()),
+            false => self.truncate_and_rectify(&x, shift, width),
         }
-        let material = self.take(Primitive::TruncRelu { n: x.len(), shift, width, form: x.form() })?;
-        let (negative, y) = trunc::trunc_ltz(self, material, x, shift, width)?;
-        self.select_positive(&negative, &y)
-    }
-}
-
-impl<R: Ring> Rep3<R> {
-    /// `(1 - negative) * x`.
-    fn select_positive(&mut self, negative: &Share<R::Word>, x: &Share<R::Word>) -> Result<Share<R::Word>, Error> {
-        let ones = self.public(&vec![R::Word::from_u64(1); x.len()]);
-        let product = self.mul(&ones.sub(negative), x)?;
-        self.reshare(&product)
     }
 }
 
@@ -240,9 +254,10 @@ impl<R: Ring> Protocol for Rep3<R> {
     const PARTIES: usize = 3;
     const CLAIM: Claim = CLAIM;
     const SOURCE: &'static str =
-        "Araki et al., https://eprint.iacr.org/2016/768, section 3; ABY3, https://eprint.iacr.org/2018/403, section 5";
+        "Araki et al., https://eprint.iacr.org/2016/768, section 3; ASTRA, https://eprint.iacr.org/2019/429";
 
     fn setup(mut session: Session) -> Result<Self, Error> {
+        large_blocks_stay();
         let me = session.id();
         if me >= Self::PARTIES {
             return Err(Error::Misuse(format!("rep3 has parties 0, 1 and 2; endpoint {me} is none of them")));
@@ -259,9 +274,8 @@ impl<R: Ring> Protocol for Rep3<R> {
             joint_seed(halves[1].expose(), theirs.next().unwrap_or(&[])),
         ];
         received.zeroize();
-        let private = Seed::random()?.stream("rep3 private");
         let (a, b) = (Streams::new(&seeds[0]), Streams::new(&seeds[1]));
-        Ok(Self { me, session, seeds, batches: 0, a, b, private, material: VecDeque::new() })
+        Ok(Self { me, session, seeds, batches: 0, a, b, stage: Stage::Setup, material: VecDeque::new() })
     }
 
     fn setup_cost() -> Cost {
@@ -272,51 +286,59 @@ impl<R: Ring> Protocol for Rep3<R> {
         &mut self.session
     }
 
-    fn prepare(&mut self, demand: &[Primitive]) -> Result<(), Error> {
-        check(demand, R::WIDTH.bits())?;
+    fn prepare(
+        &mut self,
+        demand: &[Primitive],
+        rehearse: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let k = R::WIDTH.bits();
+        check(demand, k)?;
         self.material.clear();
         self.batches += 1;
         // New streams a batch: keys stay short-lived and far below AES's birthday bound.
         let batch = self.batches.to_le_bytes();
         self.a = Streams::new(&self.seeds[0].derive(&batch));
         self.b = Streams::new(&self.seeds[1].derive(&batch));
-        self.material = prep::prepare(self, demand)?;
-        Ok(())
-    }
-
-    fn offline_cost(demand: &[Primitive]) -> Cost {
-        prep::cost(demand, R::WIDTH.bits())
-    }
-
-    fn online_cost(primitive: &Primitive) -> Cost {
-        online_cost(primitive, R::WIDTH.bits())
-    }
-
-    fn offline_memory(demand: &[Primitive]) -> u64 {
-        prep::memory(demand, R::WIDTH.bits())
-    }
-
-    fn deal(secret: &[R::Word]) -> Result<Vec<Vec<u8>>, Error> {
-        // x_0 and x_1 are streams of seeds, x_2 = x - x_0 - x_1.
-        let (seed_0, seed_1) = (Seed::random()?, Seed::random()?);
-        let x_0: Vec<R::Word> = words(&mut seed_0.stream(DEAL), secret.len());
-        let x_1: Vec<R::Word> = words(&mut seed_1.stream(DEAL), secret.len());
-        let x_2 = zip(&zip(secret, &x_0, Word::sub), &x_1, Word::sub);
-        let x_2 = pack(&x_2, R::WIDTH.bits());
-        let seeds = |s: &[&Seed]| -> Vec<u8> { s.iter().flat_map(|s| *s.expose()).collect() };
-        let with_x_2 = |seed: &Seed| [seeds(&[seed]), x_2.clone()].concat();
-        Ok(vec![seeds(&[&seed_0, &seed_1]), with_x_2(&seed_1), with_x_2(&seed_0)])
-    }
-
-    fn dealt_bytes(party: usize, n: usize) -> usize {
-        match party {
-            0 => 2 * SEED_BYTES,
-            _ => SEED_BYTES + packed_len(n, R::WIDTH.bits()),
+        self.stage = Stage::Offline(self.receive_dealt(demand)?);
+        let rehearsed = rehearse(self);
+        let stage = std::mem::replace(&mut self.stage, Stage::Online);
+        rehearsed?;
+        match stage {
+            Stage::Offline(dealing) => self.send_dealt(dealing, demand),
+            Stage::Setup | Stage::Online => Ok(()),
         }
     }
 
-    fn dealt(&self, n: usize, message: &[u8]) -> Self::Share {
-        read_dealt::<R>(self.me, n, message)
+    fn offline_cost(demand: &[Primitive]) -> Cost {
+        deal::cost(demand, R::WIDTH.bits())
+    }
+
+    fn online_cost(primitive: &Primitive) -> Cost {
+        let dealt = |n| dealt_bytes::<R>(n).map(|b| b as u64);
+        let n = if let Primitive::Input { n } = *primitive { n } else { 0 };
+        deal::online_cost(primitive, R::WIDTH.bits(), dealt(n))
+    }
+
+    fn offline_memory(demand: &[Primitive]) -> u64 {
+        deal::memory(demand, R::WIDTH.bits())
+    }
+
+    fn deal(secret: &[R::Word]) -> Result<Vec<Vec<u8>>, Error> {
+        // p_0 is the stream of a seed, p_1 = x - p_0; party 2 gets nothing.
+        let seed = Seed::random()?;
+        let p_0: Vec<R::Word> = words(&mut seed.stream(DEAL), secret.len());
+        let p_1 = zip(secret, &p_0, Word::sub);
+        Ok(vec![seed.expose().to_vec(), pack(&p_1, R::WIDTH.bits()), Vec::new()])
+    }
+
+    fn dealt_bytes(party: usize, n: usize) -> usize {
+        dealt_bytes::<R>(n).get(party).copied().unwrap_or(0)
+    }
+
+    fn dealt(&mut self, n: usize, message: &[u8]) -> Result<Self::Share, Error> {
+        let mask = self.mask_words(n);
+        let value = self.masked_opening(n, message, &mask)?;
+        Ok(Share::known(n, value, mask))
     }
 
     fn opening_bytes(n: usize) -> usize {
@@ -324,9 +346,17 @@ impl<R: Ring> Protocol for Rep3<R> {
     }
 
     fn reconstruct(n: usize, messages: &[Vec<u8>]) -> Vec<R::Word> {
-        let parts = messages.iter().map(|m| Reader(m).words::<R::Word>(n, R::WIDTH.bits()));
+        let parts = messages.iter().map(|m| unpack::<R::Word>(m, R::WIDTH.bits(), n));
         parts.fold(vec![R::Word::default(); n], |sum, part| zip(&sum, &part, Word::add))
     }
+}
+
+/// Lets the allocator keep the memory of freed vectors up to this size: glibc's gives it back
+/// to the system until a block as large was freed once (mallopt(3), `M_MMAP_THRESHOLD`),
+/// and then every layer of every batch is paid for in page faults. No effect elsewhere.
+fn large_blocks_stay() {
+    const LARGEST: usize = (32 << 20) - (64 << 10);
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST)));
 }
 
 /// A slot's seed from both holders' halves, in order.
@@ -341,18 +371,45 @@ const SEED_BYTES: usize = 32;
 /// Purpose of the streams that dealt seeds stand for. A fresh seed a vector.
 const DEAL: &str = "rep3 deal";
 
-/// Party `me`'s share from an owner's message.
-fn read_dealt<R: Ring>(me: usize, n: usize, message: &[u8]) -> Share<R::Word> {
-    let (seeds, rest) =
-        message.split_at_checked(if me == 0 { 2 * SEED_BYTES } else { SEED_BYTES }).unwrap_or((&[], &[]));
-    let expand = |seed: &[u8; SEED_BYTES]| words(&mut Seed::from_bytes(*seed).stream(DEAL), n);
-    let mut expanded = seeds.as_chunks().0.iter().map(expand);
-    let mut slot = || expanded.next().unwrap_or_default();
-    let mut rest = Reader(rest);
-    match me {
-        0 => Share { a: slot(), b: slot() },
-        1 => Share { a: slot(), b: rest.words(n, R::WIDTH.bits()) },
-        _ => Share { b: slot(), a: rest.words(n, R::WIDTH.bits()) },
+/// Lengths of an owner's messages to the parties.
+fn dealt_bytes<R: Ring>(n: usize) -> [usize; 3] {
+    [SEED_BYTES, packed_len(n, R::WIDTH.bits()), 0]
+}
+
+impl<R: Ring> Rep3<R> {
+    /// Parties 0 and 1: what party 2 dealt for `demand`.
+    fn receive_dealt(&mut self, demand: &[Primitive]) -> Result<Dealing, Error> {
+        let lens = deal::message_bytes(demand, R::WIDTH.bits());
+        match (self.me, lens) {
+            (2, _) => Ok(Dealing::with_capacity(lens)),
+            (_, [0, 0]) => Ok(Dealing::of(Vec::new())),
+            (me, lens) => {
+                let received = round(&mut self.session, vec![], &[(2, lens[me])])?;
+                Ok(Dealing::of(received.into_iter().next().unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Party 2: sends what it dealt.
+    fn send_dealt(&mut self, mut dealing: Dealing, demand: &[Primitive]) -> Result<(), Error> {
+        let lens = deal::message_bytes(demand, R::WIDTH.bits());
+        if self.me != 2 || lens == [0, 0] {
+            return Ok(());
+        }
+        let [to_0, to_1] = std::mem::take(&mut dealing.to);
+        if [to_0.len(), to_1.len()] != lens {
+            return Err(Error::Misuse("rep3: the rehearsal made other calls than it was announced to".into()));
+        }
+        round(&mut self.session, vec![(0, to_0), (1, to_1)], &[])?;
+        Ok(())
+    }
+
+    fn empty(&self) -> Share<R::Word> {
+        match (self.is_offline(), self.me) {
+            (true, _) => Share::masked(Vec::new()),
+            (false, 2) => Share::absent(0),
+            (false, _) => Share::opened(Vec::new()),
+        }
     }
 }
 
@@ -373,37 +430,4 @@ fn check(demand: &[Primitive], k: u32) -> Result<(), Error> {
         Some(p) => Err(Error::Misuse(format!("rep3 over Z_2^{k} cannot run {p:?}: its widths do not fit the ring"))),
         None => Ok(()),
     }
-}
-
-fn online_cost(primitive: &Primitive, k: u32) -> Cost {
-    let packed = |n: usize, bits: u32| packed_len(n, bits) as u64;
-    match *primitive {
-        Primitive::Input { n } => {
-            Cost::round([2 * SEED_BYTES as u64, SEED_BYTES as u64 + packed(n, k), SEED_BYTES as u64 + packed(n, k)])
-        }
-        Primitive::OpenTo { n: 0 } => Cost { rounds: 1, bytes: 0 },
-        Primitive::OpenTo { n } => Cost::messages(3, packed(n, k)),
-        Primitive::Mul { .. } | Primitive::MatMul { .. } | Primitive::Conv { .. } => Cost::FREE,
-        Primitive::Reshare { n: 0 } => Cost { rounds: 1, bytes: 0 },
-        Primitive::Reshare { n } => Cost::messages(3, packed(n, k)),
-        Primitive::Trunc { n: 0, .. }
-        | Primitive::Ltz { n: 0, .. }
-        | Primitive::Relu { n: 0, .. }
-        | Primitive::TruncRelu { n: 0, .. } => Cost::FREE,
-        Primitive::Trunc { n, shift, form } => trunc::opening_cost(n, k, form) + Cost::messages(2, packed(n, shift)),
-        Primitive::Ltz { n, width } => trunc::opening_cost(n, width, crate::Form::Share) + compare::cost(n, width, 0),
-        Primitive::Relu { n, width } => {
-            let compare = trunc::opening_cost(n, width, crate::Form::Share) + compare::cost(n, width, 0);
-            compare + Cost::messages(3, packed(n, k))
-        }
-        Primitive::TruncRelu { n, shift, width, form } => {
-            let compare = trunc::opening_cost(n, k, form) + compare::cost(n, width, packed(n, shift));
-            compare + Cost::messages(3, packed(n, k))
-        }
-    }
-}
-
-/// The low `k` bits.
-fn mask<W: Word>(x: W, k: u32) -> W {
-    W::from_u64(x.to_u64() & prep::low_bits(k))
 }

@@ -4,44 +4,35 @@
 //! No two uses share a stream, so no value is drawn twice (see `subrosa_core::prg`).
 
 use subrosa_core::{Prg, Seed};
-use subrosa_ring::{Word, packed_len, unpack};
-use zeroize::Zeroize;
+use subrosa_ring::bits::mask_tail;
+use subrosa_ring::{Word, mask};
 
 /// The streams of one slot, at one of its two holders.
 pub(super) struct Streams {
-    /// Arithmetic zero shares.
+    /// Slots 0 and 2: the masks of values.
+    pub(super) mask: Prg,
+    /// Slots 0 and 2: the masks of bits.
+    pub(super) mask_bits: Prg,
+    /// Slot 2: party 1's half of party 2's parts of products.
+    pub(super) product: Prg,
+    /// Slot 0: party 0's half of what party 2 deals, words.
+    pub(super) dealt: Prg,
+    /// Slot 0: party 0's half of what party 2 deals, bits.
+    pub(super) dealt_bits: Prg,
+    /// Every slot: zero shares, under which results are opened.
     pub(super) zero: Prg,
-    /// Boolean zero shares.
-    pub(super) zero_bits: Prg,
-    /// Masks of boolean values that two parties turn into a share.
-    pub(super) bits_mask: Prg,
-    /// Slots 0 and 2: a truncation's random output parts `y_0`, `y_2`.
-    pub(super) trunc_share: Prg,
-    /// Slots 0 and 2: keys of the wrap correction.
-    pub(super) trunc_key: Prg,
-    /// Slots 0 and 2: bits of the mask under which a compared value is opened.
-    pub(super) compare_mask: Prg,
-    /// Slot 0: party 0's part of the mask's monomials.
-    pub(super) monomial: Prg,
-    /// Every slot: the random bits of daBits.
-    pub(super) dabit_bits: Prg,
-    /// Slots 0 and 1: masks while making daBits' arithmetic form.
-    pub(super) dabit_share: Prg,
 }
 
 impl Streams {
     /// All streams of a slot from its seed.
     pub(super) fn new(seed: &Seed) -> Self {
         Self {
+            mask: seed.stream("rep3 mask"),
+            mask_bits: seed.stream("rep3 mask bits"),
+            product: seed.stream("rep3 product"),
+            dealt: seed.stream("rep3 dealt"),
+            dealt_bits: seed.stream("rep3 dealt bits"),
             zero: seed.stream("rep3 zero"),
-            zero_bits: seed.stream("rep3 zero bits"),
-            bits_mask: seed.stream("rep3 bits mask"),
-            trunc_share: seed.stream("rep3 trunc share"),
-            trunc_key: seed.stream("rep3 trunc key"),
-            compare_mask: seed.stream("rep3 compare mask"),
-            monomial: seed.stream("rep3 monomial"),
-            dabit_bits: seed.stream("rep3 dabit bits"),
-            dabit_share: seed.stream("rep3 dabit share"),
         }
     }
 }
@@ -53,27 +44,26 @@ pub(super) fn words<W: Word>(prg: &mut Prg, n: usize) -> Vec<W> {
 
 /// The next `n` random words of `bits` bits.
 pub(super) fn narrow_words<W: Word>(prg: &mut Prg, n: usize, bits: u32) -> Vec<W> {
-    let mut bytes = vec![0u8; packed_len(n, bits)];
-    prg.fill(&mut bytes);
-    let words = unpack(&bytes, bits, n);
-    bytes.zeroize();
+    // Whole words are drawn: cheaper than unpacking narrow ones.
+    let low = mask(bits);
+    let words: Vec<W> = match W::BITS {
+        32 => prg.u32s(n).into_iter().map(|v| W::from_u64(u64::from(v) & low)).collect(),
+        _ => prg.u64s(n).into_iter().map(|v| W::from_u64(v & low)).collect(),
+    };
     #[cfg(test)]
     let words = super::leak_tests::flattened(prg, bits, words);
     words
 }
 
-/// The next random bit plane of `n` bits; bits beyond `n` are zero.
-pub(super) fn plane(prg: &mut Prg, n: usize) -> Vec<u64> {
-    let mut words = prg.u64s(n.div_ceil(64));
-    #[cfg(test)]
-    super::leak_tests::flatten_plane(prg, &mut words);
-    if let (Some(last), used @ 1..) = (words.last_mut(), n % 64) {
-        *last &= (1 << used) - 1;
+/// The next `count` random bit planes of `n` bits, one after another; the unused bits of
+/// each are zero.
+pub(super) fn planes(prg: &mut Prg, count: usize, n: usize) -> Vec<u64> {
+    let len = n.div_ceil(64);
+    let mut words = prg.u64s(count * len);
+    for plane in words.chunks_mut(len.max(1)) {
+        #[cfg(test)]
+        super::leak_tests::flatten_plane(prg, plane);
+        mask_tail(plane, n);
     }
     words
-}
-
-/// The next `count` random bit planes.
-pub(super) fn planes(prg: &mut Prg, count: usize, n: usize) -> Vec<Vec<u64>> {
-    (0..count).map(|_| plane(prg, n)).collect()
 }

@@ -4,20 +4,22 @@ use super::identity::Fingerprint;
 use super::tls::{TlsLink, fault};
 use crate::error::{Error, PeerFault};
 use crate::frame::{ABORT, Frame, Header};
-use crate::link::Link;
+use crate::link::{Link, LinkError};
+use crate::shape::{Network, shaped};
+use crate::wait::park;
 use std::time::Instant;
 
 /// A connection to a known peer. A few messages agree on what it is for; then it becomes a
 /// session's link.
 pub struct Channel {
-    link: TlsLink,
+    link: Box<dyn Link>,
     name: String,
     fingerprint: Fingerprint,
 }
 
 impl Channel {
     pub(super) fn new(link: TlsLink, name: String, fingerprint: Fingerprint) -> Self {
-        Self { link, name, fingerprint }
+        Self { link: Box::new(link), name, fingerprint }
     }
 
     /// The peer's name in the configuration.
@@ -44,11 +46,35 @@ impl Channel {
     ///
     /// **Errors:** the peer is late or gone, refuses, or sends more.
     pub fn recv(&mut self, limit: usize, until: Instant) -> Result<Vec<u8>, Error> {
-        let frame = self.link.recv(limit as u64, until).map_err(|fault| self.blame(fault))?;
+        let frame = self.next(limit as u64, until).map_err(|fault| self.blame(fault))?;
         match Header::decode(&frame.header).kind {
             ABORT => Err(self.blame(PeerFault::Aborted(frame.reason()))),
             _ => Ok(frame.payload),
         }
+    }
+
+    /// Waits for the next frame of up to `limit` bytes.
+    fn next(&mut self, limit: u64, until: Instant) -> Result<Frame, PeerFault> {
+        let start = Instant::now();
+        loop {
+            let next = self.link.poll(Some(limit)).map_err(|error| match error {
+                LinkError::TooLong { announced } => PeerFault::Length { expected: limit, got: announced },
+                LinkError::Closed | LinkError::Fault(_) => fault(error),
+            });
+            if let Some(frame) = next? {
+                return Ok(frame);
+            }
+            let now = Instant::now();
+            let left = until.checked_duration_since(now).filter(|left| !left.is_zero());
+            let left = left.ok_or(PeerFault::Late { waited: start.elapsed() })?;
+            let due = self.link.due().map_or(left, |due| due.saturating_duration_since(now));
+            park(&[self.link.wake()], 0, left.min(due));
+        }
+    }
+
+    /// From now on imitates `network`, as the other end does from the same message on.
+    pub fn shape(self, network: Network) -> Self {
+        Self { link: shaped(self.link, network), ..self }
     }
 
     /// Says why nothing comes of this connection, and closes it.
@@ -58,7 +84,7 @@ impl Channel {
 
     /// The link for a session.
     pub fn into_link(self) -> Box<dyn Link> {
-        Box::new(self.link)
+        self.link
     }
 
     fn blame(&self, kind: PeerFault) -> Error {

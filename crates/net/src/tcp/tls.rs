@@ -76,21 +76,6 @@ impl TlsLink {
         self.flush().map_err(fault)
     }
 
-    /// Waits for the next frame of up to `limit` bytes.
-    pub(super) fn recv(&mut self, limit: u64, until: Instant) -> Result<Frame, PeerFault> {
-        let start = Instant::now();
-        loop {
-            let next = self.poll(Some(limit)).map_err(|error| match error {
-                LinkError::TooLong { announced } => PeerFault::Length { expected: limit, got: announced },
-                LinkError::Closed | LinkError::Fault(_) => fault(error),
-            });
-            if let Some(frame) = next? {
-                return Ok(frame);
-            }
-            self.park_until(until).ok_or(PeerFault::Late { waited: start.elapsed() })?;
-        }
-    }
-
     pub(super) fn peer_certificate(&self) -> Option<&rustls::pki_types::CertificateDer<'static>> {
         self.tls.peer_certificates().and_then(|chain| chain.first())
     }

@@ -1,15 +1,19 @@
 //! Which instruction set the kernels use: found at run time, the same result on each.
 //!
 //! This is the only module with `unsafe` in it. It holds the register tiles of
-//! the blocked product written for each instruction set, and `run`, which compiles
-//! an ordinary loop once for each of them.
+//! the blocked product written for each instruction set, the instructions of the tile
+//! unit, and `run`, which compiles an ordinary loop once for each instruction set.
 
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod gfni;
 mod portable;
 
+use crate::limbs;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -20,8 +24,10 @@ pub enum Isa {
     Portable,
     /// AVX2.
     Avx2,
-    /// AVX-512 F, DQ, BW and VL.
+    /// AVX-512 F, DQ, BW and VL; also IFMA for Z_2^48 where there is.
     Avx512,
+    /// The AMX tile unit's products of bytes for wide products, AVX-512 for the rest.
+    Amx,
 }
 
 /// The environment variable that forces an instruction set by its name.
@@ -29,23 +35,26 @@ pub const ISA_VARIABLE: &str = "SUBROSA_ISA";
 
 impl Isa {
     /// Every instruction set, narrowest first.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `avx2`, `avx512` or `amx`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
     }
 
-    /// Whether this processor has it.
+    /// Whether this processor has it and the system lets us use it. The tile unit must also
+    /// have given the right answers, once in each process.
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
             Self::Avx2 => has_avx2(),
             Self::Avx512 => has_avx512(),
+            Self::Amx => has_avx512() && has_working_amx(),
         }
     }
 }
@@ -80,6 +89,45 @@ fn choose(request: Option<String>) -> (Isa, Option<String>) {
     }
 }
 
+/// Whether `isa` has products of bit matrices on this processor, which
+/// [`bytes_to_planes`] and [`planes_to_bytes`] need.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn has_bit_matrices(isa: Isa) -> bool {
+    isa >= Isa::Avx512 && gfni::is_available()
+}
+
+/// Replaces the bytes of 64 elements by eight planes of 64 bits: bit `j` of word `p` is bit
+/// `p` of byte `j`. Words are little-endian.
+///
+/// **Panics** without bit matrices.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn bytes_to_planes(blocks: &mut [[u8; 64]]) {
+    assert!(gfni::is_available(), "no bit matrices");
+    // SAFETY: the processor was asked.
+    unsafe { gfni::bytes_to_planes(blocks) }
+}
+
+/// The inverse of [`bytes_to_planes`].
+///
+/// **Panics** without bit matrices.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn planes_to_bytes(blocks: &mut [[u8; 64]]) {
+    assert!(gfni::is_available(), "no bit matrices");
+    // SAFETY: the processor was asked.
+    unsafe { gfni::planes_to_bytes(blocks) }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn has_bit_matrices(_: Isa) -> bool {
+    false
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn bytes_to_planes(_: &mut [[u8; 64]]) {}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn planes_to_bytes(_: &mut [[u8; 64]]) {}
+
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2")
@@ -103,75 +151,165 @@ fn has_avx512() -> bool {
     false
 }
 
-/// A tile of a matrix product held in registers.
-///
-/// Invariant: `tile` may be called on this processor. Only [`Kernels::kernel`] makes
-/// kernels, after asking the processor.
-pub struct Kernel<W> {
-    /// Rows of a tile.
-    pub(crate) rows: usize,
-    /// Columns of a tile.
-    pub(crate) cols: usize,
-    tile: TileFn<W>,
+fn has_working_amx() -> bool {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    *WORKS.get_or_init(|| amx::Hardware::new().is_some_and(|mut tiles| limbs::answers_are_right(&mut tiles)))
 }
 
-/// See [`Kernel::tile`].
-type TileFn<W> = unsafe fn(a: &[&[W]], b: &[W], out: &mut [W]);
+/// Operands of one tile: `a` times `b` over as many steps as there are offsets.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<'a, W> {
+    /// Rows of the tile.
+    pub(crate) rows: usize,
+    /// Columns of the tile.
+    pub(crate) cols: usize,
+    /// Element `(i, p)` is `a[i * a_row + p * a_step]`.
+    pub(crate) a: &'a [W],
+    /// See `a`.
+    pub(crate) a_row: usize,
+    /// See `a`.
+    pub(crate) a_step: usize,
+    /// Element `(p, j)` is `b[offsets[p] + j]`.
+    pub(crate) b: &'a [W],
+    /// See `b`.
+    pub(crate) offsets: Offsets<'a>,
+    /// Row `i` of the result starts at word `i * out_row`.
+    pub(crate) out_row: usize,
+}
 
-impl<W> Kernel<W> {
-    /// Overwrites `out [rows, cols]` with the product of the rows `a [rows][k]` and
-    /// `b [k, cols]`.
-    pub(crate) fn tile(&self, a: &[&[W]], b: &[W], out: &mut [W]) {
-        // SAFETY: by the invariant, the processor has what `tile` was compiled for; it
-        // asks nothing else of its caller.
-        unsafe { (self.tile)(a, b, out) }
+/// A table of offsets whose largest is known.
+#[derive(Clone, Copy)]
+pub(crate) struct Offsets<'a> {
+    /// Invariant: none is larger than `largest`.
+    table: &'a [usize],
+    largest: usize,
+}
+
+impl<'a> Offsets<'a> {
+    /// Reads the table once.
+    pub(crate) fn new(table: &'a [usize]) -> Self {
+        // Four chains of comparisons at a time.
+        let (fours, rest) = table.as_chunks::<4>();
+        let larger = |most: [usize; 4], four: &[usize; 4]| std::array::from_fn(|i| most[i].max(four[i]));
+        let most = fours.iter().fold([0; 4], larger);
+        Self { table, largest: most.iter().chain(rest).fold(0, |largest, &offset| largest.max(offset)) }
     }
 }
 
-/// The rows of a tile, cut to the number of whole steps in `b`.
-#[inline(always)]
-fn steps<'a, W, const ROWS: usize, const COLS: usize>(a: &[&'a [W]], b: &[W]) -> [&'a [W]; ROWS] {
-    std::array::from_fn(|i| &a[i][..b.len() / COLS])
+/// The tiles of a matrix product that one instruction set holds in registers.
+///
+/// Invariant: its functions may be called on this processor. Only `z32`, `z48` and
+/// `z64` make kernels, after asking the processor.
+pub struct Kernel<W: 'static> {
+    /// Words in a vector.
+    pub(crate) lanes: usize,
+    families: &'static [Family<W>],
 }
 
-/// Words that have a kernel for every instruction set.
-pub trait Kernels: Sized {
-    /// The kernel for `isa`, or the portable one if this processor lacks `isa`.
-    fn kernel(isa: Isa) -> Kernel<Self>;
+/// Tiles of one width.
+struct Family<W: 'static> {
+    /// Vectors in a row of the tile.
+    vectors: usize,
+    /// The tile of `i + 1` rows.
+    tiles: &'static [TileFn<W>],
+}
+
+/// Adds the product of the operands to `out`.
+///
+/// # Safety
+/// The processor has what the function was compiled for. The operands' rows are those of
+/// the tile and its columns no more; there is an element of `a` in every row and step,
+/// there are `cols` words of `b` from every offset on, and `cols` words of `out`, nowhere
+/// else referred to, in every row.
+type TileFn<W> = unsafe fn(operands: &Operands<'_, W>, out: *mut W);
+
+impl<W> Kernel<W> {
+    /// Rows and columns of the tile that makes most of an `[m, n]` product; never zero.
+    pub(crate) fn shape(&self, m: usize, n: usize) -> (usize, usize) {
+        let useful = |f: &&Family<W>| (f.tiles.len().min(m) * (f.vectors * self.lanes).min(n), usize::MAX - f.vectors);
+        let best = self.families.iter().max_by_key(useful).unwrap_or(&self.families[0]);
+        (best.tiles.len(), best.vectors * self.lanes)
+    }
+
+    /// Adds the product of the operands to `out`.
+    ///
+    /// **Panics** if a slice does not hold what [`Operands`] says, or if no tile is that
+    /// large: [`Kernel::shape`] gives the sizes.
+    pub(crate) fn tile(&self, operands: &Operands<'_, W>, out: &mut [W]) {
+        let Operands { rows, cols, a, a_row, a_step, b, offsets, out_row } = *operands;
+        let (steps, last) = (offsets.table.len(), offsets.largest);
+        if rows == 0 || cols == 0 || steps == 0 {
+            return;
+        }
+        let tile = self.families.iter().find(|f| f.vectors * self.lanes >= cols && f.tiles.len() >= rows);
+        let tile = tile.map(|family| family.tiles[rows - 1]);
+        assert!(tile.is_some(), "no tile of {rows} x {cols}");
+        assert!((rows - 1) * a_row + (steps - 1) * a_step < a.len(), "left operand of a tile");
+        assert!(last <= b.len() && cols <= b.len() - last, "right operand of a tile");
+        assert!((rows - 1) * out_row + cols <= out.len(), "result of a tile");
+        // SAFETY: by the invariant, the processor has what the tile was compiled for. The
+        // slices were just checked; `out` is borrowed for writing, so nothing else refers
+        // to it.
+        tile.into_iter().for_each(|tile| unsafe { tile(operands, out.as_mut_ptr()) });
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
-macro_rules! kernels {
-    ($word:ident) => {
-        impl Kernels for $word {
-            fn kernel(isa: Isa) -> Kernel<Self> {
-                match isa {
-                    Isa::Avx512 if isa.is_available() => avx512::$word(),
-                    Isa::Avx2 if isa.is_available() => avx2::$word(),
-                    Isa::Portable | Isa::Avx2 | Isa::Avx512 => portable::kernel(),
-                }
-            }
+mod kernels {
+    use super::{Isa, Kernel, avx2, avx512, has_avx512, portable};
+
+    /// Products of words modulo 2^32.
+    pub(crate) fn z32(isa: Isa) -> Kernel<u32> {
+        match isa {
+            Isa::Avx512 | Isa::Amx if has_avx512() => avx512::u32(),
+            Isa::Avx2 if isa.is_available() => avx2::u32(),
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 | Isa::Amx => portable::kernel(),
         }
-    };
+    }
+
+    /// Products of words modulo 2^64.
+    pub(crate) fn z64(isa: Isa) -> Kernel<u64> {
+        match isa {
+            Isa::Avx512 | Isa::Amx if has_avx512() => avx512::u64(),
+            Isa::Avx2 if isa.is_available() => avx2::u64(),
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 | Isa::Amx => portable::kernel(),
+        }
+    }
+
+    /// Products of words that are right modulo 2^48 only.
+    pub(crate) fn z48(isa: Isa) -> Kernel<u64> {
+        match isa {
+            Isa::Avx512 | Isa::Amx if has_avx512() && is_x86_feature_detected!("avx512ifma") => avx512::u52(),
+            Isa::Portable | Isa::Avx2 | Isa::Avx512 | Isa::Amx => z64(isa),
+        }
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-macro_rules! kernels {
-    ($word:ident) => {
-        impl Kernels for $word {
-            fn kernel(_: Isa) -> Kernel<Self> {
-                portable::kernel()
-            }
-        }
-    };
+mod kernels {
+    use super::{Isa, Kernel, portable};
+
+    /// Products of words modulo 2^32.
+    pub(crate) fn z32(_: Isa) -> Kernel<u32> {
+        portable::kernel()
+    }
+
+    /// Products of words modulo 2^64.
+    pub(crate) fn z64(_: Isa) -> Kernel<u64> {
+        portable::kernel()
+    }
+
+    /// Products of words, right modulo 2^48.
+    pub(crate) fn z48(isa: Isa) -> Kernel<u64> {
+        z64(isa)
+    }
 }
 
-kernels!(u32);
-kernels!(u64);
+pub(crate) use kernels::{z32, z48, z64};
 
 /// A loop worth compiling for each instruction set. `run` must be `#[inline(always)]`,
 /// and so must what it calls in its inner loop.
-pub(crate) trait Loop {
+pub trait Loop {
     /// What the loop computes.
     type Out;
     /// Runs the loop.
@@ -180,20 +318,34 @@ pub(crate) trait Loop {
 
 /// Runs `body` as compiled for `isa`, or for the baseline if this processor lacks it.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn run<L: Loop>(isa: Isa, body: L) -> L::Out {
+pub fn run<L: Loop>(isa: Isa, body: L) -> L::Out {
     match isa {
         // SAFETY: the processor was asked.
-        Isa::Avx512 if isa.is_available() => unsafe { avx512::run(body) },
+        Isa::Avx512 | Isa::Amx if has_avx512() => unsafe { avx512::run(body) },
         // SAFETY: the processor was asked.
         Isa::Avx2 if isa.is_available() => unsafe { avx2::run(body) },
-        Isa::Portable | Isa::Avx2 | Isa::Avx512 => body.run(),
+        Isa::Portable | Isa::Avx2 | Isa::Avx512 | Isa::Amx => body.run(),
     }
 }
 
 /// Runs `body` as compiled for the baseline, the only one on this target.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn run<L: Loop>(_: Isa, body: L) -> L::Out {
+pub fn run<L: Loop>(_: Isa, body: L) -> L::Out {
     body.run()
+}
+
+/// What tests run on: every instruction set that is there, and the tile unit in any case, on
+/// its model.
+#[cfg(test)]
+pub(crate) fn tested() -> impl Iterator<Item = Isa> {
+    let run = |isa: Isa| {
+        amx::MODELLED.set(isa == Isa::Amx && !isa.is_available());
+        isa == Isa::Amx || isa.is_available()
+    };
+    Isa::ALL.into_iter().filter(move |&isa| run(isa)).chain(std::iter::from_fn(|| {
+        amx::MODELLED.set(false);
+        None
+    }))
 }
 
 #[cfg(test)]

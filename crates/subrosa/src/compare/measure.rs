@@ -133,7 +133,7 @@ impl Measurement {
             peak_rss_mb: peak_rss_mb(),
             parties,
             threads: plan.inner.options.threads,
-            network: network(sheet.via).to_owned(),
+            network: network(plan),
             security_bits,
             insecure: insecure(plan),
         }
@@ -163,10 +163,11 @@ fn matches(found: &[i64], labels: &[i64]) -> usize {
     found.iter().zip(labels).filter(|(a, b)| a == b).count()
 }
 
-fn network(via: Via) -> &'static str {
-    match via {
-        Via::Plain => "none",
-        Via::Rep3 | Via::Ckks => "in-process",
+fn network(plan: &Plan) -> String {
+    match (plan.sheet().via, plan.inner.options.network) {
+        (Via::Plain, _) => "none".to_owned(),
+        (Via::Rep3, None) | (Via::Ckks, _) => "in-process".to_owned(),
+        (Via::Rep3, Some(network)) => network.to_string(),
     }
 }
 

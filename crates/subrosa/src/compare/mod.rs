@@ -10,7 +10,7 @@ use crate::backends::Via;
 use crate::data::Samples;
 use crate::machine::machine;
 use crate::model::Model;
-use crate::options::{InputSpec, PlanOptions};
+use crate::options::{InputSpec, Network, PlanOptions};
 use crate::plan::Plan;
 use crate::{Error, Result};
 use measure::Measurement;
@@ -28,6 +28,8 @@ pub struct Comparison {
     pub threads: usize,
     /// Whether the parties may know the weights.
     pub public_weights: bool,
+    /// A network to imitate between the parties.
+    pub network: Option<Network>,
     /// Stop a protected row after this time, at the end of a batch.
     pub budget: Option<Duration>,
 }
@@ -115,6 +117,7 @@ impl<'a> Job<'a> {
                 threads: options.threads,
                 public_weights: options.public_weights && via == Via::Rep3,
                 calibration: if via == Via::Ckks { entry.samples.inputs.clone() } else { Vec::new() },
+                network: options.network.filter(|_| via == Via::Rep3),
                 ..PlanOptions::default()
             })
         };

@@ -40,6 +40,9 @@ pub(crate) struct Compare {
     /// Threads a party (and in the clear)
     #[arg(long, value_name = "T", default_value_t = 1)]
     threads: usize,
+    /// Imitate a network between the parties: lan, wan, or RTT,BANDWIDTH such as 20ms,1gbit
+    #[arg(long, value_name = "SHAPE")]
+    network: Option<subrosa::Network>,
     /// Samples [default: the shipped MNIST test images]
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
@@ -107,6 +110,7 @@ impl Compare {
             workloads: self.workloads(),
             threads: self.threads,
             public_weights: self.public_weights,
+            network: self.network,
             budget: self.unbounded().then_some(BUDGET),
         }
     }

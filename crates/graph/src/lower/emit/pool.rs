@@ -12,15 +12,33 @@ use subrosa_core::fixed;
 /// padding never wins and needs no value.
 pub(super) fn max_pool(cx: &mut Context<'_>, id: ValueId, window: &Window) -> Result<Id, Error> {
     let node = cx.node(id);
-    let x = cx.activation(node.inputs[0])?;
     let windows = geo::windows(window, cx.dims(node.inputs[0]), node.shape.dims());
     let (taps, len) = (window.kernel.0 * window.kernel.1, windows.len());
+    let x = match pools_untruncated(cx, node.inputs[0], (taps - 1) * len)? {
+        true => cx.raw(node.inputs[0])?,
+        false => cx.activation(node.inputs[0])?,
+    };
     let own = |taps: &[Option<u32>], t: usize| taps[t].or_else(|| taps.iter().copied().flatten().next());
     let map: Option<Vec<u32>> = (0..taps * len).map(|i| own(&windows[i % len], i / len)).collect();
     // The real pass has refused windows without any tap.
     let map = map.ok_or_else(|| cx.domain(id, "a window lies entirely in the padding".to_owned()))?;
     let gathered = cx.b.layout(x, map, geo::shape([taps, len])?)?;
     reduce::largest(cx, gathered, taps, node.shape.clone())
+}
+
+/// Whether the largest of `x` is found, by so many comparisons, before it is truncated:
+/// rounding then happens once a window, to the element that is largest. Truncation is
+/// monotone up to its last place, so the result is within the bound of either order.
+///
+/// Truncating costs a protocol about two ring elements each; a comparison, two bits for each
+/// bit that it is wider.
+fn pools_untruncated(cx: &mut Context<'_>, x: ValueId, comparisons: usize) -> Result<bool, Error> {
+    let raw = cx.raw(x)?;
+    let shift = cx.b.frac(raw).saturating_sub(cx.scales.target[x]);
+    let truncating = 2 * u64::from(cx.b.ring().bits()) * cx.b.len(raw) as u64;
+    let wider = 2 * u64::from(shift) * comparisons as u64;
+    // What can be truncated leaves a bit for a difference.
+    Ok(shift > 0 && cx.read_once(x) && wider < truncating)
 }
 
 /// Window sums, divided. A power of two divides for free: the same integers count that

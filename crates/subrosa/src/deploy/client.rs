@@ -1,0 +1,643 @@
+//! Model owners, data owners and receivers, from machines of their own.
+
+use super::card::{Card, Model};
+use super::config::ClusterConfig;
+use super::control::{
+    Measured, Open, Order, PATIENCE, Reply, Request, SessionId, Status, Totals, Wanted, as_numbers, hear, say,
+};
+use super::probe;
+use crate::backends::Via;
+use crate::output::{Batch, Output, Phase as Spent};
+use crate::plan::Plan;
+use crate::session::{check_values, sample_count, slice};
+use crate::{Error, Result};
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use subrosa_core::{Cost, Meter, Phase};
+use subrosa_graph::WeightSet;
+use subrosa_mpc::roles::{deal_model, give_inputs, give_model, take_outputs};
+use subrosa_net::tcp::{Channel, Endpoint, Identity};
+use subrosa_net::{EndpointId, Link, Network, Session, Spin};
+
+/// How long parties may take to meet, beyond the deadline of a round.
+const GATHERING: Duration = Duration::from_secs(25);
+
+/// A client of a deployment.
+pub struct Cluster {
+    config: ClusterConfig,
+    endpoint: Endpoint,
+    /// How long a party is tried before it counts as unreachable.
+    reach: Duration,
+}
+
+/// How to open a session.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Sessions at a time, so that one computes while another waits for the network.
+    pub lanes: usize,
+    /// Samples in one inference.
+    pub batch: usize,
+    /// A network to imitate.
+    pub network: Option<Network>,
+    /// Who gets the results, if not this client, and the code by which that one finds the
+    /// session. One lane only.
+    pub receiver: Option<(String, SessionId)>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { lanes: 1, batch: 1, network: None, receiver: None }
+    }
+}
+
+/// What there is to know of one party.
+pub struct PartyReport {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+    /// What it says of itself, or why it does not.
+    pub status: std::result::Result<Status, String>,
+    /// Its clock against ours, seconds; positive where it is ahead.
+    pub clock_offset_s: Option<f64>,
+    /// The way from here.
+    pub link: Measured,
+    /// Its ways to the other parties.
+    pub links: Vec<Measured>,
+}
+
+impl Cluster {
+    /// A client with this identity.
+    ///
+    /// **Errors:** [`Error::Misuse`] if the configuration does not name it, or its
+    /// certificate has expired.
+    pub fn new(config: ClusterConfig, identity: Identity) -> Result<Self> {
+        let print = identity.fingerprint();
+        if !config.known().contains_key(&print) {
+            let message = format!("nobody in the configuration has this identity's key, {print}");
+            return Err(Error::misuse(message, "put it under [[client]], at every party"));
+        }
+        if identity.validity().until < SystemTime::now() {
+            return Err(Error::misuse("this client's certificate has expired", "subrosa party init --renew"));
+        }
+        let endpoint = Endpoint::new(identity, config.known())?;
+        Ok(Self { config, endpoint, reach: Duration::from_secs(10) })
+    }
+
+    /// How long a party that does not answer is tried; 10 seconds at first.
+    pub fn set_reach(&mut self, reach: Duration) {
+        self.reach = reach;
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ClusterConfig {
+        &self.config
+    }
+
+    fn dial(&self, party: usize) -> Result<Channel> {
+        let entry = &self.config.parties[party];
+        let until = Instant::now() + self.reach;
+        Ok(self.endpoint.dial(&entry.name, &entry.address, entry.fingerprint, until)?)
+    }
+
+    fn status(&self, party: usize) -> Result<(Status, f64)> {
+        let mut channel = self.dial(party)?;
+        let before = SystemTime::now();
+        say(&mut channel, &Request::Status)?;
+        let Reply::Status(status) = hear(&mut channel, PATIENCE)? else { return Err(odd(&channel)) };
+        let trip = before.elapsed().unwrap_or_default();
+        let here = before.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() + trip.as_secs_f64() / 2.0;
+        let offset = status.clock_ns as f64 / 1e9 - here;
+        Ok((status, offset))
+    }
+
+    /// Asks every party how it is, and measures every way between them, imitating a network
+    /// if one is given.
+    pub fn check(&self, network: Option<Network>) -> Vec<PartyReport> {
+        let report = |i: usize| {
+            let entry = &self.config.parties[i];
+            let status = self.status(i);
+            let link = probe::measure(&self.endpoint, &entry.name, &entry.address, entry.fingerprint, network);
+            let links = self.dial(i).and_then(|mut channel| {
+                say(&mut channel, &Request::Probe { network: network.map(as_numbers) })?;
+                match hear(&mut channel, PATIENCE * 3)? {
+                    Reply::Probed(links) => Ok(links),
+                    Reply::Status(_) | Reply::Pong | Reply::Go { .. } | Reply::Done { .. } => Err(odd(&channel)),
+                }
+            });
+            PartyReport {
+                name: entry.name.clone(),
+                address: entry.address.clone(),
+                clock_offset_s: status.as_ref().ok().map(|s| s.1),
+                status: status.map(|s| s.0).map_err(|e| e.to_string()),
+                link,
+                links: links.unwrap_or_default(),
+            }
+        };
+        (0..self.config.parties.len()).map(report).collect()
+    }
+
+    /// Gives every party its share of the planned model, to keep under `name`. Returns the
+    /// version that the first party gave it. A failure at one leaves it at none.
+    ///
+    /// **Errors:** [`Error::Peer`] naming the party; [`Error::Misuse`].
+    pub fn provision(&self, plan: &Plan, name: &str) -> Result<u32> {
+        let card = Card::of(plan, name)?.encode()?;
+        let fixed = plan.inner.fixed.as_ref().ok_or_else(|| Error::misuse("'plain' has no parties", ""))?;
+        let (program, options) = (&fixed.lowered.program, &fixed.options);
+        let mut shares = deal_model(fixed.protocol, program, &fixed.lowered.weights, options)?;
+        shares.resize(self.config.parties.len(), Vec::new());
+        let mut sharing = [0; 32];
+        sharing.copy_from_slice(subrosa_core::Seed::random().map_err(subrosa_mpc::Error::from)?.expose());
+        let mut kept: Vec<u32> = Vec::new();
+        for (party, share) in shares.into_iter().enumerate() {
+            match self.provision_one(party, name, sharing, card.clone(), share) {
+                Ok(version) => kept.push(version),
+                Err(error) => {
+                    for (party, &version) in kept.iter().enumerate() {
+                        // The error that matters is the first one.
+                        let _ = self.remove_one(party, name, Some(version));
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(kept.first().copied().unwrap_or(0))
+    }
+
+    fn provision_one(&self, party: usize, name: &str, sharing: [u8; 32], card: Vec<u8>, share: Vec<u8>) -> Result<u32> {
+        let mut channel = self.dial(party)?;
+        let (card_len, share_len) = (card.len() as u64, share.len() as u64);
+        say(&mut channel, &Request::Provision { name: name.to_owned(), sharing, card: card_len, share: share_len })?;
+        let Reply::Go { .. } = hear(&mut channel, PATIENCE)? else { return Err(odd(&channel)) };
+        channel.send(card)?;
+        channel.send(share)?;
+        done(&mut channel, self.config.limits.idle())
+    }
+
+    /// Makes every party forget a model: one version, or all.
+    ///
+    /// **Errors:** [`Error::Peer`] naming the party.
+    pub fn remove(&self, name: &str, version: Option<u32>) -> Result<u32> {
+        (0..self.config.parties.len()).map(|p| self.remove_one(p, name, version)).try_fold(0, |n, r| Ok(n.max(r?)))
+    }
+
+    fn remove_one(&self, party: usize, name: &str, version: Option<u32>) -> Result<u32> {
+        let mut channel = self.dial(party)?;
+        say(&mut channel, &Request::Remove { name: name.to_owned(), version })?;
+        done(&mut channel, PATIENCE)
+    }
+
+    /// Opens a session on a model that the parties keep: of `name` the newest version that
+    /// all of them hold, or the one that the first party calls `version`.
+    ///
+    /// **Errors:** [`Error::Peer`] naming the party; [`Error::Input`] for an unknown model.
+    pub fn open(&self, name: &str, version: Option<u32>, options: &OpenOptions) -> Result<Remote> {
+        let statuses = (0..self.config.parties.len()).map(|p| Ok(self.status(p)?.0)).collect::<Result<Vec<_>>>()?;
+        let versions = common(&statuses, name, version).ok_or_else(|| {
+            let which = version.map(|v| format!(" version {v}")).unwrap_or_default();
+            let hint = "`subrosa party check` lists what they hold; `subrosa party provision` gives them a model";
+            Error::input(format!("no model '{name}'{which} is held by all parties"), hint)
+        })?;
+        self.remote(options, |_| Source::Kept { name, versions: &versions })
+    }
+
+    /// Opens a session on a planned model that this client brings: its weights are dealt in
+    /// the session, and forgotten with it.
+    ///
+    /// **Errors:** [`Error::Peer`] naming the party; [`Error::Misuse`].
+    pub fn open_plan(&self, plan: &Plan, options: &OpenOptions) -> Result<Remote> {
+        let card = Card::of(plan, plan.inner.model.name())?;
+        let fixed = plan.inner.fixed.as_ref().ok_or_else(|| Error::misuse("'plain' has no parties", ""))?;
+        let card = card.encode()?;
+        self.remote(options, |_| Source::Brought { card: &card, weights: &fixed.lowered.weights })
+    }
+
+    fn remote<'a>(&self, options: &OpenOptions, source: impl Fn(usize) -> Source<'a>) -> Result<Remote> {
+        let lanes = if options.receiver.is_some() { 1 } else { options.lanes.max(1) };
+        let started = Instant::now();
+        let mut trace = [0; 16];
+        trace.copy_from_slice(&SessionId::random()?.0);
+        let opened = (0..lanes).map(|i| self.lane(options, &source(i), trace)).collect::<Result<Vec<_>>>()?;
+        let (mut lanes, mut models): (Vec<Lane>, Vec<Model>) = opened.into_iter().unzip();
+        let cost = lanes.iter_mut().map(|lane| lane.since(Phase::Setup)).sum();
+        let model = models.pop().ok_or_else(|| Error::misuse("a session needs a lane", ""))?;
+        let setup = Spent { cost, ms: started.elapsed().as_secs_f64() * 1e3 };
+        let deadline = self.config.limits.deadline();
+        let opens = options.receiver.is_none();
+        Ok(Remote { model, lanes, batch: options.batch.max(1), setup, trace, deadline, opens })
+    }
+
+    fn lane(&self, options: &OpenOptions, source: &Source<'_>, trace: [u8; 16]) -> Result<(Lane, Model)> {
+        let session = options.receiver.as_ref().map_or_else(SessionId::random, |r| Ok(r.1))?;
+        let mut channels = (0..self.config.parties.len()).map(|p| self.dial(p)).collect::<Result<Vec<_>>>()?;
+        for (party, channel) in channels.iter_mut().enumerate() {
+            let network = options.network.map(as_numbers);
+            let open = Open {
+                session,
+                trace,
+                cluster: self.config.digest(),
+                model: source.wanted(party),
+                receiver: options.receiver.as_ref().map(|r| r.0.clone()),
+                network,
+            };
+            say(channel, &Request::Open(open))?;
+        }
+        let mut model: Option<Model> = None;
+        for channel in &mut channels {
+            let got = self.go(channel, source)?;
+            match &model {
+                Some(first) if first.digest()? != got.digest()? => {
+                    let message = format!("{} holds another model of that name", channel.peer());
+                    return Err(Error::Peer { message });
+                }
+                Some(_) => {}
+                None => model = Some(got),
+            }
+        }
+        let model = model.ok_or_else(|| Error::misuse("a cluster has parties", ""))?;
+        let session = self.session(channels, options, self.config.parties.len());
+        let mut lane = Lane { session, seen: [Cost::FREE; 3], totals: Vec::new() };
+        lane.session.set_phase(Phase::Setup);
+        if let Source::Brought { weights, .. } = source {
+            give_model(model.protocol, &mut lane.session, &model.program, weights, &model.options)?;
+        }
+        let wait = if options.receiver.is_some() { self.config.limits.idle() } else { GATHERING };
+        lane.listen(wait + self.config.limits.deadline())?;
+        Ok((lane, model))
+    }
+
+    /// Hears that a session goes on, and its model.
+    fn go(&self, channel: &mut Channel, source: &Source<'_>) -> Result<Model> {
+        let Reply::Go { card, .. } = hear(channel, PATIENCE)? else { return Err(odd(channel)) };
+        let bytes = match source {
+            Source::Brought { card, .. } => {
+                channel.send(card.to_vec())?;
+                card.to_vec()
+            }
+            Source::Kept { .. } => self.card(channel, card)?,
+        };
+        let model = Card::decode(&bytes, self.config.limits.memory_mib << 20)?;
+        match model.protocol == self.config.protocol {
+            true => Ok(model),
+            false => Err(Error::Peer { message: format!("{} holds a model for another protocol", channel.peer()) }),
+        }
+    }
+
+    fn card(&self, channel: &mut Channel, length: u64) -> Result<Vec<u8>> {
+        if length > self.config.limits.model_bytes() {
+            return Err(Error::Peer { message: format!("{} announces a card of {length} bytes", channel.peer()) });
+        }
+        Ok(channel.recv(usize::try_from(length).unwrap_or(0), Instant::now() + PATIENCE)?)
+    }
+
+    fn session(&self, channels: Vec<Channel>, options: &OpenOptions, me: EndpointId) -> Session {
+        let mut names: Vec<String> = self.config.parties.iter().map(|p| p.name.clone()).collect();
+        names.extend(["data owner".to_owned(), "receiver".to_owned()]);
+        let links: Vec<(EndpointId, Box<dyn Link>)> =
+            channels.into_iter().enumerate().map(|(i, c)| (i, c.into_link())).collect();
+        let mut session = Session::new(me, names, links);
+        if let Some(network) = options.network {
+            session = session.shaped(network);
+        }
+        session.set_deadline(self.config.limits.deadline());
+        session.set_spin(Spin::NONE);
+        session
+    }
+
+    /// Waits for the results of a session that a data owner opened for this client, who
+    /// gave out its code.
+    ///
+    /// **Errors:** [`Error::Peer`] naming the party.
+    pub fn receive(&self, code: SessionId) -> Result<Receiving> {
+        let n = self.config.parties.len();
+        let mut channels = (0..n).map(|p| self.dial(p)).collect::<Result<Vec<_>>>()?;
+        for channel in &mut channels {
+            say(channel, &Request::Join { session: code })?;
+        }
+        let mut model = None;
+        for channel in &mut channels {
+            let Reply::Go { card, .. } = hear(channel, GATHERING + PATIENCE)? else { return Err(odd(channel)) };
+            let bytes = self.card(channel, card)?;
+            model = Some(Card::decode(&bytes, self.config.limits.memory_mib << 20)?);
+        }
+        let model = model.ok_or_else(|| Error::misuse("a cluster has parties", ""))?;
+        let session = self.session(channels, &OpenOptions::default(), n + 1);
+        Ok(Receiving { model, session, parties: n, idle: self.config.limits.idle() })
+    }
+}
+
+/// Where the parties have the model from.
+enum Source<'a> {
+    /// They keep it, each under its own version number.
+    Kept { name: &'a str, versions: &'a [u32] },
+    /// From this client.
+    Brought { card: &'a [u8], weights: &'a WeightSet },
+}
+
+impl Source<'_> {
+    fn wanted(&self, party: usize) -> Wanted {
+        match self {
+            Self::Kept { name, versions } => {
+                Wanted::Kept { name: (*name).to_owned(), version: versions.get(party).copied() }
+            }
+            Self::Brought { card, .. } => Wanted::Brought { card: card.len() as u64 },
+        }
+    }
+}
+
+/// What each party calls the newest dealing of `name` that all of them hold, or the one
+/// that the first calls `version`.
+fn common(statuses: &[Status], name: &str, version: Option<u32>) -> Option<Vec<u32>> {
+    let (first, others) = statuses.split_first()?;
+    let wanted = first.models.iter().filter(|m| m.name == name && version.is_none_or(|v| v == m.version));
+    let at = |s: &Status, sharing| s.models.iter().find(|m| m.name == name && m.sharing == sharing).map(|m| m.version);
+    let everywhere = |m: &super::Held| {
+        let others = others.iter().map(|s| at(s, m.sharing)).collect::<Option<Vec<u32>>>()?;
+        Some([vec![m.version], others].concat())
+    };
+    wanted.filter_map(everywhere).max_by_key(|versions| versions.first().copied())
+}
+
+fn odd(channel: &Channel) -> Error {
+    Error::Peer { message: format!("{} answers another question than was asked", channel.peer()) }
+}
+
+fn done(channel: &mut Channel, within: Duration) -> Result<u32> {
+    match hear(channel, within)? {
+        Reply::Done { version } => Ok(version),
+        Reply::Status(_) | Reply::Pong | Reply::Probed(_) | Reply::Go { .. } => Err(odd(channel)),
+    }
+}
+
+/// One session of a [`Remote`].
+struct Lane {
+    session: Session,
+    /// Costs counted so far, by phase.
+    seen: [Cost; 3],
+    /// The parties' totals, as last heard.
+    totals: Vec<Totals>,
+}
+
+impl Lane {
+    /// Hears the parties' totals: they have done what they were told.
+    fn listen(&mut self, deadline: Duration) -> Result<()> {
+        let parties = self.session.names().len() - 2;
+        let expected: Vec<_> = (0..parties).map(|p| (p, Totals::BYTES)).collect();
+        let answers = self.session.control(vec![], &expected, deadline)?;
+        self.totals = answers.iter().map(|a| Totals::decode(a)).collect();
+        Ok(())
+    }
+
+    fn order(&mut self, order: Order, deadline: Duration) -> Result<()> {
+        let parties = self.session.names().len() - 2;
+        let orders = (0..parties).map(|p| (p, order.encode())).collect();
+        self.session.control(orders, &[], deadline)?;
+        Ok(())
+    }
+
+    /// The cost of `phase` since the last call for it.
+    fn since(&mut self, phase: Phase) -> Cost {
+        let meters = self.totals.iter().map(|t| &t.meter).chain([self.session.meter()]);
+        let total = Meter::combine(phase, meters);
+        let before = std::mem::replace(&mut self.seen[phase as usize], total);
+        Cost { rounds: total.rounds.saturating_sub(before.rounds), bytes: total.bytes.saturating_sub(before.bytes) }
+    }
+
+    /// One batch: its outputs (none if somebody else gets them), and what it took.
+    fn infer(&mut self, run: &Running<'_>, inputs: &[Vec<i64>], count: usize) -> Result<(Vec<Vec<i64>>, Batch)> {
+        let (model, deadline) = (run.model, run.deadline);
+        let samples = u32::try_from(count).map_err(|_| Error::misuse("a batch of that size is not possible", ""))?;
+        let start = Instant::now();
+        self.order(Order::Prepare(samples), deadline)?;
+        self.listen(deadline)?;
+        let offline = Spent { cost: self.since(Phase::Offline), ms: start.elapsed().as_secs_f64() * 1e3 };
+        let start = Instant::now();
+        self.session.set_phase(Phase::Online);
+        self.order(Order::Run(samples), deadline)?;
+        give_inputs(model.protocol, &mut self.session, &model.program, inputs, count)?;
+        let outputs = match run.opens {
+            true => take_outputs(model.protocol, &mut self.session, &model.program, count)?,
+            false => Vec::new(),
+        };
+        let time = start.elapsed();
+        self.listen(deadline)?;
+        let online = Spent { cost: self.since(Phase::Online), ms: time.as_secs_f64() * 1e3 };
+        Ok((outputs, Batch { samples: count, offline, online }))
+    }
+}
+
+/// What all lanes of a run share.
+struct Running<'a> {
+    model: &'a Model,
+    deadline: Duration,
+    opens: bool,
+}
+
+/// Parties elsewhere that hold the model and wait for inputs.
+pub struct Remote {
+    model: Model,
+    lanes: Vec<Lane>,
+    batch: usize,
+    setup: Spent,
+    trace: [u8; 16],
+    deadline: Duration,
+    /// Whether this client gets the results.
+    opens: bool,
+}
+
+/// What a lane reports of one batch: its number, and what came of it.
+type Done = (usize, Result<(Vec<Vec<f32>>, Batch)>);
+
+impl Remote {
+    /// What may be known of the model.
+    pub fn card(&self) -> &Card {
+        &self.model.card
+    }
+
+    /// Opening all lanes.
+    pub fn setup(&self) -> Spent {
+        self.setup
+    }
+
+    /// The id of all parties' traces, in hexadecimal.
+    pub fn trace(&self) -> String {
+        SessionId(self.trace).to_string()
+    }
+
+    /// The largest memory of any party so far, bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.lanes.iter().flat_map(|l| &l.totals).map(|t| t.peak).max().unwrap_or(0)
+    }
+
+    /// Time that each party has waited online so far, milliseconds.
+    pub fn waited_ms(&self) -> Vec<f64> {
+        let parties = self.lanes.first().map_or(0, |l| l.totals.len());
+        let of =
+            |p: usize| self.lanes.iter().filter_map(move |l| l.totals.get(p)).map(|t| t.waited[Phase::Online as usize]);
+        (0..parties).map(|p| of(p).sum::<u64>() as f64 / 1e6).collect()
+    }
+
+    /// Computes all samples; as [`crate::Session::run_watched`].
+    ///
+    /// **Errors:** [`Error::Input`]; [`Error::Peer`] naming the party at fault, after which
+    /// the session is over.
+    pub fn run_watched(&mut self, inputs: &[Vec<f32>], watch: &mut dyn FnMut(usize, usize)) -> Result<Output> {
+        let samples = sample_count(&self.model.card.inputs, inputs)?;
+        for ((values, port), range) in inputs.iter().zip(&self.model.card.inputs).zip(&self.model.ranges) {
+            check_values(values, port, Some(range), 0)?;
+        }
+        let starts: Vec<usize> = (0..samples).step_by(self.batch).collect();
+        let mut results: Vec<Option<(Vec<Vec<f32>>, Batch)>> = vec![None; starts.len()];
+        let next = Mutex::new(starts.iter().copied().enumerate());
+        let run = Running { model: &self.model, deadline: self.deadline, opens: self.opens };
+        let (batch, mut failed, mut finished) = (self.batch, None, 0);
+        std::thread::scope(|scope| {
+            let (report, reports) = channel::<Done>();
+            for lane in &mut self.lanes {
+                let (report, next, run) = (report.clone(), &next, &run);
+                scope.spawn(move || {
+                    let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    while let Some((i, start)) = take() {
+                        let count = batch.min(samples - start);
+                        let done = run.batch(lane, inputs, start, count);
+                        let over = done.is_err();
+                        if report.send((i, done)).is_err() || over {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(report);
+            for (i, done) in reports {
+                match done {
+                    Ok((values, record)) => {
+                        finished += record.samples;
+                        results[i] = Some((values, record));
+                        watch(finished, samples);
+                    }
+                    Err(error) => {
+                        // The other lanes finish what they are at, and take nothing more.
+                        next.lock().unwrap_or_else(PoisonError::into_inner).by_ref().for_each(drop);
+                        failed.get_or_insert(error);
+                    }
+                }
+            }
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(self.output(samples, results)),
+        }
+    }
+
+    fn output(&self, samples: usize, results: Vec<Option<(Vec<Vec<f32>>, Batch)>>) -> Output {
+        let mut output = empty_output(&self.model.card, self.setup);
+        output.samples = samples;
+        for (values, record) in results.into_iter().flatten() {
+            output.values.iter_mut().zip(values).for_each(|(all, new)| all.extend(new));
+            output.batches.push(record);
+        }
+        output
+    }
+
+    /// Whether the results come here; otherwise [`Output::values`] stay empty.
+    pub fn opens(&self) -> bool {
+        self.opens
+    }
+}
+
+impl Running<'_> {
+    fn batch(
+        &self,
+        lane: &mut Lane,
+        inputs: &[Vec<f32>],
+        start: usize,
+        count: usize,
+    ) -> Result<(Vec<Vec<f32>>, Batch)> {
+        let ports = self.model.card.inputs.iter();
+        let encode = |(i, (values, port)): (usize, (&Vec<f32>, &crate::Port))| {
+            let part = slice(values, port, start, count);
+            Ok(subrosa_graph::encode_input(&self.model.program, &self.model.ranges, i, part)?)
+        };
+        let encoded = inputs.iter().zip(ports).enumerate().map(encode).collect::<Result<Vec<_>>>()?;
+        let (outputs, record) = lane.infer(self, &encoded, count)?;
+        Ok((decode(self.model, &outputs), record))
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        for lane in &mut self.lanes {
+            // A session that failed is over anyway.
+            let _ = lane.order(Order::End, Duration::from_secs(1));
+        }
+    }
+}
+
+fn decode(model: &Model, outputs: &[Vec<i64>]) -> Vec<Vec<f32>> {
+    outputs.iter().enumerate().map(|(i, v)| subrosa_graph::decode_output(&model.program, i, v)).collect()
+}
+
+fn empty_output(card: &Card, setup: Spent) -> Output {
+    Output {
+        model: card.name.clone(),
+        via: Via::Rep3,
+        labels_only: card.labels_only,
+        samples: 0,
+        ports: card.outputs.clone(),
+        values: vec![Vec::new(); card.outputs.len()],
+        setup,
+        batches: Vec::new(),
+    }
+}
+
+/// A receiver's end of a session that somebody else opened.
+pub struct Receiving {
+    model: Model,
+    session: Session,
+    parties: usize,
+    idle: Duration,
+}
+
+impl Receiving {
+    /// What may be known of the model.
+    pub fn card(&self) -> &Card {
+        &self.model.card
+    }
+
+    /// Takes all results until the data owner ends the session. Bytes and rounds are those
+    /// that this endpoint took part in.
+    ///
+    /// **Errors:** [`Error::Peer`] naming the party.
+    pub fn run(mut self) -> Result<Output> {
+        let mut output = empty_output(&self.model.card, Spent::default());
+        let expected: Vec<_> = (0..self.parties).map(|p| (p, 8)).collect();
+        self.session.set_phase(Phase::Online);
+        loop {
+            let counts = self.session.control(vec![], &expected, self.idle)?;
+            let Some(first) = counts.first() else { return Ok(output) };
+            if counts.iter().any(|c| c != first) {
+                return Err(Error::Peer { message: "the parties announce results of different sizes".into() });
+            }
+            let count = first.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+            let count = usize::try_from(count).ok().filter(|&n| n <= crate::plan::MAX_BATCH);
+            match count {
+                Some(0) => return Ok(output),
+                Some(count) => self.take(count, &mut output)?,
+                None => return Err(Error::Peer { message: "the parties announce results beyond any batch".into() }),
+            }
+        }
+    }
+
+    fn take(&mut self, count: usize, output: &mut Output) -> Result<()> {
+        let start = Instant::now();
+        let outputs = take_outputs(self.model.protocol, &mut self.session, &self.model.program, count)?;
+        let values = decode(&self.model, &outputs);
+        output.values.iter_mut().zip(values).for_each(|(all, new)| all.extend(new));
+        output.samples += count;
+        let online = Spent { cost: Cost::FREE, ms: start.elapsed().as_secs_f64() * 1e3 };
+        output.batches.push(Batch { samples: count, offline: Spent::default(), online });
+        Ok(())
+    }
+}

@@ -1,0 +1,317 @@
+//! What clients and parties say to each other before and beside the protocol.
+//!
+//! Every message on a fresh connection is `"SROC"`, the version of these messages (u16,
+//! little-endian) and a postcard-encoded value; so two versions that do not fit tell each
+//! other, instead of misreading.
+
+use crate::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+use subrosa_core::{Cost, Meter, Phase};
+use subrosa_net::Network;
+use subrosa_net::tcp::Channel;
+
+/// Version of the messages below.
+pub(super) const VERSION: u16 = 1;
+
+const MAGIC: &[u8; 4] = b"SROC";
+
+/// The longest request or reply, bytes; cards and shares are announced and follow apart.
+const MAX_MESSAGE: usize = 1 << 20;
+
+/// How long either end waits for a request or reply.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Names a session among all of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub [u8; 16]);
+
+impl SessionId {
+    /// A fresh one.
+    ///
+    /// **Errors:** [`Error::Io`] without randomness.
+    pub fn random() -> Result<Self> {
+        let seed = subrosa_core::Seed::random().map_err(subrosa_mpc::Error::from)?;
+        let mut id = [0; 16];
+        id.copy_from_slice(&seed.expose()[..16]);
+        Ok(Self(id))
+    }
+
+    /// Stands in for a sharing's id where the weights are dealt in the session itself.
+    pub(super) fn sharing(self) -> [u8; 32] {
+        let mut id = [0; 32];
+        id[..16].copy_from_slice(&self.0);
+        id
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong =
+            || Error::misuse("a session's code has 32 hexadecimal digits", "copy it from the data owner's terminal");
+        if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        let mut id = [0; 16];
+        for (byte, at) in id.iter_mut().zip((0..32).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(id))
+    }
+}
+
+/// The first message of a connection.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// How are you? Answered by [`Reply::Status`].
+    Status,
+    /// Answered by [`Reply::Pong`], then the next request of the same connection.
+    Ping,
+    /// A message of this many bytes follows; answered by [`Reply::Pong`] when it is here.
+    Bulk { bytes: u32 },
+    /// Imitate this network (round trip in ns, bits a second) on this connection, once
+    /// [`Reply::Pong`] is sent.
+    Shape { rtt: u64, bandwidth: f64 },
+    /// Measure your links to the other parties, imitating a network if one is given.
+    /// Answered by [`Reply::Probed`].
+    Probe { network: Option<(u64, f64)> },
+    /// A card and this party's share of its weights follow, once [`Reply::Go`] came.
+    Provision { name: String, sharing: [u8; 32], card: u64, share: u64 },
+    /// Forget a model. Answered by [`Reply::Done`].
+    Remove { name: String, version: Option<u32> },
+    /// Open a session. Answered by [`Reply::Go`].
+    Open(Open),
+    /// This connection belongs to that session. From a party or a receiver. A receiver gets
+    /// [`Reply::Go`].
+    Join { session: SessionId },
+}
+
+/// A session to be.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Open {
+    pub(super) session: SessionId,
+    /// One id for all parties' logs and traces.
+    pub(super) trace: [u8; 16],
+    /// [`super::ClusterConfig::digest`].
+    pub(super) cluster: [u8; 32],
+    pub(super) model: Wanted,
+    /// Who gets the results, if not the data owner.
+    pub(super) receiver: Option<String>,
+    /// Round trip (ns) and bits a second to imitate.
+    pub(super) network: Option<(u64, f64)>,
+}
+
+/// The model of a session.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) enum Wanted {
+    /// One that was provisioned, the newest version unless one is named.
+    Kept { name: String, version: Option<u32> },
+    /// One that the client brings for this session alone: its card of this length follows,
+    /// and its weights are dealt during setup.
+    Brought { card: u64 },
+}
+
+impl Open {
+    pub(super) fn network(&self) -> Option<Network> {
+        self.network.and_then(network)
+    }
+}
+
+/// A network from its round trip (ns) and bits a second, if it can be one.
+pub(super) fn network((rtt, bandwidth): (u64, f64)) -> Option<Network> {
+    let usable = bandwidth.is_finite() && bandwidth >= 1e3;
+    usable.then(|| Network { rtt: Duration::from_nanos(rtt.min(60_000_000_000)), bandwidth })
+}
+
+/// The other way round.
+pub(super) fn as_numbers(network: Network) -> (u64, f64) {
+    (u64::try_from(network.rtt.as_nanos()).unwrap_or(u64::MAX), network.bandwidth)
+}
+
+/// An answer.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) enum Reply {
+    Status(Status),
+    Pong,
+    Probed(Vec<Measured>),
+    /// Go on. For [`Request::Open`] and [`Request::Join`] with the model's card (this many
+    /// bytes, they follow) and version.
+    Go {
+        card: u64,
+        version: u32,
+        sharing: [u8; 32],
+    },
+    Done {
+        version: u32,
+    },
+}
+
+/// A party on itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Its program's version.
+    pub version: String,
+    /// Its clock, nanoseconds since 1970.
+    pub clock_ns: u64,
+    /// When its certificate expires, seconds since 1970.
+    pub expires_s: u64,
+    /// [`ClusterConfig::digest`](super::ClusterConfig::digest) as it sees it.
+    pub cluster: [u8; 32],
+    /// Models it holds.
+    pub models: Vec<Held>,
+    /// Sessions at work.
+    pub sessions: u32,
+}
+
+/// A model that a party holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// Which dealing its share is of; equal at all parties.
+    pub sharing: [u8; 32],
+}
+
+/// One link as one of its ends sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The other end.
+    pub peer: String,
+    /// Round trip (ns) and bytes a second, or why not.
+    pub result: std::result::Result<(u64, f64), String>,
+}
+
+/// Sends `message`.
+///
+/// **Errors:** [`Error::Peer`].
+pub(super) fn say<T: Serialize>(channel: &mut Channel, message: &T) -> Result<()> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(VERSION.to_le_bytes());
+    let bytes = postcard::to_extend(message, bytes).map_err(|e| Error::misuse(format!("a message: {e}"), ""))?;
+    Ok(channel.send(bytes)?)
+}
+
+/// Reads the next message.
+///
+/// **Errors:** [`Error::Peer`] for silence, a refusal, another version, or nonsense.
+pub(super) fn hear<T: DeserializeOwned>(channel: &mut Channel, within: Duration) -> Result<T> {
+    let bytes = channel.recv(MAX_MESSAGE, Instant::now() + within)?;
+    let peer = |what: String| Error::Peer { message: format!("{} {what}", channel.peer()) };
+    let body = bytes.strip_prefix(MAGIC).and_then(|b| b.split_first_chunk::<2>());
+    let Some((version, body)) = body else {
+        return Err(peer("does not speak this protocol; check its address".into()));
+    };
+    let version = u16::from_le_bytes(*version);
+    if version != VERSION {
+        return Err(peer(format!(
+            "speaks version {version} of the messages, this program version {VERSION}; update the older one"
+        )));
+    }
+    postcard::from_bytes(body)
+        .map_err(|_| peer("sent a message that cannot be read; compare both programs' versions".into()))
+}
+
+/// What a client orders in a session: 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Make the preprocessing for this many samples.
+    Prepare(u32),
+    /// Compute this many samples.
+    Run(u32),
+    /// The session is over.
+    End,
+}
+
+impl Order {
+    pub(super) const BYTES: usize = 16;
+
+    pub(super) fn encode(self) -> Vec<u8> {
+        let (kind, samples) = match self {
+            Self::Prepare(n) => (1u64, n),
+            Self::Run(n) => (2, n),
+            Self::End => (3, 0),
+        };
+        [kind.to_le_bytes(), u64::from(samples).to_le_bytes()].concat()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kind, samples) = bytes.split_first_chunk::<8>()?;
+        let samples = u32::try_from(u64::from_le_bytes(samples.try_into().ok()?)).ok()?;
+        match u64::from_le_bytes(*kind) {
+            1 => Some(Self::Prepare(samples)),
+            2 => Some(Self::Run(samples)),
+            3 => Some(Self::End),
+            _ => None,
+        }
+    }
+}
+
+/// What a party answers to each order, and once after setup: its totals so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) meter: Meter,
+    /// Nanoseconds spent waiting, by phase.
+    pub(super) waited: [u64; 3],
+    /// Largest memory so far, bytes.
+    pub(super) peak: u64,
+}
+
+impl Totals {
+    pub(super) const BYTES: usize = 80;
+
+    pub(super) fn of(session: &subrosa_net::Session) -> Self {
+        let waited = Phase::ALL.map(|p| u64::try_from(session.waited(p).as_nanos()).unwrap_or(u64::MAX));
+        Self { meter: session.meter().clone(), waited, peak: (crate::machine::peak_rss_mb() * 1_048_576.0) as u64 }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let costs = Phase::ALL.map(|p| self.meter.cost(p));
+        let numbers = costs.iter().flat_map(|c| [c.rounds, c.bytes]).chain(self.waited).chain([self.peak]);
+        numbers.flat_map(u64::to_le_bytes).collect()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Self {
+        let numbers: Vec<u64> = bytes.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
+        let at = |i: usize| numbers.get(i).copied().unwrap_or(0);
+        let cost = |i: usize| Cost { rounds: at(2 * i), bytes: at(2 * i + 1) };
+        Self { meter: Meter::from_costs([cost(0), cost(1), cost(2)]), waited: [at(6), at(7), at(8)], peak: at(9) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_and_totals_round_trip() {
+        for order in [Order::Prepare(7), Order::Run(u32::MAX), Order::End] {
+            let bytes = order.encode();
+            assert_eq!((bytes.len(), Order::decode(&bytes)), (Order::BYTES, Some(order)));
+        }
+        assert_eq!(Order::decode(&[9; 16]), None);
+        assert_eq!(Order::decode(&[1; 3]), None);
+        let cost = |n| Cost { rounds: n, bytes: 10 * n };
+        let totals = Totals { meter: Meter::from_costs([cost(1), cost(2), cost(3)]), waited: [4, 5, 6], peak: 7 };
+        assert_eq!(totals.encode().len(), Totals::BYTES);
+        assert_eq!(Totals::decode(&totals.encode()), totals);
+    }
+
+    #[test]
+    fn session_codes_round_trip() {
+        let id = SessionId::random().unwrap();
+        assert!(id.to_string().parse() == Ok(id) && SessionId::random().unwrap() != id);
+        assert!("xyz".parse::<SessionId>().is_err());
+    }
+}

@@ -1,0 +1,31 @@
+//! Compute parties on machines of their own.
+//!
+//! - [`ClusterConfig`]: `subrosa.toml`, who takes part; public, the same for all;
+//! - [`PartyServer`]: a compute party as a service: holds its share of models, encrypted at
+//!   rest, and computes in sessions;
+//! - [`Cluster`]: a client of all parties, as model owner, data owner or receiver;
+//! - [`Metrics`]: what a party counts, for Prometheus.
+//!
+//! A session is opened by a data owner, has connections of its own, and serves any number
+//! of inferences; several run at a time. Between its endpoints flow protocol messages, and
+//! outside the meter the client's orders (16 bytes) and the parties' totals (80 bytes).
+
+mod card;
+mod client;
+mod config;
+mod control;
+mod metrics;
+mod party;
+mod probe;
+mod rendezvous;
+mod store;
+mod trace;
+
+pub use card::Card;
+pub use client::{Cluster, OpenOptions, PartyReport, Receiving, Remote};
+pub use config::{ClientEntry, ClusterConfig, Limits, PartyEntry, Role};
+pub use control::{Held, Measured, SessionId, Status};
+pub use metrics::{Metrics, serve_metrics};
+pub use party::{PartyOptions, PartyServer, Stop};
+pub use subrosa_net::Network;
+pub use subrosa_net::tcp::{Fingerprint, Identity, IdentityError, Validity};
