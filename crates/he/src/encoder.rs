@@ -92,7 +92,7 @@ impl Encoder {
         // One comparison of the largest: no branch on a single value.
         let largest =
             (0..self.n).map(|i| scaled(i).abs()).fold(0.0, |m: f64, x| if x > m || x.is_nan() { x } else { m });
-        if !(largest < MAX_COEFFICIENT) {
+        if largest.is_nan() || largest >= MAX_COEFFICIENT {
             return Err(Error::Input("a value is not finite, or too large for the scale".to_owned()));
         }
         Ok((0..self.n).map(|i| (scaled(i) + 0.5f64.copysign(scaled(i))) as i64).collect())

@@ -1,7 +1,9 @@
 //! A circuit computes what the model computes, for every shipped model it takes.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 use subrosa_graph::Model;
 use subrosa_he::circuit::{Circuit, Kind};
+use subrosa_he::{Client, Plan, PlanOptions, Server};
 
 fn model(name: &str) -> Model {
     let path = format!("{}/../../models/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
@@ -47,4 +49,44 @@ fn affine_maps_are_multiplied_out() {
 fn max_pooling_is_refused_with_the_remedy() {
     let error = Circuit::import(model("lenet").graph()).unwrap_err().to_string();
     assert!(error.contains("MaxPool") && error.contains("average pooling"), "{error}");
+}
+
+/// Activations by quartics: the labels stay. Encrypted, the outputs are those of the
+/// approximated circuit.
+#[test]
+fn approximated_activations_keep_the_labels() {
+    let model = model("breast_cancer_mlp");
+    let circuit = Circuit::import(model.graph()).unwrap();
+    let path = format!("{}/../../data/breast_cancer/standardised_test.csv", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let numbers = |line: &str| line.split(',').filter_map(|v| v.parse().ok()).take(30).collect::<Vec<f64>>();
+    let rows: Vec<Vec<f64>> = text.lines().skip(1).map(numbers).filter(|r| r.len() == 30).collect();
+    assert!(rows.len() > 100);
+    let (fitted, found) = circuit.approximated(&rows).unwrap();
+    assert!(!fitted.has_functions() && found.len() == 2);
+    let label = |c: &Circuit, x: &Vec<f64>| {
+        let y = &c.evaluate(std::slice::from_ref(x))[c.outputs[0]];
+        y[1] > y[0]
+    };
+    let same = rows.iter().filter(|x| label(&circuit, x) == label(&fitted, x)).count();
+    assert!(same + 3 >= rows.len(), "{same} of {}", rows.len());
+    let options = PlanOptions {
+        input_range: (-32.0, 32.0),
+        samples: rows.clone(),
+        model: "breast_cancer_mlp".to_owned(),
+        ..PlanOptions::default()
+    };
+    let plan = Plan::latency(&circuit, &options).unwrap();
+    let client = Client::new(plan.public.clone()).unwrap();
+    let keys = client.evaluation_keys().unwrap();
+    let server = Server::new(&plan).unwrap();
+    for x in &rows[..3] {
+        let input: Vec<f32> = x.iter().map(|&v| v as f32).collect();
+        let answer = server.evaluate(&keys, client.encrypt(&input).unwrap()).unwrap();
+        let expected = &fitted.evaluate(std::slice::from_ref(x))[fitted.outputs[0]];
+        for (a, b) in client.decrypt(&answer).unwrap().iter().zip(expected) {
+            assert!((f64::from(*a) - b).abs() < 0.02, "{a} {b}");
+        }
+    }
+    assert!(circuit.approximated(&[]).is_err(), "there is nothing to fit to");
 }

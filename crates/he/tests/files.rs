@@ -1,4 +1,5 @@
 //! The protocol through its files, and what is refused.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 use proptest::prelude::*;
 use std::sync::OnceLock;

@@ -1,4 +1,10 @@
 //! Whole models, one sample at a time: encrypted, evaluated, decrypted.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "the helpers of tests may panic and print"
+)]
 
 use std::io::Read;
 use std::time::Instant;
@@ -99,11 +105,4 @@ fn cnn_square() {
 #[ignore = "minutes in a debug build"]
 fn lenet_square() {
     check("lenet_square", 1.0 / 128.0);
-}
-
-/// Approximated activations: the outputs differ, the labels should not.
-#[test]
-#[ignore = "minutes in a debug build"]
-fn lenet5() {
-    check("lenet5", 0.5);
 }

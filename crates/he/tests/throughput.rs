@@ -1,4 +1,5 @@
 //! Whole models, thousands of samples at a time.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "the helpers of tests may panic and print")]
 
 use std::io::Read;
 use std::time::Instant;

@@ -1,5 +1,6 @@
 //! Encryption, products, key switching and rescaling against their meaning, at secure
 //! parameters, with the noise held against its bound.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 use subrosa_lattice::modulus::primes_below;
 use subrosa_lattice::{Attacker, Ciphertext, EvaluationKeys, Params, ParamsLiteral, Poly, SecretKey};

@@ -207,7 +207,7 @@ impl Fit {
     fn of_quartic(c: &[f64]) -> Option<Self> {
         let a = c[4];
         let s = c[3] / (4.0 * a);
-        if !(s.abs() <= 1.0) {
+        if s.is_nan() || s.abs() > 1.0 {
             return None;
         }
         // Taylor at -s: p(u - s).

@@ -10,6 +10,9 @@ use subrosa_graph::{Graph, Node, Op};
 /// Most entries that all matrices of a circuit may have together: 2 GiB of them.
 const MAX_ENTRIES: usize = 1 << 27;
 
+/// Largest shift that completes a square: beyond, precision would go into cancelling.
+const MAX_SHIFT: f64 = 64.0;
+
 pub(super) fn import(graph: &Graph) -> Result<Circuit, Error> {
     let mut importer = Importer { graph, steps: Vec::new(), inputs: Vec::new(), values: Vec::new() };
     for node in &graph.nodes {
@@ -218,6 +221,9 @@ impl Importer<'_> {
         let Some((x, a, b)) = self.quadratic(&value) else { return value };
         let Kind::Affine { terms, bias } = &self.steps[x].kind else { return value };
         let shift: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b / (2.0 * a)).collect();
+        if shift.iter().any(|s| s.abs() > MAX_SHIFT) {
+            return value;
+        }
         let bias = bias.iter().zip(&shift).map(|(bias, s)| bias + s).collect();
         let kind = Kind::Affine { terms: terms.clone(), bias };
         let (len, step_name) = (self.steps[x].len, self.steps[x].name.clone());
@@ -230,10 +236,11 @@ impl Importer<'_> {
     /// `(x, a, b)` where the value is `a x^2 + b x + c` by elements.
     fn quadratic(&self, value: &Symbol) -> Option<(StepId, Vec<f64>, Vec<f64>)> {
         let [(&x, linear), (&square, quadratic)] = value.terms.iter().collect::<Vec<_>>().try_into().ok()?;
-        match self.steps[square].kind {
-            Kind::Square(of, _) if of == x => Some((x, quadratic.diagonal()?, linear.diagonal()?)),
-            _ => None,
+        let squared = matches!(self.steps[square].kind, Kind::Square(of, shift) if of == x && shift == 0.0);
+        if !squared {
+            return None;
         }
+        Some((x, quadratic.diagonal()?, linear.diagonal()?))
     }
 
     fn matmul(&mut self, node: &Node) -> Result<Symbol, Error> {

@@ -158,7 +158,7 @@ fn pick_odd([a, b]: [__m512i; 2]) -> __m512i {
 pub(super) fn ntt_forward(table: &NttTable, x: &mut [u64]) {
     let prime = Prime::new(table.modulus());
     let (mut blocks, mut stride) = (1, table.len() / 2);
-    if table.len().trailing_zeros() % 2 == 0 {
+    if table.len().trailing_zeros().is_multiple_of(2) {
         // An odd number of stages before the last three: one alone.
         forward_stage(prime, &table.forward, x, blocks, stride);
         (blocks, stride) = (blocks * 2, stride / 2);
@@ -397,8 +397,8 @@ fn combine_tile<const ROWS: usize>(
         }
     }
     for r in 0..ROWS {
-        for i in 0..4 {
-            store(&mut out[r], at + i * LANES, sums[r][i]);
+        for (i, sum) in sums[r].iter().enumerate() {
+            store(&mut out[r], at + i * LANES, *sum);
         }
     }
 }
@@ -453,8 +453,8 @@ fn narrow_tile<const ROWS: usize>(
         }
     }
     for r in 0..ROWS {
-        for i in 0..4 {
-            store(&mut out[r], at + i * LANES, sums[r][i]);
+        for (i, sum) in sums[r].iter().enumerate() {
+            store(&mut out[r], at + i * LANES, *sum);
         }
     }
 }

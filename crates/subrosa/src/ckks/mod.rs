@@ -21,6 +21,8 @@ use subrosa_lattice::EvaluationKeys;
 const THROUGHPUT_FROM: usize = 64;
 /// Most samples that ranges are taken from.
 const MOST_SAMPLES: usize = 256;
+/// Most memory that a plan may ask of the server (bytes).
+const MAX_MEMORY: u64 = 8_000_000_000;
 /// Bytes of a request or answer besides its residues: see `subrosa_he::files`.
 const FILE_HEADER_BYTES: usize = 84;
 
@@ -81,7 +83,15 @@ impl Ckks {
             THROUGHPUT_FROM.. => throughput,
             _ => Plan::latency(circuit, &he).unwrap_or(throughput),
         };
-        Ok(Self { plan, range, calibrated })
+        let ckks = Self { plan, range, calibrated };
+        let bytes = sheet::memory(&ckks);
+        if bytes > MAX_MEMORY {
+            let size = crate::text::bytes(bytes as f64);
+            return Err(plan_error(&format!(
+                "the server would need about {size} of memory via ckks; 8 GB are the limit"
+            )));
+        }
+        Ok(ckks)
     }
 
     pub(crate) fn is_throughput(&self) -> bool {
@@ -152,6 +162,10 @@ fn check(options: &PlanOptions) -> Result<()> {
             message,
             "use --reveal logits: the label is their largest, and nobody else sees them",
         ));
+    }
+    if options.network.is_some() {
+        let message = "a network to imitate was asked for, but client and server of 'ckks' share one process";
+        return Err(Error::misuse(message, "leave it out: the plan tells the bytes each way"));
     }
     if options.public_weights || options.ring.is_some() {
         let message = "a ring or public weights were asked for, but 'ckks' has neither";

@@ -119,7 +119,7 @@ fn diagonals(work: &Work) -> usize {
 }
 
 /// Keys, weights and what is computed on, with residues as 64-bit words.
-fn memory(ckks: &Ckks) -> u64 {
+pub(super) fn memory(ckks: &Ckks) -> u64 {
     let public = &ckks.plan.public;
     let poly = |rows: usize| (rows * public.params.n() * 8) as u64;
     let top = public.fresh.level;
