@@ -58,9 +58,9 @@ fn transform(log_n: u32) {
     let n = 1 << log_n;
     // Any polynomial's memory is aligned; a plain vector's is not.
     let params = ParamsLiteral {
-        log_n: log_n.max(12),
-        q: primes_below(log_n.max(12), 48, 1, &[]).unwrap(),
-        special: primes_below(log_n.max(12), 40, 1, &[]).unwrap(),
+        log_n,
+        q: primes_below(log_n, 48, 1, &[]).unwrap(),
+        special: primes_below(log_n, 40, 1, &[]).unwrap(),
         attacker: Attacker::Classical,
     };
     let mut x = Params::new(params).unwrap().zero(1, false);
