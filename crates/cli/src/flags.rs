@@ -65,6 +65,12 @@ impl RangeFlags {
         }
     }
 
+    /// The calibration data itself.
+    pub(crate) fn samples(&self, model: &Model) -> Result<Vec<Vec<f32>>> {
+        let Some(path) = &self.calibrate else { return Ok(Vec::new()) };
+        Ok(Dataset::read(path)?.fit(model.inputs())?.inputs)
+    }
+
     /// The same, for samples at hand: pixels are known to be within 0..1.
     pub(crate) fn spec_for(&self, model: &Model, data: &Dataset) -> Result<InputSpec> {
         match (self.spec(model)?, data.format_range()) {

@@ -41,7 +41,7 @@ fn command_lines() {
     let folder = tempfile::tempdir().unwrap();
     let mlp = shipped("models/mlp.onnx");
     let mlp = mlp.as_str();
-    let backends = "unknown backend 'rep4': choose one of plain, rep3";
+    let backends = "unknown backend 'rep4': choose one of plain, rep3, ckks";
     check(
         folder.path(),
         &[

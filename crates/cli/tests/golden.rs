@@ -47,7 +47,9 @@ fn masked_times(line: &str) -> String {
 #[test]
 fn help() {
     check("help", &["--help"]);
-    for command in ["doctor", "inspect", "plan", "run", "compare", "completions"] {
+    for command in
+        ["doctor", "inspect", "plan", "run", "compare", "keygen", "encrypt", "evaluate", "decrypt", "completions"]
+    {
         check(&format!("help-{command}"), &[command, "--help"]);
     }
 }
@@ -74,6 +76,9 @@ fn plan() {
     check("plan-mlp", &["plan", &mlp, "--input-range", "0,1", "--batch", "128"]);
     check("plan-mlp-label", &["plan", &mlp, "--input-range", "0,1", "--reveal", "label", "--public-weights"]);
     let images = shipped("data/mnist/train-first1000-images-idx3-ubyte.gz");
+    let square = shipped("models/mlp_square.onnx");
+    check("plan-ckks", &["plan", &square, "--via", "ckks", "--calibrate", &images]);
+    check("plan-ckks-batch", &["plan", &square, "--via", "ckks", "--calibrate", &images, "--batch", "4096"]);
     check("plan-lenet-per-layer", &["plan", &shipped("models/lenet.onnx"), "--calibrate", &images, "--per-layer"]);
 }
 

@@ -58,6 +58,15 @@ pub struct Row {
     pub bytes_offline: u64,
     /// Bytes all parties sent for one batch once the input was known.
     pub bytes_online: u64,
+    /// Of these, what the client sent; where there is one server and one client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_up: Option<u64>,
+    /// And what it was sent back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_down: Option<u64>,
+    /// Evaluation keys, sent once a client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_keys: Option<u64>,
     /// Message layers of one batch, online.
     pub rounds: u64,
     /// Largest resident memory of the process so far (MiB).

@@ -14,6 +14,8 @@ pub enum Via {
     Plain,
     /// By three parties over replicated secret shares.
     Rep3,
+    /// By one server on ciphertexts that only the client can open.
+    Ckks,
 }
 
 /// What `plain` promises: nothing.
@@ -28,27 +30,43 @@ const PLAIN: Claim = Claim {
 
 impl Via {
     /// Every backend.
-    pub const ALL: [Self; 2] = [Self::Plain, Self::Rep3];
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Rep3, Self::Ckks];
+
+    /// Those that take any model: what is compared unless others are named. Homomorphic
+    /// encryption takes polynomial models only.
+    pub const ANY_MODEL: [Self; 2] = [Self::Plain, Self::Rep3];
 
     /// Its name.
     pub fn name(self) -> &'static str {
-        self.protocol().map_or("plain", ProtocolKind::name)
+        match self {
+            Self::Plain => "plain",
+            Self::Ckks => "ckks",
+            Self::Rep3 => ProtocolKind::Rep3.name(),
+        }
     }
 
     /// Against whom it protects, and who learns what.
     pub fn claim(self) -> Claim {
-        self.protocol().map_or(PLAIN, ProtocolKind::claim)
+        match self {
+            Self::Plain => PLAIN,
+            Self::Ckks => subrosa_he::CLAIM,
+            Self::Rep3 => ProtocolKind::Rep3.claim(),
+        }
     }
 
     /// Where it is described.
     pub fn source(self) -> &'static str {
-        self.protocol().map_or("tract, on 32-bit floating point", ProtocolKind::source)
+        match self {
+            Self::Plain => "tract, on 32-bit floating point",
+            Self::Ckks => subrosa_he::SOURCE,
+            Self::Rep3 => ProtocolKind::Rep3.source(),
+        }
     }
 
-    /// The protocol behind it; none for [`Via::Plain`].
+    /// The protocol behind it; none for [`Via::Plain`] and [`Via::Ckks`].
     pub fn protocol(self) -> Option<ProtocolKind> {
         match self {
-            Self::Plain => None,
+            Self::Plain | Self::Ckks => None,
             Self::Rep3 => Some(ProtocolKind::Rep3),
         }
     }
@@ -89,7 +107,7 @@ mod tests {
             assert_eq!(via.name().parse::<Via>().unwrap(), via);
         }
         let error = "rep4".parse::<Via>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown backend 'rep4': choose one of plain, rep3");
+        assert_eq!(error.to_string(), "unknown backend 'rep4': choose one of plain, rep3, ckks");
     }
 
     #[test]

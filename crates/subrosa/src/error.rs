@@ -142,6 +142,25 @@ impl From<subrosa_mpc::Error> for Error {
     }
 }
 
+impl From<subrosa_he::Error> for Error {
+    fn from(error: subrosa_he::Error) -> Self {
+        use subrosa_he::Error as He;
+        let message = error.to_string();
+        match error {
+            He::Unsupported { node, op, why, hint } => {
+                let message = format!("{op} '{node}' cannot be computed via ckks: {why}");
+                Self::Plan { message, node: Some(node), hint: some(&hint) }
+            }
+            He::Plan(_) => Self::Plan { message, node: None, hint: None },
+            He::Input(_) | He::Wire { .. } => Self::Input { message, hint: None },
+            He::Lattice(subrosa_lattice::Error::Wire { .. }) => Self::Input { message, hint: None },
+            He::Lattice(subrosa_lattice::Error::Entropy(_)) => Self::Io { message, hint: None },
+            // Either may grow; what is new there concerns the plan.
+            He::Lattice(_) | _ => Self::Plan { message, node: None, hint: None },
+        }
+    }
+}
+
 impl From<subrosa_net::Error> for Error {
     fn from(error: subrosa_net::Error) -> Self {
         subrosa_mpc::Error::Peer(error).into()

@@ -24,6 +24,7 @@
 //! cryptography of its own, and downloads nothing.
 
 pub mod backends;
+pub mod ckks;
 pub mod compare;
 pub mod data;
 #[cfg(unix)]

@@ -24,6 +24,9 @@ pub struct PlanOptions {
     pub public_weights: bool,
     /// Threads a party.
     pub threads: usize,
+    /// Samples like the inputs to come, one flat array an input; may be empty. Via ckks, the
+    /// ranges inside the model are taken from them.
+    pub calibration: Vec<Vec<f32>>,
     /// A network to imitate between the parties of one machine.
     pub network: Option<Network>,
 }
@@ -38,6 +41,7 @@ impl Default for PlanOptions {
             ring: None,
             public_weights: false,
             threads: 1,
+            calibration: Vec::new(),
             network: None,
         }
     }

@@ -1,6 +1,7 @@
 //! How a model will be computed, decided and proven before any input is seen.
 
 use crate::backends::Via;
+use crate::ckks::Ckks;
 use crate::model::{Model, Port, hex};
 use crate::options::{InputSpec, PlanOptions};
 use crate::output::opened_ports;
@@ -28,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) model: Model,
     pub(crate) options: PlanOptions,
     pub(crate) fixed: Option<Fixed>,
+    pub(crate) ckks: Option<Ckks>,
     pub(crate) opened: Vec<Port>,
     sheet: PlanSheet,
 }
@@ -44,15 +46,17 @@ impl Plan {
     pub(crate) fn new(model: &Model, options: &PlanOptions) -> Result<Self> {
         check(options)?;
         let fixed = options.via.protocol().map(|protocol| Fixed::new(model, protocol, options)).transpose()?;
+        let ckks = (options.via == Via::Ckks).then(|| Ckks::new(model, options)).transpose()?;
         let mut opened = opened_ports(model.outputs(), options.reveal);
         if let Some(fixed) = &fixed {
             for (port, &id) in opened.iter_mut().zip(&fixed.lowered.program.outputs) {
                 port.shape = fixed.lowered.program.insts[id].shape.dims().to_vec();
             }
         }
-        let digest = digest(model, options, fixed.as_ref());
-        let sheet = PlanSheet::new(model, options, fixed.as_ref(), &opened, digest);
-        Ok(Self { inner: Arc::new(Inner { model: model.clone(), options: options.clone(), fixed, opened, sheet }) })
+        let digest = digest(model, options, fixed.as_ref(), ckks.as_ref());
+        let sheet = PlanSheet::new(model, options, fixed.as_ref(), ckks.as_ref(), &opened, digest);
+        let inner = Inner { model: model.clone(), options: options.clone(), fixed, ckks, opened, sheet };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What was decided and predicted, for reading and for JSON.
@@ -143,13 +147,14 @@ fn check(options: &PlanOptions) -> Result<()> {
 }
 
 /// BLAKE3 of everything the parties must agree on.
-fn digest(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>) -> String {
+fn digest(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>, ckks: Option<&Ckks>) -> String {
     let mut hash = blake3::Hasher::new_derive_key("subrosa 2026-11 plan digest v1");
     let choices = format!("{} {} {:?} {}", options.via, options.batch, options.reveal, options.public_weights);
     hash.update(choices.as_bytes());
-    match fixed {
-        Some(fixed) => hash.update(&fixed.lowered.program.digest()),
-        None => hash.update(&model.graph().digest()),
+    match (fixed, ckks) {
+        (Some(fixed), _) => hash.update(&fixed.lowered.program.digest()),
+        (None, Some(ckks)) => hash.update(&ckks.plan.public.digest()),
+        (None, None) => hash.update(&model.graph().digest()),
     };
     hex(hash.finalize().as_bytes())
 }

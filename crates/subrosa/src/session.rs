@@ -1,6 +1,7 @@
 //! A plan at work.
 
 use crate::backends::Via;
+use crate::ckks;
 use crate::model::{Model, Port};
 use crate::output::{Batch, Output, Phase, labels_of};
 use crate::plan::{Fixed, Plan};
@@ -24,6 +25,7 @@ enum Engine {
     Plain(PlainEngine),
     Simulated,
     Cluster(LocalCluster),
+    Ckks(Box<ckks::Engine>),
 }
 
 /// What one batch gave: one flat array an output, and its cost.
@@ -32,13 +34,17 @@ type BatchResult = (Vec<Vec<f32>>, Batch);
 impl Session {
     pub(crate) fn open(plan: &Plan) -> Result<Self> {
         let start = Instant::now();
-        let (engine, setup) = match &plan.inner.fixed {
-            None => {
+        let (engine, setup) = match (&plan.inner.fixed, &plan.inner.ckks) {
+            (None, Some(ckks)) => {
+                let (engine, setup) = ckks::Engine::start(ckks)?;
+                (Engine::Ckks(Box::new(engine)), setup)
+            }
+            (None, None) => {
                 let mut engine = PlainEngine { model: plan.inner.model.clone(), runners: BTreeMap::new() };
                 engine.runner(plan.inner.options.batch)?;
                 (Engine::Plain(engine), Phase::local(start.elapsed()))
             }
-            Some(fixed) => {
+            (Some(fixed), _) => {
                 let cluster = start_cluster(fixed, plan.inner.options.network)?;
                 let setup = cluster.setup().into();
                 (Engine::Cluster(cluster), setup)
@@ -49,7 +55,8 @@ impl Session {
 
     pub(crate) fn simulate(plan: &Plan) -> Result<Self> {
         if plan.inner.fixed.is_none() {
-            return Err(Error::misuse("'plain' has nothing to simulate", "choose another backend (--via rep3)"));
+            let message = format!("'{}' has nothing to simulate", plan.inner.options.via);
+            return Err(Error::misuse(message, "choose another backend (--via rep3)"));
         }
         Ok(Self { plan: plan.clone(), engine: Engine::Simulated, setup: Phase::default() })
     }
@@ -112,7 +119,8 @@ impl Session {
     /// One inference of `count` samples; `first` is the number of the first, for messages.
     pub(crate) fn run_batch(&mut self, inputs: &[&[f32]], first: usize, count: usize) -> Result<BatchResult> {
         let inner = Arc::clone(&self.plan.inner);
-        let ranges = inner.fixed.as_ref().map_or(&[][..], |f| f.lowered.inputs.as_slice());
+        let only = inner.ckks.as_ref().map(|c| c.range);
+        let ranges = inner.fixed.as_ref().map_or(only.as_slice(), |f| f.lowered.inputs.as_slice());
         for (i, (values, port)) in inputs.iter().zip(inner.model.inputs()).enumerate() {
             check_values(values, port, ranges.get(i), first)?;
         }
@@ -123,6 +131,10 @@ impl Session {
                 let record = Batch { samples: count, offline: Phase::default(), online: Phase::local(start.elapsed()) };
                 Ok((reveal_plain(values, &inner.model, inner.options.reveal), record))
             }
+            (Engine::Ckks(engine), _) => match &inner.ckks {
+                Some(ckks) => engine.run(ckks, inputs, count),
+                None => Err(Error::misuse("the plan is not one via ckks", "")),
+            },
             (Engine::Simulated, Some(fixed)) => simulated(fixed, inputs, count),
             (Engine::Cluster(cluster), Some(fixed)) => protected(cluster, fixed, inputs, count),
             (Engine::Simulated | Engine::Cluster(_), None) => Err(Error::misuse("the plan has no integers", "")),

@@ -1,6 +1,8 @@
 //! A plan as people and programs read it.
 
 use crate::backends::Via;
+use crate::ckks::Ckks;
+use crate::ckks::sheet::CkksSheet;
 use crate::model::{Model, Port};
 use crate::options::PlanOptions;
 use crate::plan::Fixed;
@@ -37,8 +39,11 @@ pub struct PlanSheet {
     pub inputs: Vec<InputSheet>,
     /// What is opened, and how exactly.
     pub outputs: Vec<OutputSheet>,
-    /// What only a protected plan has.
+    /// What only a plan on secret shares has.
     pub fixed: Option<FixedSheet>,
+    /// What only a plan via ckks has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ckks: Option<CkksSheet>,
 }
 
 /// An input.
@@ -115,6 +120,7 @@ impl PlanSheet {
         model: &Model,
         options: &PlanOptions,
         fixed: Option<&Fixed>,
+        ckks: Option<&Ckks>,
         opened: &[Port],
         plan_digest: String,
     ) -> Self {
@@ -132,14 +138,18 @@ impl PlanSheet {
                 Reveal::Label => "label",
             },
             public_weights: options.public_weights,
-            inputs: inputs(model, options, fixed),
+            inputs: inputs(model, options, fixed, ckks),
             outputs: opened.iter().enumerate().map(|(i, port)| output(i, port, fixed)).collect(),
             fixed: fixed.map(|fixed| FixedSheet::new(model, fixed)),
+            ckks: ckks.map(|ckks| CkksSheet::new(ckks, options.batch)),
         }
     }
 
     /// The plan in one line: what it takes and costs.
     pub fn terms(&self) -> String {
+        if let Some(ckks) = &self.ckks {
+            return ckks.terms();
+        }
         let Some(fixed) = &self.fixed else { return "in the clear".to_owned() };
         let ranges: Vec<_> = self.inputs.iter().map(InputSheet::range).collect();
         format!(
@@ -169,14 +179,14 @@ fn learns(options: &PlanOptions) -> Vec<String> {
     claimed.chain(public).collect()
 }
 
-fn inputs(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>) -> Vec<InputSheet> {
-    let range = |i: usize| fixed.and_then(|f| f.lowered.inputs.get(i));
+fn inputs(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>, ckks: Option<&Ckks>) -> Vec<InputSheet> {
+    let range = |i: usize| fixed.and_then(|f| f.lowered.inputs.get(i)).or(ckks.map(|c| &c.range));
     let sheet = |(i, port): (usize, &Port)| InputSheet {
         name: port.name.clone(),
         shape: port.dims_text(),
         lo: range(i).map(|r| r.lo),
         hi: range(i).map(|r| r.hi),
-        origin: if fixed.is_some() { options.input.origin() } else { "not limited" },
+        origin: if fixed.is_some() || ckks.is_some() { options.input.origin() } else { "not limited" },
     };
     model.inputs().iter().enumerate().map(sheet).collect()
 }
@@ -293,6 +303,9 @@ impl fmt::Display for PlanSheet {
         if let Some(fixed) = &self.fixed {
             fixed.fmt(f)?;
         }
+        if let Some(ckks) = &self.ckks {
+            ckks.fmt(f)?;
+        }
         writeln!(f, "  source       {}", line(&self.source))?;
         writeln!(f, "  digest       {}", &self.plan_digest[..16])
     }
@@ -310,6 +323,7 @@ impl PlanSheet {
     fn weights(&self) -> &'static str {
         match (self.via, self.public_weights) {
             (Via::Plain, _) => "in the clear",
+            (Via::Ckks, _) => "with the server, in the clear; the client never sees them",
             (_, true) => "known to the compute parties (--public-weights)",
             (_, false) => "secret: shared by the model owner",
         }

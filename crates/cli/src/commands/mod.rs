@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod ckks;
 pub(crate) mod compare;
 mod completions;
 mod doctor;
@@ -24,6 +25,14 @@ pub(crate) enum Command {
     Run(run::Run),
     /// Measure models under several protections, side by side
     Compare(compare::Compare),
+    /// Make a client's keys for a plan via ckks
+    Keygen(ckks::Keygen),
+    /// Encrypt samples with a client's key
+    Encrypt(ckks::Encrypt),
+    /// Compute a model on a client's request, without its secret key
+    Evaluate(ckks::Evaluate),
+    /// Decrypt an answer with the client's key
+    Decrypt(ckks::Decrypt),
     /// Run compute parties on machines of their own, and give them models
     #[command(subcommand)]
     Party(party::Party),
@@ -39,6 +48,10 @@ impl Command {
             Self::Plan(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Compare(command) => command.run(),
+            Self::Keygen(command) => command.run(),
+            Self::Encrypt(command) => command.run(),
+            Self::Evaluate(command) => command.run(),
+            Self::Decrypt(command) => command.run(),
             Self::Party(command) => command.run(),
             Self::Completions(command) => command.run(),
         }

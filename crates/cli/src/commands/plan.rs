@@ -6,8 +6,9 @@ use crate::print::{self, Left, Right};
 use clap::Args;
 use comfy_table::CellAlignment;
 use std::path::PathBuf;
+use subrosa::ckks::roles;
 use subrosa::sheet::LayerSheet;
-use subrosa::{Model, Via, text};
+use subrosa::{Model, PlanOptions, Via, text};
 
 /// What to plan.
 #[derive(Args)]
@@ -25,6 +26,9 @@ pub(crate) struct PlanCommand {
     /// Add a line for each layer
     #[arg(long)]
     per_layer: bool,
+    /// Save what a client needs (via ckks), for `keygen`
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,7 +38,12 @@ impl PlanCommand {
     pub(crate) fn run(self) -> Result<()> {
         let model = Model::open(&self.model)?;
         let input = self.flags.range.spec(&model)?;
-        let plan = model.plan(&self.flags.options(self.via, self.batch, input))?;
+        let calibration = self.flags.range.samples(&model)?;
+        let options = PlanOptions { calibration, ..self.flags.options(self.via, self.batch, input) };
+        let plan = model.plan(&options)?;
+        if let Some(path) = &self.save {
+            roles::save_plan(&plan, path)?;
+        }
         if self.json {
             return print::json(plan.sheet());
         }

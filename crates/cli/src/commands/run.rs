@@ -141,8 +141,9 @@ impl Run {
     fn options(&self, model: &Model, data: &Dataset, samples: &Samples) -> Result<PlanOptions> {
         let batch = self.batch.unwrap_or(samples.count.clamp(1, BATCH));
         let input = self.flags.range.spec_for(model, data)?;
-        let network = self.remote.network;
-        Ok(PlanOptions { threads: self.threads, network, ..self.flags.options(self.via, batch, input) })
+        let (network, calibration) = (self.remote.network, self.flags.range.samples(model)?);
+        let flags = self.flags.options(self.via, batch, input);
+        Ok(PlanOptions { threads: self.threads, network, calibration, ..flags })
     }
 
     fn verification(

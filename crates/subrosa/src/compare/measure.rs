@@ -105,6 +105,7 @@ impl Measurement {
         let share = |n: usize| n as f64 / images as f64;
         let against = verify(&self.output, &plain.output);
         let (p50, p95) = (self.percentile(0.5, Batch::ms), self.percentile(0.95, Batch::ms));
+        let ckks = plan.inner.ckks.as_ref();
         let typical = self.full_batches().next();
         Row {
             model: sheet.model.clone(),
@@ -125,6 +126,9 @@ impl Measurement {
             offline_ms: self.percentile(0.5, |b| b.offline.ms),
             bytes_offline: typical.map_or(0, |b| b.offline.cost.bytes),
             bytes_online: typical.map_or(0, |b| b.online.cost.bytes),
+            bytes_up: ckks.map(|c| (c.request_bytes() * c.requests(self.batch)) as u64),
+            bytes_down: ckks.map(|c| (c.answer_bytes() * c.requests(self.batch)) as u64),
+            bytes_keys: ckks.map(|c| c.plan.public.key_bytes() as u64),
             rounds: typical.map_or(0, |b| b.online.cost.rounds),
             peak_rss_mb: peak_rss_mb(),
             parties,
@@ -170,7 +174,7 @@ fn threads(plan: &Plan) -> usize {
 fn network(plan: &Plan) -> String {
     match (plan.sheet().via, plan.inner.options.network) {
         (Via::Plain, _) => "none".to_owned(),
-        (Via::Rep3, None) => "in-process".to_owned(),
+        (Via::Rep3, None) | (Via::Ckks, _) => "in-process".to_owned(),
         (Via::Rep3, Some(network)) => network.to_string(),
     }
 }

@@ -115,8 +115,9 @@ impl<'a> Job<'a> {
                 batch,
                 input: entry.input.clone(),
                 threads: options.threads,
-                public_weights: options.public_weights && via != Via::Plain,
-                network: options.network.filter(|_| via != Via::Plain),
+                public_weights: options.public_weights && via == Via::Rep3,
+                calibration: if via == Via::Ckks { entry.samples.inputs.clone() } else { Vec::new() },
+                network: options.network.filter(|_| via == Via::Rep3),
                 ..PlanOptions::default()
             })
         };
@@ -163,6 +164,9 @@ impl<'a> Job<'a> {
 
 /// Bytes of one batch.
 fn batch_work(plan: &Plan) -> u64 {
+    if let Some(ckks) = &plan.sheet().ckks {
+        return ckks.online.bytes;
+    }
     let fixed = plan.sheet().fixed.as_ref();
     fixed.map_or(0, |f| (f.offline.bytes + f.online.bytes).max(1))
 }

@@ -104,7 +104,7 @@ impl Compare {
     }
 
     fn comparison(&self) -> Comparison {
-        let vias = if self.vias.is_empty() { Via::ALL.to_vec() } else { distinct(&self.vias) };
+        let vias = if self.vias.is_empty() { Via::ANY_MODEL.to_vec() } else { distinct(&self.vias) };
         Comparison {
             vias,
             workloads: self.workloads(),

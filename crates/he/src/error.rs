@@ -1,0 +1,36 @@
+//! What can go wrong, by who can mend it.
+
+/// An error of this crate.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A node of the model cannot be computed on ciphertexts.
+    #[error("{op} '{node}' cannot be computed via ckks: {why}; {hint}")]
+    Unsupported {
+        /// Its name.
+        node: String,
+        /// Its operation.
+        op: String,
+        /// Why not.
+        why: String,
+        /// The way out.
+        hint: String,
+    },
+    /// No parameters serve the model.
+    #[error("{0}")]
+    Plan(String),
+    /// The data does not fit the plan.
+    #[error("{0}")]
+    Input(String),
+    /// Bytes that are no valid file of ours, or not of this plan.
+    #[error("the {what} is not valid: {why}")]
+    Wire {
+        /// What was to be read.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// From the arithmetic below.
+    #[error(transparent)]
+    Lattice(#[from] subrosa_lattice::Error),
+}

@@ -1,0 +1,68 @@
+//! What operations cost, in transforms of one residue row: the planner's currency.
+//!
+//! The weights were measured on one AVX-512 core (`cargo bench --bench ckks`); only their
+//! ratios matter.
+
+/// Costs at one level with one special prime.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost {
+    level: f64,
+}
+
+/// An inner product with a key, a row, relative to a transform.
+const INNER: f64 = 0.3;
+/// A plaintext product of a pair, a row: bound by memory.
+const PRODUCT: f64 = 0.12;
+
+impl Cost {
+    pub(super) fn at(level: usize) -> Self {
+        Self { level: level as f64 }
+    }
+
+    /// Digits of a polynomial.
+    pub(super) fn decompose(self) -> f64 {
+        self.level * (self.level + 1.0)
+    }
+
+    /// Digits times a key, and the permutation.
+    pub(super) fn switch(self) -> f64 {
+        2.0 * (INNER * self.level + 0.2) * (self.level + 1.0)
+    }
+
+    /// One polynomial divided by the special prime.
+    pub(super) fn mod_down(self) -> f64 {
+        self.level + 1.0
+    }
+
+    /// A term of a linear stage.
+    pub(super) fn product(self) -> f64 {
+        2.0 * PRODUCT * (self.level + 1.0)
+    }
+
+    /// Babies by hoisting and giants by double hoisting.
+    pub(super) fn steps(self, babies: usize, giants: usize) -> f64 {
+        let first = if babies > 0 { self.decompose() + 2.0 * self.mod_down() } else { 0.0 };
+        let giant = self.decompose() + self.switch() + if babies > 0 { self.mod_down() } else { 0.0 };
+        let last = if giants > 0 && babies == 0 { 2.0 * self.mod_down() } else { 0.0 };
+        first + babies as f64 * self.switch() + giants as f64 * giant + last
+    }
+
+    /// Sums of `2^bits` slots at a time.
+    fn sum(self, bits: usize) -> f64 {
+        self.decompose() + ((1 << bits) - 1) as f64 * self.switch() + 2.0 * self.mod_down()
+    }
+
+    /// The cheapest way to sum over `bits` doublings: bits a stage, and the cost.
+    pub(super) fn sums(self, bits: usize) -> (Vec<usize>, f64) {
+        let mut best: Vec<(Vec<usize>, f64)> = vec![(Vec::new(), 0.0)];
+        for total in 1..=bits {
+            let with = |last: usize| {
+                let (stages, cost) = &best[total - last];
+                (stages.iter().copied().chain([last]).collect::<Vec<_>>(), cost + self.sum(last))
+            };
+            let least = (1..=total.min(3)).map(with).min_by(|a, b| a.1.total_cmp(&b.1));
+            best.extend(least);
+        }
+        best.pop().unwrap_or_default()
+    }
+}

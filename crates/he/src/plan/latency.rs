@@ -1,0 +1,358 @@
+//! One sample spread over the slots.
+
+use super::choose::{Choice, Demand, choices, too_deep};
+use super::cost::Cost;
+use super::throughput::{check, depths, marks};
+use super::{Plan, PlanOptions, Work, largest_value};
+use crate::Error;
+use crate::circuit::{Circuit, Kind, Sparse, StepId};
+use crate::linear::{Diagonals, Placement};
+use crate::place::{FirstLayer, candidates, first_layers};
+use crate::public::{Mark, Packing, PublicPlan};
+use crate::slots::SlotMap;
+use std::collections::BTreeMap;
+
+/// What the server does, in order.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// The step whose value it computes.
+    pub result: StepId,
+    /// How.
+    pub kind: StageKind,
+}
+
+/// How a stage computes.
+#[derive(Clone, Debug)]
+pub enum StageKind {
+    /// An affine map.
+    Linear(LinearStage),
+    /// The square of a step's value plus a shift, relinearised and rescaled.
+    Square {
+        /// The step squared.
+        of: StepId,
+        /// The shift, as an integer at the step's scale.
+        shift: i64,
+    },
+    /// The product of two steps' values.
+    Product(StepId, StepId),
+}
+
+/// An affine map on several ciphertexts, giving one.
+#[derive(Clone, Debug)]
+pub struct LinearStage {
+    /// The steps read; their ciphertexts one after another are the operands.
+    pub steps: Vec<StepId>,
+    /// Level of the operands; the result is one lower.
+    pub level: usize,
+    /// Giant steps, that of rotation 0 included.
+    pub giants: Vec<GiantStep>,
+    /// Scale of the factors of each operand.
+    pub scales: Vec<f64>,
+    /// Rotate-and-sum stages: the rotations added in each, after rescaling.
+    pub sums: Vec<Vec<usize>>,
+    /// `b` in its slots.
+    pub bias: Vec<f64>,
+    /// Scale of the result.
+    pub result_scale: f64,
+}
+
+/// Products that are rotated together.
+#[derive(Clone, Debug)]
+pub struct GiantStep {
+    /// Rotation of their sum, to the left.
+    pub rotation: usize,
+    /// `(operand, baby rotation, factors)`.
+    pub terms: Vec<(usize, usize, Vec<f64>)>,
+}
+
+impl Stage {
+    /// Plaintext diagonals it holds.
+    pub fn diagonals(&self) -> usize {
+        match &self.kind {
+            StageKind::Linear(linear) => linear.giants.iter().map(|g| g.terms.len()).sum(),
+            StageKind::Square { .. } | StageKind::Product(..) => 0,
+        }
+    }
+}
+
+impl LinearStage {
+    /// Whether operands are rotated before they are multiplied.
+    pub fn has_babies(&self) -> bool {
+        self.giants.iter().flat_map(|g| &g.terms).any(|t| t.1 != 0)
+    }
+
+    /// Every rotation with the level it is used at.
+    fn rotations(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let steps = self.giants.iter().flat_map(|g| g.terms.iter().map(|t| t.1).chain([g.rotation]));
+        let sums = self.sums.iter().flatten().map(|&r| (r, self.level - 1));
+        steps.map(|r| (r, self.level)).chain(sums).filter(|&(r, _)| r != 0)
+    }
+}
+
+/// Most bytes of a client's request that the planner fills, where it has the choice.
+const UPLOAD_BYTES: usize = 1_500_000;
+
+pub(super) fn plan(circuit: &Circuit, options: &PlanOptions) -> Result<Plan, Error> {
+    check(circuit)?;
+    let largest = largest_value(circuit, options);
+    let widest = circuit.steps.iter().map(|s| s.len).max().unwrap_or(1);
+    let depth = depths(circuit).into_iter().max().unwrap_or(0);
+    let demand = Demand { depth, largest, slots: widest, attacker: options.attacker };
+    for choice in choices(demand) {
+        if let Some(plan) = try_plan(circuit, &choice?, options, largest)? {
+            return Ok(plan);
+        }
+    }
+    Err(too_deep(demand))
+}
+
+/// The plan that these parameters give.
+pub(super) fn rebuild(circuit: &Circuit, choice: &Choice, options: &PlanOptions) -> Result<Option<Plan>, Error> {
+    check(circuit)?;
+    let depth = depths(circuit).into_iter().max().unwrap_or(0);
+    if depth >= choice.params.levels() {
+        return Ok(None);
+    }
+    try_plan(circuit, choice, options, 0.0)
+}
+
+/// A plan under these parameters; none if a matrix finds no place.
+fn try_plan(circuit: &Circuit, choice: &Choice, options: &PlanOptions, largest: f64) -> Result<Option<Plan>, Error> {
+    let (marks, relinearise) = marks(circuit, choice);
+    let (input, output) = (circuit.inputs[0], circuit.outputs[0]);
+    if !matches!(circuit.steps[output].kind, Kind::Affine { .. }) {
+        return Err(Error::Plan(
+            "the model ends with an activation, which the latency packing does not take".to_owned(),
+        ));
+    }
+    let slots = choice.params.n() / 2;
+    let mut draft = Draft { circuit, choice, marks: &marks, slots, layouts: vec![Vec::new(); circuit.steps.len()] };
+    let mut stages = Vec::new();
+    for (id, step) in circuit.steps.iter().enumerate() {
+        let kind = match &step.kind {
+            Kind::Input => continue,
+            Kind::Affine { terms, bias } => match draft.linear(id, terms, bias, id == output) {
+                Some(linear) => StageKind::Linear(linear),
+                None => return Ok(None),
+            },
+            Kind::Square(x, shift) => {
+                draft.elementwise(id, *x);
+                StageKind::Square { of: *x, shift: (shift * marks[*x].scale).round() as i64 }
+            }
+            Kind::Product(x, y) => {
+                draft.elementwise(id, *x);
+                draft.elementwise(id, *y);
+                if draft.layouts[*x] != draft.layouts[*y] {
+                    return Err(Error::Plan(
+                        "two branches of the model that are multiplied stand in different slots".to_owned(),
+                    ));
+                }
+                StageKind::Product(*x, *y)
+            }
+            Kind::Function(..) => return Err(Error::Plan("a function was left in the circuit".to_owned())),
+        };
+        stages.push(Stage { result: id, kind });
+    }
+    let Draft { layouts, .. } = draft;
+    let Some(answer) = layouts[output].first() else { return Ok(None) };
+    let outputs = answer.positions(circuit.steps[output].len);
+    let public = PublicPlan {
+        params: choice.params.clone(),
+        model: options.model.clone(),
+        input_len: circuit.steps[input].len,
+        input_range: options.input_range,
+        output_len: circuit.steps[output].len,
+        packing: Packing::Latency {
+            outputs: outputs.iter().filter_map(|p| p.first().map(|&s| s as usize)).collect(),
+            inputs: layouts[input].clone(),
+        },
+        fresh: marks[input],
+        answer: marks[output],
+        relinearise,
+        rotations: rotations(&stages),
+    };
+    Ok(Some(Plan { public, work: Work::Latency(stages), largest, approximations: Vec::new() }))
+}
+
+/// A plan being made.
+struct Draft<'a> {
+    circuit: &'a Circuit,
+    choice: &'a Choice,
+    marks: &'a [Mark],
+    slots: usize,
+    /// Where each step's value stands, one map a ciphertext; empty while the client may
+    /// lay it out as the first reader likes.
+    layouts: Vec<Vec<SlotMap>>,
+}
+
+impl Draft<'_> {
+    /// The value of `id` stands as that of `of`.
+    fn elementwise(&mut self, id: StepId, of: StepId) {
+        if self.layouts[of].is_empty() {
+            self.layouts[of] = vec![repeated(self.slots, self.circuit.steps[of].len)];
+        }
+        self.layouts[id] = self.layouts[of].clone();
+    }
+
+    fn linear(&mut self, id: StepId, terms: &[(StepId, Sparse)], bias: &[f64], last: bool) -> Option<LinearStage> {
+        let mark = self.marks[id];
+        let level = mark.level + 1;
+        let matrix = beside(terms);
+        let options = match terms {
+            [(x, _)] if self.layouts[*x].is_empty() => {
+                first_layers(self.slots, &matrix, upload_limit(self.choice), last)
+            }
+            _ => self.later_layers(terms, &matrix, last),
+        };
+        let (found, operands) = place(options, &matrix, self.slots, level, last)?;
+        if let [(x, _)] = terms
+            && self.layouts[*x].is_empty()
+        {
+            self.layouts[*x] = operands;
+        }
+        let rows = found.place.layout(self.slots);
+        let dropped = self.choice.params.modulus(level - 1).value() as f64;
+        let scale = |x: StepId| mark.scale * dropped / self.marks[x].scale;
+        let stage = LinearStage {
+            steps: terms.iter().map(|t| t.0).collect(),
+            level,
+            giants: found.giants,
+            scales: terms.iter().flat_map(|(x, _)| vec![scale(*x); self.layouts[*x].len()]).collect(),
+            sums: found.sums,
+            bias: rows.fill(bias),
+            result_scale: mark.scale,
+        };
+        self.layouts[id] = vec![rows];
+        Some(stage)
+    }
+
+    /// Placements for operands that stand where they stand.
+    fn later_layers(&mut self, terms: &[(StepId, Sparse)], matrix: &Sparse, last: bool) -> Vec<FirstLayer> {
+        let mut operands = Vec::new();
+        let mut offset = 0;
+        for (x, part) in terms {
+            if self.layouts[*x].is_empty() {
+                self.layouts[*x] = vec![repeated(self.slots, part.cols)];
+            }
+            let shifted = |map: &SlotMap| SlotMap::new(self.slots, |s| map.at(s).map(|e| e + offset));
+            operands.extend(self.layouts[*x].iter().map(shifted));
+            offset += part.cols;
+        }
+        let Some(first) = operands.first() else { return Vec::new() };
+        let layer = |place| FirstLayer { operands: operands.clone(), place, step: 1 };
+        candidates(first, matrix, last).into_iter().map(layer).collect()
+    }
+}
+
+/// A vector over and over.
+fn repeated(slots: usize, len: usize) -> SlotMap {
+    SlotMap::new(slots, |s| Some(s % len.next_power_of_two()).filter(|&e| e < len))
+}
+
+/// The matrices side by side.
+fn beside(terms: &[(StepId, Sparse)]) -> Sparse {
+    let [(_, alone)] = terms else {
+        let rows = terms.first().map_or(0, |t| t.1.rows.len());
+        let row = |i: usize| {
+            let mut offset = 0;
+            let mut row = Vec::new();
+            for (_, part) in terms {
+                row.extend(part.rows[i].iter().map(|&(c, v)| (c + offset, v)));
+                offset += part.cols as u32;
+            }
+            row
+        };
+        return Sparse { cols: terms.iter().map(|t| t.1.cols).sum(), rows: (0..rows).map(row).collect() };
+    };
+    alone.clone()
+}
+
+/// Ciphertexts that a request may have.
+fn upload_limit(choice: &Choice) -> usize {
+    let bits: u32 = (0..choice.params.levels()).map(|i| choice.params.modulus(i).bits()).sum();
+    (UPLOAD_BYTES / (bits as usize * choice.params.n() / 8)).max(1)
+}
+
+fn rotations(stages: &[Stage]) -> Vec<(usize, usize)> {
+    let mut levels = BTreeMap::new();
+    for stage in stages {
+        if let StageKind::Linear(linear) = &stage.kind {
+            linear.rotations().for_each(|(r, level)| {
+                let known: &mut usize = levels.entry(r).or_default();
+                *known = level.max(*known);
+            });
+        }
+    }
+    levels.into_iter().collect()
+}
+
+/// A placed matrix.
+struct Found {
+    place: Placement,
+    giants: Vec<GiantStep>,
+    sums: Vec<Vec<usize>>,
+}
+
+/// The cheapest placement, and the operands it assumes.
+fn place(
+    options: Vec<FirstLayer>,
+    matrix: &Sparse,
+    slots: usize,
+    level: usize,
+    last: bool,
+) -> Option<(Found, Vec<SlotMap>)> {
+    let priced = options.into_iter().filter(|o| o.place.base.len() <= slots && (!last || o.place.is_cyclic(slots)));
+    let priced = priced.filter_map(|o| {
+        let diagonals = Diagonals::find(&o.operands, matrix, &o.place, o.step)?;
+        let (found, cost) = arrange(&o, diagonals, slots, level);
+        Some((cost, found, o.operands))
+    });
+    let best = priced.min_by(|a, b| a.0.total_cmp(&b.0))?;
+    Some((best.1, best.2))
+}
+
+fn arrange(first: &FirstLayer, diagonals: Diagonals, slots: usize, level: usize) -> (Found, f64) {
+    let cost = Cost::at(level);
+    let split = diagonals.split(slots, |babies, giants| {
+        // Several operands are each decomposed; then only giants are cheap.
+        cost.steps(babies * first.operands.len(), giants)
+    });
+    let (stages, sums_cost) = Cost::at(level.saturating_sub(1).max(1)).sums(first.place.strides.len());
+    let terms = diagonals.by_view.len();
+    let mut giants: BTreeMap<usize, GiantStep> = BTreeMap::new();
+    let mut babies = std::collections::BTreeSet::new();
+    for ((operand, rotation), factors) in diagonals.by_view {
+        let (baby, giant) = split.of(rotation, slots);
+        if baby != 0 {
+            babies.insert((operand, baby));
+        }
+        let step = giants.entry(giant).or_insert_with(|| GiantStep { rotation: giant, terms: Vec::new() });
+        step.terms.push((operand, baby, unrotated(&factors, giant)));
+    }
+    let giant_count = giants.keys().filter(|&&g| g != 0).count();
+    let total = cost.steps(babies.len(), giant_count) + terms as f64 * cost.product() + sums_cost;
+    let found = Found {
+        place: first.place.clone(),
+        giants: giants.into_values().collect(),
+        sums: sum_stages(&first.place.strides, &stages),
+    };
+    (found, total)
+}
+
+/// Factors that, rotated by `giant` with their products, stand where they should.
+fn unrotated(factors: &[f64], giant: usize) -> Vec<f64> {
+    let slots = factors.len();
+    (0..slots).map(|s| factors[(s + slots - giant) % slots]).collect()
+}
+
+/// The rotations of each stage: all sums of its strides but the empty one.
+fn sum_stages(strides: &[usize], bits: &[usize]) -> Vec<Vec<usize>> {
+    let mut rest = strides;
+    bits.iter()
+        .map(|&n| {
+            let (now, later) = rest.split_at(n.min(rest.len()));
+            rest = later;
+            (1..1 << now.len()).map(|k| k * now.first().copied().unwrap_or(0)).collect()
+        })
+        .collect()
+}

@@ -1,0 +1,104 @@
+//! From a model and samples of its input to everything else: packing, levels, scales,
+//! primes, ring degree, rotations. No user ever types a modulus.
+
+mod choose;
+mod cost;
+mod latency;
+mod throughput;
+
+pub use choose::{Choice, MIN_SCALE_BITS};
+pub use latency::{GiantStep, LinearStage, Stage, StageKind};
+pub use throughput::Throughput;
+
+use crate::Error;
+use crate::circuit::{Approximation, Circuit};
+use crate::public::{Packing, PublicPlan};
+use subrosa_lattice::Attacker;
+
+/// What a caller may choose.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOptions {
+    /// Against whom 128 bits must hold.
+    pub attacker: Attacker,
+    /// The values an input may take.
+    pub input_range: (f64, f64),
+    /// Samples like the inputs to come: the ranges inside the model are taken from them.
+    pub samples: Vec<Vec<f64>>,
+    /// Name for reports.
+    pub model: String,
+}
+
+/// A decided computation: the public half and the server's.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What the client needs.
+    pub public: PublicPlan,
+    /// What the server computes. It holds the weights: the model owner's secret.
+    pub work: Work,
+    /// Largest magnitude met inside the model on the samples.
+    pub largest: f64,
+    /// The polynomials that stand for other activations.
+    pub approximations: Vec<Approximation>,
+}
+
+/// The server's half.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// One sample spread over the slots.
+    Latency(Vec<Stage>),
+    /// One slot a sample.
+    Throughput(Throughput),
+}
+
+impl Plan {
+    /// A plan for one sample at a time.
+    ///
+    /// **Errors:** [`Error::Plan`] where no parameters serve.
+    pub fn latency(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
+        let (circuit, approximations) = circuit.approximated(&options.samples)?;
+        Ok(Self { approximations, ..latency::plan(&circuit, options)? })
+    }
+
+    /// The server's half again, from the model and the public half that was handed out. A
+    /// model with activations that are approximated needs the samples that it was planned on.
+    ///
+    /// **Errors:** [`Error::Plan`] where the model does not give this plan.
+    pub fn from_public(circuit: &Circuit, public: &PublicPlan, samples: &[Vec<f64>]) -> Result<Self, Error> {
+        let (circuit, approximations) = circuit.approximated(samples)?;
+        let circuit = &circuit;
+        let choice = Choice { params: public.params.clone(), scale_bits: public.fresh.scale.log2().round() as u32 };
+        let options = PlanOptions {
+            attacker: public.literal().attacker,
+            input_range: public.input_range,
+            samples: Vec::new(),
+            model: public.model.clone(),
+        };
+        let plan = match public.packing {
+            Packing::Latency { .. } => latency::rebuild(circuit, &choice, &options)?,
+            Packing::Throughput => throughput::rebuild(circuit, &choice, &options)?,
+        };
+        let plan = plan.map(|plan| Self { approximations, ..plan });
+        plan.filter(|plan| plan.public.digest() == public.digest())
+            .ok_or_else(|| Error::Plan("the plan was made for another model, or by another version".to_owned()))
+    }
+
+    /// A plan for as many samples at a time as there are slots.
+    ///
+    /// **Errors:** [`Error::Plan`] where no parameters serve.
+    pub fn throughput(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
+        let (circuit, approximations) = circuit.approximated(&options.samples)?;
+        Ok(Self { approximations, ..throughput::plan(&circuit, options)? })
+    }
+}
+
+/// Largest magnitude to expect where no sample is given.
+const UNKNOWN: f64 = 1024.0;
+
+/// The largest magnitude of any step's value on the samples.
+fn largest_value(circuit: &Circuit, options: &PlanOptions) -> f64 {
+    if options.samples.is_empty() {
+        return UNKNOWN;
+    }
+    let values = options.samples.iter().map(|x| circuit.evaluate(std::slice::from_ref(x)));
+    values.flatten().flatten().fold(0.0, |m: f64, v| m.max(v.abs()))
+}

@@ -1,0 +1,109 @@
+//! What client and server agree on: everything but the weights.
+
+use crate::slots::SlotMap;
+use subrosa_lattice::{Params, ParamsLiteral};
+
+/// The public half of a plan. It tells the structure of the computation (parameters,
+/// layouts, rotations), not the weights. Both roles work from it; its digest names it.
+#[derive(Clone, Debug)]
+pub struct PublicPlan {
+    /// Checked parameters.
+    pub params: Params,
+    /// Name of the model.
+    pub model: String,
+    /// Elements of one sample of the input.
+    pub input_len: usize,
+    /// The values an input may take.
+    pub input_range: (f64, f64),
+    /// Elements of one sample of the output.
+    pub output_len: usize,
+    /// How samples stand in ciphertexts.
+    pub packing: Packing,
+    /// Scale and level of the client's ciphertexts.
+    pub fresh: Mark,
+    /// Scale and level of the answer.
+    pub answer: Mark,
+    /// Level of the relinearisation key, if products occur.
+    pub relinearise: Option<usize>,
+    /// Rotations to the left with the highest level each is used at.
+    pub rotations: Vec<(usize, usize)>,
+}
+
+/// How samples stand in ciphertexts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// One sample, spread over the slots.
+    Latency {
+        /// One map a ciphertext of the input.
+        inputs: Vec<SlotMap>,
+        /// For each output element, the slot that holds it.
+        outputs: Vec<usize>,
+    },
+    /// One ciphertext an element, one slot a sample.
+    Throughput,
+}
+
+/// Scale and level of a ciphertext.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mark {
+    /// Primes.
+    pub level: usize,
+    /// What slots are multiplied by.
+    pub scale: f64,
+}
+
+impl PublicPlan {
+    /// Samples in one evaluation.
+    pub fn batch(&self) -> usize {
+        match self.packing {
+            Packing::Latency { .. } => 1,
+            Packing::Throughput => self.params.n() / 2,
+        }
+    }
+
+    /// Ciphertexts that the client sends.
+    pub fn input_ciphertexts(&self) -> usize {
+        match &self.packing {
+            Packing::Latency { inputs, .. } => inputs.len(),
+            Packing::Throughput => self.input_len,
+        }
+    }
+
+    /// Ciphertexts of the answer.
+    pub fn output_ciphertexts(&self) -> usize {
+        match self.packing {
+            Packing::Latency { .. } => 1,
+            Packing::Throughput => self.output_len,
+        }
+    }
+
+    /// Bytes of residues of one polynomial at a level, packed.
+    pub fn poly_bytes(&self, level: usize) -> usize {
+        let bits: usize = (0..level).map(|i| self.params.modulus(i).bits() as usize).sum();
+        bits * self.params.n() / 8
+    }
+
+    /// Bytes that the client sends for one evaluation, headers not counted.
+    pub fn upload_bytes(&self) -> usize {
+        self.input_ciphertexts() * (self.poly_bytes(self.fresh.level) + 32)
+    }
+
+    /// Bytes of the answer.
+    pub fn answer_bytes(&self) -> usize {
+        self.output_ciphertexts() * 2 * self.poly_bytes(self.answer.level)
+    }
+
+    /// Bytes of the evaluation keys, uniform halves as seeds.
+    pub fn key_bytes(&self) -> usize {
+        let special: usize =
+            (0..self.params.special()).map(|k| self.params.modulus(self.params.levels() + k).bits() as usize).sum();
+        let digit = |level: usize| self.poly_bytes(level) + special * self.params.n() / 8;
+        let key = |level: usize| self.params.digits(level) * digit(level);
+        self.rotations.iter().map(|&(_, level)| key(level)).sum::<usize>() + self.relinearise.map_or(0, key)
+    }
+
+    /// What the parameters were made from.
+    pub fn literal(&self) -> &ParamsLiteral {
+        self.params.literal()
+    }
+}

@@ -1,0 +1,250 @@
+//! Many samples: every element is a ciphertext, matrices are integer combinations.
+
+use crate::Error;
+use crate::circuit::{Circuit, Kind, Sparse, Step};
+use crate::plan::Throughput;
+use crate::public::Mark;
+use std::collections::{BTreeMap, BTreeSet};
+use subrosa_lattice::{Ciphertext, EvaluationKeys, Params, Poly, Product};
+
+/// Rows that one combination computes: their results are all in memory at once.
+const ROWS: usize = 66;
+
+/// One element: `c0 + c1 s`, and perhaps `+ c2 s^2` where relinearisation is put off until
+/// after the next matrix, whose rows are fewer.
+#[derive(Clone)]
+struct Element {
+    parts: Vec<Poly>,
+}
+
+impl Element {
+    fn from_ciphertext(c: Ciphertext) -> Self {
+        Self { parts: vec![c.c0, c.c1] }
+    }
+
+    /// Two parts.
+    fn relinearised(self, params: &Params, keys: &EvaluationKeys) -> Result<Ciphertext, Error> {
+        let mut parts = self.parts.into_iter();
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(c0), Some(c1), None) => Ok(Ciphertext { c0, c1 }),
+            (Some(d0), Some(d1), Some(d2)) => Ok(params.relinearise(Product { d0, d1, d2 }, keys)?),
+            _ => Err(Error::Plan("an element has no parts".to_owned())),
+        }
+    }
+}
+
+/// Values of a step; none before it is computed and once nobody will read it any more.
+type Value = Option<Vec<Element>>;
+
+pub(super) fn evaluate(
+    params: &Params,
+    work: &Throughput,
+    input: Vec<Ciphertext>,
+    keys: &EvaluationKeys,
+) -> Result<Vec<Ciphertext>, Error> {
+    let circuit = &work.circuit;
+    let last = last_readers(circuit);
+    let mut values: Vec<Value> = vec![None; circuit.steps.len()];
+    values[circuit.inputs[0]] = Some(input.into_iter().map(Element::from_ciphertext).collect());
+    let mut id = 0;
+    while id < circuit.steps.len() {
+        // A square right after a matrix is taken row by row: the matrix's values are never
+        // all there.
+        let squared = squared_by(circuit, &last, id);
+        let done = if squared.is_some() { id + 1 } else { id };
+        let deferred = is_deferred(circuit, &last, done);
+        let run = Run { params, keys, deferred };
+        if let Some(value) = run.step(work, &values, id, squared)? {
+            values[done] = Some(value);
+        }
+        (0..id).filter(|&x| last[x] <= done).for_each(|x| values[x] = None);
+        id = done + 1;
+    }
+    let output = values[circuit.outputs[0]].take();
+    let output = output.ok_or_else(|| Error::Plan("the output was not computed".to_owned()))?;
+    output.into_iter().map(|e| e.relinearised(params, keys)).collect()
+}
+
+/// For each step, the last step that reads it; the output is read at the end.
+fn last_readers(circuit: &Circuit) -> Vec<usize> {
+    let mut last = vec![0; circuit.steps.len()];
+    for (id, step) in circuit.steps.iter().enumerate() {
+        step.operands().into_iter().for_each(|x| last[x] = id);
+    }
+    circuit.outputs.iter().for_each(|&o| last[o] = usize::MAX);
+    last
+}
+
+/// The shift of the next step, if it squares this affine one and nobody else reads it.
+fn squared_by(circuit: &Circuit, last: &[usize], id: usize) -> Option<f64> {
+    let Kind::Square(x, shift) = circuit.steps.get(id + 1)?.kind else { return None };
+    let alone = x == id && last[id] == id + 1;
+    (alone && matches!(circuit.steps[id].kind, Kind::Affine { .. })).then_some(shift)
+}
+
+/// A number as an integer at a scale.
+fn shift_at(shift: f64, mark: Mark) -> i64 {
+    (shift * mark.scale).round() as i64
+}
+
+/// Whether a square is best relinearised after its only reader, a matrix of fewer rows.
+fn is_deferred(circuit: &Circuit, last: &[usize], id: usize) -> bool {
+    let step = &circuit.steps[id];
+    let Some(reader) = circuit.steps.get(last[id]) else { return false };
+    let reads = |s: &Step| matches!(&s.kind, Kind::Affine { terms, .. } if terms.iter().any(|t| t.0 == id));
+    let readers = circuit.steps.iter().filter(|s| reads(s)).count();
+    matches!(step.kind, Kind::Square(..)) && readers == 1 && reads(reader) && reader.len < step.len
+}
+
+/// What every step needs.
+struct Run<'a> {
+    params: &'a Params,
+    keys: &'a EvaluationKeys,
+    /// Whether squares keep their third part.
+    deferred: bool,
+}
+
+impl Run<'_> {
+    fn step(&self, work: &Throughput, values: &[Value], id: usize, squared: Option<f64>) -> Result<Value, Error> {
+        let read = |x: usize| values[x].as_deref().unwrap_or_default();
+        let value = match &work.circuit.steps[id].kind {
+            Kind::Input => return Ok(None),
+            Kind::Affine { terms, bias } => {
+                let operands: Vec<Operand<'_>> =
+                    terms.iter().map(|(x, matrix)| Operand { value: read(*x), matrix, mark: work.marks[*x] }).collect();
+                self.affine(&operands, bias, work.marks[id], squared)?
+            }
+            Kind::Square(x, shift) => {
+                let shift = shift_at(*shift, work.marks[*x]);
+                read(*x).iter().map(|e| self.square(e.clone(), shift)).collect::<Result<_, _>>()?
+            }
+            Kind::Product(x, y) => {
+                let pairs = read(*x).iter().zip(read(*y));
+                pairs.map(|(a, b)| self.product(a.clone(), b.clone())).collect::<Result<_, _>>()?
+            }
+            Kind::Function(..) => return Err(Error::Plan("a function was left in the circuit".to_owned())),
+        };
+        Ok(Some(value))
+    }
+
+    fn square(&self, x: Element, shift: i64) -> Result<Element, Error> {
+        let mut x = x.relinearised(self.params, self.keys)?;
+        self.params.add_constant(&mut x.c0, shift);
+        self.finished(self.params.tensor_square(&x))
+    }
+
+    fn product(&self, x: Element, y: Element) -> Result<Element, Error> {
+        let (mut x, mut y) = (x.relinearised(self.params, self.keys)?, y.relinearised(self.params, self.keys)?);
+        let level = x.level().min(y.level());
+        x.truncate(level);
+        y.truncate(level);
+        self.finished(self.params.tensor(&x, &y))
+    }
+
+    /// A product rescaled, and relinearised unless that is put off.
+    fn finished(&self, Product { d0, d1, d2 }: Product) -> Result<Element, Error> {
+        let mut element = Element { parts: vec![d0, d1, d2] };
+        if !self.deferred {
+            element = Element::from_ciphertext(element.relinearised(self.params, self.keys)?);
+        }
+        element.parts.iter_mut().for_each(|p| self.params.rescale_poly(p));
+        Ok(element)
+    }
+
+    /// The affine map, with each row squared if that is asked for.
+    fn affine(
+        &self,
+        terms: &[Operand<'_>],
+        bias: &[f64],
+        mark: Mark,
+        squared: Option<f64>,
+    ) -> Result<Vec<Element>, Error> {
+        let params = self.params;
+        let level = mark.level + 1;
+        let dropped = params.modulus(level - 1).value() as f64;
+        let scales: Vec<f64> = terms.iter().map(|t| mark.scale * dropped / t.mark.scale).collect();
+        let mut out: Vec<Option<Element>> = vec![None; bias.len()];
+        for group in groups(terms, bias.len()) {
+            let operands: Vec<&Element> = group.columns.iter().map(|&(t, e)| &terms[t].value[e as usize]).collect();
+            for rows in group.rows.chunks(ROWS) {
+                let weights: Vec<Vec<i64>> =
+                    rows.iter().map(|&row| weights(terms, &scales, &group.columns, row)).collect();
+                for (&row, mut element) in rows.iter().zip(combined(params, &operands, &weights, level)) {
+                    element.parts.iter_mut().for_each(|p| params.rescale_poly(p));
+                    let mut c = element.relinearised(params, self.keys)?;
+                    params.add_constant(&mut c.c0, (bias[row] * mark.scale).round() as i64);
+                    let element = Element::from_ciphertext(c);
+                    out[row] = Some(match squared {
+                        Some(shift) => self.square(element, shift_at(shift, mark))?,
+                        None => element,
+                    });
+                }
+            }
+        }
+        Ok(out.into_iter().flatten().collect())
+    }
+}
+
+/// One term of an affine step.
+struct Operand<'a> {
+    value: &'a [Element],
+    matrix: &'a Sparse,
+    mark: Mark,
+}
+
+/// `(term, element)`.
+type Column = (usize, u32);
+
+/// Rows that read the same elements, computed together.
+struct Group {
+    columns: Vec<Column>,
+    rows: Vec<usize>,
+}
+
+/// The rows' combinations of every part; an operand without a third part has zero there.
+fn combined(params: &Params, operands: &[&Element], weights: &[Vec<i64>], level: usize) -> Vec<Element> {
+    let widest = operands.iter().map(|e| e.parts.len()).max().unwrap_or(2);
+    let mut rows: Vec<Element> = weights.iter().map(|_| Element { parts: Vec::new() }).collect();
+    for i in 0..widest {
+        let with: Vec<usize> = (0..operands.len()).filter(|&k| i < operands[k].parts.len()).collect();
+        let parts: Vec<&Poly> = with.iter().map(|&k| &operands[k].parts[i]).collect();
+        let sums = if with.len() == operands.len() {
+            params.combine(&parts, weights, level)
+        } else {
+            let weights: Vec<Vec<i64>> = weights.iter().map(|w| with.iter().map(|&k| w[k]).collect()).collect();
+            params.combine(&parts, &weights, level)
+        };
+        rows.iter_mut().zip(sums).for_each(|(row, sum)| row.parts.push(sum));
+    }
+    rows
+}
+
+/// A row's weights for these columns, as integers.
+fn weights(terms: &[Operand<'_>], scales: &[f64], columns: &[Column], row: usize) -> Vec<i64> {
+    let weight = |&(term, element): &Column| {
+        let entries = &terms[term].matrix.rows[row];
+        let found = entries.binary_search_by_key(&element, |e| e.0).ok().map_or(0.0, |i| entries[i].1);
+        (found * scales[term]).round() as i64
+    };
+    columns.iter().map(weight).collect()
+}
+
+/// Rows with the same columns; where rows are nearly full, all of them as one group.
+fn groups(terms: &[Operand<'_>], rows: usize) -> Vec<Group> {
+    let columns = |row: usize| -> Vec<Column> {
+        terms.iter().enumerate().flat_map(|(t, o)| o.matrix.rows[row].iter().map(move |e| (t, e.0))).collect()
+    };
+    let mut groups: BTreeMap<Vec<Column>, Vec<usize>> = BTreeMap::new();
+    let mut all = BTreeSet::new();
+    let mut entries = 0;
+    for row in 0..rows {
+        let columns = columns(row);
+        entries += columns.len();
+        all.extend(columns.iter().copied());
+        groups.entry(columns).or_default().push(row);
+    }
+    if groups.len() > 1 && 2 * entries > all.len() * rows {
+        return vec![Group { columns: all.into_iter().collect(), rows: (0..rows).collect() }];
+    }
+    groups.into_iter().map(|(columns, rows)| Group { columns, rows }).collect()
+}
