@@ -86,7 +86,7 @@ impl LocalCluster {
         let mut roles = RoleEnds::new(sessions.split_off(n.min(sessions.len())))?;
         sessions.iter_mut().chain([&mut roles.data_owner, &mut roles.receiver]).for_each(|s| s.set_deadline(PATIENCE));
         let seats = Seats { data_owner: n + 1, receiver: n + 2 };
-        let job = Job { program: program.clone(), options: *options, sharing: [0; 32], seats };
+        let job = Job { program: program.clone(), options: *options, sharing: [0; 32], context: [0; 32], seats };
         let parties = sessions.into_iter().map(|s| PartyThread::spawn(kind, s, job.clone(), n)).collect();
         let shared = give_model(kind, &mut roles.model_owner, &program, weights, options);
         let mut cluster = Self { kind, program, roles, parties, setup: Measured::default(), seen: BTreeMap::new() };

@@ -113,9 +113,12 @@ impl<P: Evaluator> Run<'_, P> {
                 true => MatDims { groups: 1, m: batch * dims.groups * dims.m, ..dims },
                 false => MatDims { groups: batch * dims.groups, ..dims },
             };
-            let w = w.repeat((folded.groups * one).checked_div(w.len()).unwrap_or(1));
-            let out = folded.groups * folded.m * folded.n;
-            return Ok(Value::Share(self.values.share(x)?.map(out, |x| matmul(folded, x, &w))));
+            // The same matrices for each sample: sample by sample, without copies of them.
+            let repeats = (folded.groups * one).checked_div(w.len()).unwrap_or(1).max(1);
+            let each = MatDims { groups: folded.groups / repeats, ..folded };
+            let (left, out) = ((each.groups * each.m * each.k).max(1), folded.groups * folded.m * folded.n);
+            let product = |x: &[WordOf<P>]| x.chunks(left).flat_map(|x| matmul(each, x, w)).collect();
+            return Ok(Value::Share(self.values.share(x)?.map(out, product)));
         }
         self.reshared(y)?;
         Ok(Value::Product(self.party.matmul(batch, dims, self.values.share(x)?, self.values.share(y)?)?))

@@ -28,6 +28,9 @@ pub struct Job {
     /// Which sharing of the model, where parties keep one; part of what they agree on, as
     /// shares of two sharings do not fit together.
     pub sharing: [u8; 32],
+    /// A digest of all else that the parties have to see alike: who the endpoints are, which
+    /// session this is.
+    pub context: [u8; 32],
     /// Who gives and who gets.
     pub seats: Seats,
 }
@@ -149,7 +152,7 @@ fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, batch: 
 
 /// What all parties must agree on before anything secret flows.
 fn agreement<P: Protocol>(job: &Job) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 session agreement v2");
+    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 session agreement v3");
     let public = if job.options.public_weights { "public weights" } else { "" };
     for part in [env!("CARGO_PKG_VERSION"), P::NAME, public] {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -158,7 +161,7 @@ fn agreement<P: Protocol>(job: &Job) -> [u8; 32] {
     for seat in [job.seats.data_owner, job.seats.receiver] {
         hasher.update(&(seat as u64).to_le_bytes());
     }
-    hasher.update(&job.sharing);
+    hasher.update(&job.sharing).update(&job.context);
     hasher.update(&job.program.digest());
     *hasher.finalize().as_bytes()
 }

@@ -104,6 +104,10 @@ impl Link for Faulty {
         self.link.as_ref().and_then(|link| link.due())
     }
 
+    fn received(&self) -> u64 {
+        self.link.as_ref().map_or(0, |link| link.received())
+    }
+
     fn close(&mut self) {
         if let Some(link) = &mut self.link {
             link.close();

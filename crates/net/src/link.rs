@@ -31,6 +31,11 @@ pub trait Link: Send {
         None
     }
 
+    /// Bytes that have come so far, as a sign of life; 0 where frames come whole.
+    fn received(&self) -> u64 {
+        0
+    }
+
     /// Tells the peer that nothing more is coming. The link is dropped next.
     fn close(&mut self) {}
 

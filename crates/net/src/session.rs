@@ -24,6 +24,12 @@ const BEATS: u32 = 4;
 /// The longest message that is skipped in search of an abort behind it, bytes.
 const SEARCHED: u64 = 1 << 20;
 
+/// And how many of them.
+const MAX_SEARCHED: usize = 64;
+
+/// Heartbeats taken from one peer before the others are looked at again.
+const MAX_HEARTBEATS: usize = 64;
+
 /// How long an endpoint that stops waits for its last words to leave.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -55,8 +61,9 @@ struct Peer {
     sent: u32,
     received: u32,
     traffic: Traffic,
-    /// When anything last came.
+    /// When anything last came, and how much had come then.
     heard: Instant,
+    seen: u64,
 }
 
 /// What passed between this endpoint and one peer, headers included; heartbeats and what
@@ -86,7 +93,7 @@ impl Session {
         for (peer, link) in links {
             if let Some(slot) = peers.get_mut(peer) {
                 let heard = Instant::now();
-                *slot = Some(Peer { link, sent: 0, received: 0, traffic: Traffic::default(), heard });
+                *slot = Some(Peer { link, sent: 0, received: 0, traffic: Traffic::default(), heard, seen: 0 });
             }
         }
         Self {
@@ -194,7 +201,7 @@ impl Session {
 
     /// Messages about the session itself, as [`Session::round`] but outside the meter: it
     /// counts what the protocol says, and is held against the plan. `deadline` stands in
-    /// for the session's own, and is no limit to a peer that keeps sending heartbeats.
+    /// for the session's own.
     ///
     /// **Errors:** as [`Session::round`].
     pub fn control(
@@ -228,6 +235,30 @@ impl Session {
                 Err(error)
             }
             None => Ok(()),
+        }
+    }
+
+    /// Waits until everything posted has left this process, so that what a slow peer has
+    /// not taken does not pile up here.
+    ///
+    /// **Errors:** [`PeerFault::Late`] naming the first peer that does not take it.
+    pub fn flush(&mut self, within: Duration) -> Result<(), Error> {
+        let start = Instant::now();
+        loop {
+            let seen = self.events();
+            let slow = (0..self.peers.len())
+                .find(|&id| self.peers.get(id).and_then(Option::as_ref).is_some_and(|p| !p.link.is_flushed()));
+            let Some(slow) = slow else { return Ok(()) };
+            if start.elapsed() >= within {
+                let error = self.blame(slow, PeerFault::Late { waited: start.elapsed() });
+                self.stop(&error.to_string());
+                return Err(error);
+            }
+            for id in 0..self.peers.len() {
+                // A fault shows when something is next wanted from that peer.
+                let _ = self.poll(id, None);
+            }
+            self.park(seen, Duration::from_millis(20));
         }
     }
 
@@ -356,9 +387,15 @@ impl Session {
     ///
     /// **Errors:** the peer's abort; a closed link if something is wanted from it.
     fn poll(&mut self, id: EndpointId, length: Option<u64>) -> Result<Option<Frame>, Error> {
-        loop {
+        for _ in 0..MAX_HEARTBEATS {
             let Some(Some(peer)) = self.peers.get_mut(id) else { return Ok(None) };
-            let frame = match peer.link.poll(length) {
+            let polled = peer.link.poll(length);
+            // A long message on a slow way is no silence.
+            let received = peer.link.received();
+            if std::mem::replace(&mut peer.seen, received) != received {
+                peer.heard = Instant::now();
+            }
+            let frame = match polled {
                 Ok(None) => return Ok(None),
                 Ok(Some(frame)) => frame,
                 Err(LinkError::Closed) if length.is_none() => return Ok(None),
@@ -372,6 +409,7 @@ impl Session {
                 _ => return Ok(Some(frame)),
             }
         }
+        Ok(None)
     }
 
     /// The payload of `frame`, which must be the next message and have `length` bytes.
@@ -443,18 +481,20 @@ impl Session {
     ///
     /// **Errors:** the peer's abort, if that is among it.
     fn search_abort(&mut self, peer: EndpointId) -> Result<(), Error> {
-        loop {
+        let end = Instant::now() + LAST_WORDS;
+        for _ in 0..MAX_SEARCHED {
             match self.poll(peer, Some(SEARCHED)) {
                 Ok(Some(_)) => {}
                 Err(error @ Error::Peer { kind: PeerFault::Aborted(_), .. }) => return Err(error),
                 Err(_) => return Ok(()),
                 Ok(None) => {
                     let due = self.peers.get(peer).and_then(Option::as_ref).and_then(|p| p.link.due());
-                    let Some(due) = due else { return Ok(()) };
-                    std::thread::sleep(due.saturating_duration_since(Instant::now()).min(self.deadline));
+                    let Some(due) = due.filter(|due| *due < end) else { return Ok(()) };
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 }
             }
         }
+        Ok(())
     }
 
     /// Posts the reason to every peer and gives it a moment to leave.

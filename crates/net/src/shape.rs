@@ -92,6 +92,10 @@ pub fn shaped(link: Box<dyn Link>, network: Network) -> Box<dyn Link> {
     Box::new(Shaped { link, network, free_at: 0, held: None })
 }
 
+/// The longest that a frame is held back beyond the round trip: what a line this slow has
+/// queued ends in a peer's deadline sooner.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Bytes behind a payload that hold its arrival time.
 const STAMP: u64 = 8;
 
@@ -117,7 +121,10 @@ impl Link for Shaped {
     fn poll(&mut self, limit: Option<u64>) -> Result<Option<Frame>, LinkError> {
         if self.held.is_none() {
             let Some(frame) = self.link.poll(limit.map(|l| l.saturating_add(STAMP)))? else { return Ok(None) };
-            self.held = Some(unstamped(frame));
+            let (frame, due) = unstamped(frame);
+            // A stamp from a peer is believed within reason.
+            let latest = clock().saturating_add(nanos(self.network.rtt + PATIENCE));
+            self.held = Some((frame, due.min(latest)));
         }
         Ok(self.held.take_if(|(_, due)| clock() >= *due).map(|(frame, _)| frame))
     }
@@ -129,6 +136,10 @@ impl Link for Shaped {
     fn due(&self) -> Option<Instant> {
         let (_, due) = self.held.as_ref()?;
         Some(Instant::now() + Duration::from_nanos(due.saturating_sub(clock())))
+    }
+
+    fn received(&self) -> u64 {
+        self.link.received()
     }
 
     fn close(&mut self) {

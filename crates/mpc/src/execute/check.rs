@@ -14,11 +14,38 @@ pub(super) fn check(program: &Program) -> Result<(), Error> {
     }
     for (id, inst) in program.insts.iter().enumerate() {
         let earlier = inst.op.operands().iter().all(|&x| x < id);
-        if !earlier || !sizes_agree(program, &inst.op, inst.shape.len(), len) {
+        if !earlier
+            || !axes_agree(program, &inst.op, inst.batched)
+            || !sizes_agree(program, &inst.op, inst.shape.len(), len)
+        {
             return Err(Error::Misuse(format!("instruction {id} of the program contradicts its operands")));
         }
     }
     Ok(())
+}
+
+/// Whether a value has a batch axis exactly if one of those it is made of has, and products
+/// have theirs where the kernels expect them.
+fn axes_agree(program: &Program, op: &FixedOp, batched: bool) -> bool {
+    let is_batched = |id: Id| program.insts.get(id).is_some_and(|i| i.batched);
+    match op {
+        FixedOp::Input { .. } => batched,
+        FixedOp::Weight { .. } | FixedOp::Public { .. } => !batched,
+        FixedOp::MatMul { x, .. } => batched && is_batched(*x),
+        FixedOp::Conv { x, w, .. } => batched && is_batched(*x) && !is_batched(*w),
+        FixedOp::Mul { .. }
+        | FixedOp::Add { .. }
+        | FixedOp::Sub { .. }
+        | FixedOp::Scale { .. }
+        | FixedOp::MulPublic { .. }
+        | FixedOp::Trunc { .. }
+        | FixedOp::Relu { .. }
+        | FixedOp::TruncRelu { .. }
+        | FixedOp::Ltz { .. }
+        | FixedOp::Layout { .. }
+        | FixedOp::Concat { .. }
+        | FixedOp::Sum { .. } => batched == op.operands().into_iter().any(is_batched),
+    }
 }
 
 fn sizes_agree(program: &Program, op: &FixedOp, out: usize, len: impl Fn(Id) -> usize) -> bool {

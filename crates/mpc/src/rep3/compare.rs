@@ -273,6 +273,11 @@ fn exchange<R: Ring>(
     mut parts: Vec<Vec<u64>>,
     masks: Vec<Vec<u64>>,
 ) -> Result<Vec<Masked>, Error> {
+    // Anything left over would leave unmasked.
+    let covered = parts.len() == masks.len() && parts.iter().zip(&masks).all(|(part, mask)| part.len() == mask.len());
+    if !covered {
+        return Err(Error::Misuse("rep3: bits to be opened have not as many masks".into()));
+    }
     parts.iter_mut().zip(&masks).for_each(|(part, mask)| xor_assign(part, mask));
     let message = planes_to_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), n);
     let received = party.swap(message)?;

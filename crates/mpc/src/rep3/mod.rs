@@ -70,8 +70,8 @@ const CLAIM: Claim = Claim {
     learns: &[
         "each server: the architecture, the layers' fraction bits and magnitudes (powers of two) and the number of inputs; nothing of inputs or results, nor of weights unless these were declared public",
         "model owner: nothing",
-        "data owner: nothing about the model beyond the input's shape and range",
-        "result receiver: the output to its last fraction bit, nothing else; no server should also be the receiver",
+        "data owner and result receiver, in a deployment: the public plan, as the servers do",
+        "result receiver: the output to its last fraction bit; and, as hidden values are rounded at random, from many equal or similar inputs more than the outputs of a fixed function tell, in the end weights: open labels only (--reveal label) to a receiver who must not learn the model; no server should also be the receiver",
         "two colluding servers: everything",
     ],
 };
@@ -191,7 +191,12 @@ impl<R: Ring> Evaluator for Rep3<R> {
         let repeats = (folded.groups * one).checked_div(y.n).unwrap_or(1);
         let multiply = |x: &[R::Word], y: &[R::Word], z: &mut [R::Word]| match repeats {
             1 => matmul_acc(folded, x, y, z),
-            repeats => matmul_acc(folded, x, &y.repeat(repeats), z),
+            // The same matrices for each sample: sample by sample, without copies of them.
+            repeats => {
+                let one = MatDims { groups: folded.groups / repeats, ..folded };
+                let (left, out) = ((one.groups * one.m * one.k).max(1), (one.groups * one.m * one.n).max(1));
+                x.chunks(left).zip(z.chunks_mut(out)).for_each(|(x, z)| matmul_acc(one, x, y, z));
+            }
         };
         self.bilinear(call, x, y, folded.groups * folded.m * folded.n, multiply)
     }
@@ -291,10 +296,15 @@ impl<R: Ring> Protocol for Rep3<R> {
         let batch = self.batches.to_le_bytes();
         self.a = Streams::new(&self.seeds[0].derive(&batch));
         self.b = Streams::new(&self.seeds[1].derive(&batch));
+        // Until it is all there nothing can be consumed: without material every call is refused.
+        self.stage = Stage::Online;
         self.stage = Stage::Offline(self.receive_dealt(demand)?);
         let rehearsed = rehearse(self);
         let stage = std::mem::replace(&mut self.stage, Stage::Online);
-        rehearsed?;
+        if let Err(error) = rehearsed {
+            self.material.clear();
+            return Err(error);
+        }
         match stage {
             Stage::Offline(dealing) => self.send_dealt(dealing, demand),
             Stage::Setup | Stage::Online => Ok(()),
@@ -424,7 +434,7 @@ impl<R: Ring> Rep3<R> {
 fn check(demand: &[Primitive], k: u32) -> Result<(), Error> {
     let bad = |p: &Primitive| match *p {
         Primitive::Trunc { shift, .. } => shift == 0 || shift > k - 2,
-        Primitive::TruncRelu { shift, width, .. } => shift == 0 || width == 0 || shift.saturating_add(width) > k - 1,
+        Primitive::TruncRelu { shift, width, .. } => shift == 0 || width == 0 || shift.saturating_add(width) > k,
         Primitive::Ltz { width, .. } | Primitive::Relu { width, .. } => width == 0 || width > k,
         Primitive::Input { .. }
         | Primitive::OpenTo { .. }

@@ -32,6 +32,8 @@ pub(super) struct TlsLink {
     /// Ciphertext read, and how much of it TLS has taken.
     raw: Vec<u8>,
     raw_range: std::ops::Range<usize>,
+    /// Bytes read in all.
+    received: u64,
     incoming: Incoming,
     /// The next frame waits until it is asked for.
     held: bool,
@@ -58,6 +60,7 @@ impl TlsLink {
             queued_from: 0,
             raw: vec![0; READ],
             raw_range: 0..0,
+            received: 0,
             incoming: Incoming::new(),
             held: false,
             ended: None,
@@ -125,7 +128,10 @@ impl TlsLink {
         if self.raw_range.is_empty() {
             match self.stream.read(&mut self.raw) {
                 Ok(0) => return Err(LinkError::Closed),
-                Ok(n) => self.raw_range = 0..n,
+                Ok(n) => {
+                    self.raw_range = 0..n;
+                    self.received += n as u64;
+                }
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return Ok(false),
                 Err(_) => return Err(LinkError::Closed),
             }
@@ -234,6 +240,10 @@ impl Link for TlsLink {
         let read = !self.held && self.ended.is_none();
         let write = self.tls.wants_write() || !self.queue.is_empty();
         Wake::Socket { fd: self.stream.as_fd(), read, write: write && self.ended.is_none() }
+    }
+
+    fn received(&self) -> u64 {
+        self.received
     }
 
     fn close(&mut self) {

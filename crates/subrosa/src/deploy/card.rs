@@ -87,8 +87,7 @@ impl Card {
         let program = Program::decode(&card.program).map_err(|e| wrong(&e.to_string()))?;
         let protocol = ProtocolKind::ALL.iter().copied().find(|p| p.name() == card.protocol);
         let protocol = protocol.ok_or_else(|| wrong("its protocol is not known here"))?;
-        let elements: u128 = program.insts.iter().map(|i| i.shape.len() as u128).sum::<u128>()
-            + program.weights.iter().map(|w| w.shape.len() as u128).sum::<u128>();
+        let elements = elements(&program);
         // A share takes at most two words of eight bytes.
         if elements * 16 > u128::from(memory) {
             return Err(wrong("its values do not fit the memory granted to a session"));
@@ -119,7 +118,19 @@ fn wrong(why: &str) -> Error {
     Error::input(format!("the model's card cannot be used: {why}"), "provision the model again with this version")
 }
 
+/// Elements of all values of one sample; an instruction itself counts as some.
+fn elements(program: &Program) -> u128 {
+    const INST: u128 = 16;
+    let values: u128 = program.insts.iter().map(|i| i.shape.len() as u128 + INST).sum();
+    values + program.weights.iter().map(|w| w.shape.len() as u128).sum::<u128>()
+}
+
 impl Model {
+    /// Elements of all values of one sample.
+    pub(super) fn elements(&self) -> u128 {
+        elements(&self.program)
+    }
+
     /// BLAKE3 of the card.
     ///
     /// **Errors:** as [`Card::encode`].

@@ -1,7 +1,7 @@
 //! Model owners, data owners and receivers, from machines of their own.
 
 use super::card::{Card, Model};
-use super::config::ClusterConfig;
+use super::config::{ClusterConfig, check_name};
 use super::control::{
     Measured, Open, Order, PATIENCE, Reply, Request, SessionId, Status, Totals, Wanted, as_numbers, hear, say,
 };
@@ -102,7 +102,10 @@ impl Cluster {
         let mut channel = self.dial(party)?;
         let before = SystemTime::now();
         say(&mut channel, &Request::Status)?;
-        let Reply::Status(status) = hear(&mut channel, PATIENCE)? else { return Err(odd(&channel)) };
+        let Reply::Status(mut status) = hear(&mut channel, PATIENCE)? else { return Err(odd(&channel)) };
+        // What a party says is printed: plain names only.
+        status.models.retain(|m| check_name(&m.name).is_ok());
+        status.version.retain(|c| c.is_ascii_graphic());
         let trip = before.elapsed().unwrap_or_default();
         let here = before.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() + trip.as_secs_f64() / 2.0;
         let offset = status.clock_ns as f64 / 1e9 - here;
@@ -119,7 +122,7 @@ impl Cluster {
             let links = self.dial(i).and_then(|mut channel| {
                 say(&mut channel, &Request::Probe { network: network.map(as_numbers) })?;
                 match hear(&mut channel, PATIENCE * 3)? {
-                    Reply::Probed(links) => Ok(links),
+                    Reply::Probed(links) => Ok(links.into_iter().map(printable).collect()),
                     Reply::Status(_) | Reply::Pong | Reply::Go { .. } | Reply::Done { .. } => Err(odd(&channel)),
                 }
             });
@@ -283,7 +286,7 @@ impl Cluster {
     }
 
     fn card(&self, channel: &mut Channel, length: u64) -> Result<Vec<u8>> {
-        if length > self.config.limits.model_bytes() {
+        if length > self.config.limits.card_bytes() {
             return Err(Error::Peer { message: format!("{} announces a card of {length} bytes", channel.peer()) });
         }
         Ok(channel.recv(usize::try_from(length).unwrap_or(0), Instant::now() + PATIENCE)?)
@@ -313,13 +316,24 @@ impl Cluster {
         for channel in &mut channels {
             say(channel, &Request::Join { session: code })?;
         }
-        let mut model = None;
+        let mut first: Option<(Vec<u8>, [u8; 32])> = None;
         for channel in &mut channels {
-            let Reply::Go { card, .. } = hear(channel, GATHERING + PATIENCE)? else { return Err(odd(channel)) };
-            let bytes = self.card(channel, card)?;
-            model = Some(Card::decode(&bytes, self.config.limits.memory_mib << 20)?);
+            let Reply::Go { card, sharing, .. } = hear(channel, GATHERING + PATIENCE)? else {
+                return Err(odd(channel));
+            };
+            let got = (self.card(channel, card)?, sharing);
+            if first.as_ref().is_some_and(|first| *first != got) {
+                return Err(Error::Peer {
+                    message: format!("{} computes another model in this session", channel.peer()),
+                });
+            }
+            first.get_or_insert(got);
         }
-        let model = model.ok_or_else(|| Error::misuse("a cluster has parties", ""))?;
+        let (card, _) = first.ok_or_else(|| Error::misuse("a cluster has parties", ""))?;
+        let model = Card::decode(&card, self.config.limits.memory_mib << 20)?;
+        if model.protocol != self.config.protocol {
+            return Err(Error::Peer { message: "the session's model is for another protocol".into() });
+        }
         let session = self.session(channels, &OpenOptions::default(), n + 1);
         Ok(Receiving { model, session, parties: n, idle: self.config.limits.idle() })
     }
@@ -355,6 +369,13 @@ fn common(statuses: &[Status], name: &str, version: Option<u32>) -> Option<Vec<u
         Some([vec![m.version], others].concat())
     };
     wanted.filter_map(everywhere).max_by_key(|versions| versions.first().copied())
+}
+
+/// What another party reports, as text that is safe to print.
+fn printable(measured: Measured) -> Measured {
+    let plain =
+        |text: String| -> String { text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(400).collect() };
+    Measured { peer: plain(measured.peer), result: measured.result.map_err(plain) }
 }
 
 fn odd(channel: &Channel) -> Error {

@@ -68,7 +68,7 @@ pub struct Limits {
     pub batch: usize,
     /// Memory of one session, MiB, as planned.
     pub memory_mib: u64,
-    /// A model's share and description, MiB.
+    /// A model's share, MiB.
     pub model_mib: u64,
     /// Silence of a peer in a round, seconds.
     pub deadline_s: u64,
@@ -103,11 +103,21 @@ impl Limits {
         Duration::from_secs(self.idle_s)
     }
 
-    /// A model's share and description, bytes.
+    /// A model's share, bytes.
     pub fn model_bytes(&self) -> u64 {
         self.model_mib << 20
     }
+
+    /// A model's description, bytes: reading it takes many times its size.
+    pub fn card_bytes(&self) -> u64 {
+        self.model_bytes().min((self.memory_mib << 20) / 64)
+    }
 }
+
+/// A year.
+const MAX_SECONDS: u64 = 366 * 86_400;
+/// 16 TiB.
+const MAX_MIB: u64 = 1 << 24;
 
 /// The file as written.
 #[derive(Deserialize)]
@@ -193,7 +203,11 @@ impl ClusterConfig {
                 return Err(Error::misuse(format!("the {what} '{twice}' is given twice"), hint));
             }
         }
-        let Limits { sessions, batch, deadline_s, .. } = self.limits;
+        let Limits { sessions, batch, memory_mib, model_mib, deadline_s, idle_s, session_s } = self.limits;
+        let longest = [deadline_s, idle_s, session_s].into_iter().max().unwrap_or(0);
+        if longest > MAX_SECONDS || memory_mib.max(model_mib) > MAX_MIB {
+            return Err(Error::misuse("a limit is beyond all measure", "give at most a year, and 16 TiB"));
+        }
         if sessions == 0 || batch == 0 || batch > crate::plan::MAX_BATCH || deadline_s == 0 {
             let hint = format!("give at least 1 session, 1 to {} samples a batch, 1 second", crate::plan::MAX_BATCH);
             return Err(Error::misuse("these limits let nothing run", &hint));

@@ -129,7 +129,7 @@ impl Open {
 
 /// A network from its round trip (ns) and bits a second, if it can be one.
 pub(super) fn network((rtt, bandwidth): (u64, f64)) -> Option<Network> {
-    let usable = bandwidth.is_finite() && bandwidth >= 1e3;
+    let usable = (1e3..=1e13).contains(&bandwidth);
     usable.then(|| Network { rtt: Duration::from_nanos(rtt.min(60_000_000_000)), bandwidth })
 }
 

@@ -46,6 +46,21 @@ pub struct Metrics {
     time: Family<Which, Histogram>,
 }
 
+/// A session that is being counted.
+pub(super) struct Counted<'a> {
+    metrics: &'a Metrics,
+    /// Whether it ended as it should.
+    pub(super) well: bool,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        let outcome = if self.well { "completed" } else { "failed" };
+        self.metrics.active.dec();
+        self.metrics.sessions.get_or_create(&Outcome { outcome }).inc();
+    }
+}
+
 /// What of a session was counted already.
 #[derive(Default)]
 pub(super) struct Told {
@@ -101,13 +116,10 @@ impl Metrics {
         self.sessions.get_or_create(&Outcome { outcome: "refused" }).inc();
     }
 
-    pub(super) fn opened(&self) {
+    /// Counts a session until what is returned is dropped.
+    pub(super) fn opened(&self) -> Counted<'_> {
         self.active.inc();
-    }
-
-    pub(super) fn closed(&self, well: bool) {
-        self.active.dec();
-        self.sessions.get_or_create(&Outcome { outcome: if well { "completed" } else { "failed" } }).inc();
+        Counted { metrics: self, well: false }
     }
 
     pub(super) fn computed(&self, samples: usize) {

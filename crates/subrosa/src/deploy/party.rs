@@ -10,10 +10,12 @@ use super::store::Store;
 use super::trace::{Span, Tracer};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use subrosa_core::Phase;
 use subrosa_mpc::{Job, ModelShare, Options, Party, Seats};
@@ -21,8 +23,16 @@ use subrosa_net::tcp::{Channel, Endpoint, Fingerprint, Identity};
 use subrosa_net::{EndpointId, Link, Network, Session, Spin};
 use zeroize::Zeroizing;
 
-/// Connections whose purpose is not known yet, at a time.
-const MAX_STRANGERS: usize = 64;
+/// Connections whose purpose is not known yet, at a time: from everywhere, and from one
+/// address.
+const MAX_STRANGERS: usize = 256;
+const MAX_FROM_ONE: usize = 64;
+
+/// How long a stranger may take to say who it is, and what it wants.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Known callers that are no session, at a time.
+const MAX_ERRANDS: usize = 64;
 
 /// How long a connection waits for its session to be opened here.
 const JOINING: Duration = Duration::from_secs(20);
@@ -65,7 +75,12 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) tracer: Tracer,
     pub(super) log: Box<dyn Fn(&str) + Send + Sync>,
-    pub(super) strangers: AtomicUsize,
+    /// Connections by address whose purpose is not known yet.
+    pub(super) strangers: Mutex<HashMap<IpAddr, usize>>,
+    /// Known callers that are no session.
+    pub(super) errands: AtomicUsize,
+    /// One model is taken at a time.
+    pub(super) provisioning: Mutex<()>,
     pub(super) sessions: AtomicUsize,
     pub(super) stopping: AtomicBool,
 }
@@ -102,7 +117,9 @@ impl PartyServer {
             metrics: Arc::new(Metrics::new(&config, me)),
             tracer: Tracer::new(&config.parties[me].name, options.traces.as_deref())?,
             log: options.log,
-            strangers: AtomicUsize::new(0),
+            strangers: Mutex::default(),
+            errands: AtomicUsize::new(0),
+            provisioning: Mutex::default(),
             sessions: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             config,
@@ -146,13 +163,30 @@ impl PartyServer {
                 continue;
             };
             let shared = Arc::clone(&self.shared);
-            if shared.strangers.fetch_add(1, Ordering::SeqCst) >= MAX_STRANGERS {
-                shared.strangers.fetch_sub(1, Ordering::SeqCst);
-                continue;
+            let Some(address) = shared.admit(&stream) else { continue };
+            // Without a thread the caller is dropped, and may try again.
+            let spawned = std::thread::Builder::new().spawn(move || shared.serve(stream, address));
+            if spawned.is_err() {
+                self.shared.leave(address);
             }
-            std::thread::spawn(move || shared.serve(stream));
         }
         Ok(())
+    }
+}
+
+/// One of a bounded number; given back when dropped, also by a panic.
+pub(super) struct Slot<'a>(&'a AtomicUsize);
+
+impl<'a> Slot<'a> {
+    pub(super) fn take(taken: &'a AtomicUsize, limit: usize) -> Option<Self> {
+        let slot = Self(taken);
+        (taken.fetch_add(1, Ordering::SeqCst) < limit).then_some(slot)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -182,15 +216,48 @@ impl Shared {
         (self.log)(line);
     }
 
-    fn serve(&self, stream: TcpStream) {
-        let until = Instant::now() + PATIENCE;
+    /// Counts a caller, unless there are too many, from everywhere or from its address.
+    fn admit(&self, stream: &TcpStream) -> Option<IpAddr> {
+        let address = stream.peer_addr().ok()?.ip();
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if strangers.values().sum::<usize>() >= MAX_STRANGERS {
+            return None;
+        }
+        let here = strangers.entry(address).or_default();
+        (*here < MAX_FROM_ONE).then(|| {
+            *here += 1;
+            address
+        })
+    }
+
+    fn leave(&self, address: IpAddr) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(n) = strangers.get_mut(&address) {
+            *n -= 1;
+            if *n == 0 {
+                strangers.remove(&address);
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, address: IpAddr) {
+        let until = Instant::now() + HANDSHAKE;
         let accepted = self.endpoint.accept(stream, until);
         let heard = accepted.map_err(Error::from).and_then(|mut channel| {
-            let request = hear::<Request>(&mut channel, PATIENCE)?;
+            let request = hear::<Request>(&mut channel, HANDSHAKE)?;
             Ok((channel, request))
         });
-        self.strangers.fetch_sub(1, Ordering::SeqCst);
-        let outcome = heard.and_then(|(channel, request)| self.answer(channel, request));
+        self.leave(address);
+        let outcome = heard.and_then(|(channel, request)| match request {
+            Request::Open(open) => self.open(channel, &open),
+            errand => match Slot::take(&self.errands, MAX_ERRANDS) {
+                Some(_slot) => self.answer(channel, errand),
+                None => {
+                    channel.refuse("too many callers at a time; try again later");
+                    Ok(())
+                }
+            },
+        });
         if let Err(error) = outcome {
             self.metrics.refused();
             self.log(&format!("refused: {error}"));
@@ -210,7 +277,7 @@ impl Shared {
             }
             Request::Remove { name, version } => refusing(channel, |c| {
                 self.demand(c.fingerprint(), Role::ModelOwner)?;
-                let version = self.store.remove(&name, version)?;
+                let version = self.store.remove(&name, version, c.fingerprint())?;
                 say(c, &Reply::Done { version })
             }),
             Request::Open(open) => self.open(channel, &open),
@@ -238,16 +305,8 @@ impl Shared {
     }
 
     fn held(&self) -> Vec<Held> {
-        let versions = self
-            .store
-            .list()
-            .into_iter()
-            .flat_map(|(name, versions)| versions.into_iter().map(move |version| (name.clone(), version)));
-        let held = |(name, version): (String, u32)| {
-            let sharing = self.store.load(&name, Some(version)).ok()?.sharing;
-            Some(Held { name, version, sharing })
-        };
-        versions.filter_map(held).collect()
+        let held = |(name, version, sharing)| Held { name, version, sharing };
+        self.store.list().into_iter().map(held).collect()
     }
 
     fn probe(&self, network: Option<Network>) -> Vec<control::Measured> {
@@ -267,22 +326,25 @@ impl Shared {
 
     fn provision(&self, channel: &mut Channel, name: &str, sharing: [u8; 32], card: u64, share: u64) -> Result<()> {
         self.demand(channel.fingerprint(), Role::ModelOwner)?;
-        let limit = self.config.limits.model_bytes();
-        if card.saturating_add(share) > limit {
-            return Err(Error::misuse(
-                format!("a model of {} MiB is beyond this party's limit", (card + share) >> 20),
-                "",
-            ));
+        let limits = &self.config.limits;
+        if card > limits.card_bytes() || share > limits.model_bytes() {
+            let message = format!("a model of {} MiB is beyond this party's limit", card.saturating_add(share) >> 20);
+            return Err(Error::misuse(message, ""));
         }
+        let Ok(_alone) = self.provisioning.try_lock() else {
+            return Err(Error::misuse("another model is being taken", "try again"));
+        };
         say(channel, &Reply::Go { card: 0, version: 0, sharing })?;
-        let until = Instant::now() + self.config.limits.idle();
+        let until = Instant::now() + limits.idle();
         let card = channel.recv(as_len(card), until)?;
         let share = Zeroizing::new(channel.recv(as_len(share), until)?);
         let model = self.check_card(&card)?;
         if model.card.name != name || share.len() != model.share_bytes(self.me) {
             return Err(Error::input("the share is not one of the card's model", ""));
         }
-        let version = self.store.keep(name, sharing, &card, &share)?;
+        let owner = channel.fingerprint();
+        let sharing = sharing_of(owner, &sharing, &card);
+        let version = self.store.keep(name, owner, sharing, &card, &share)?;
         self.log(&format!("keeps {name} version {version}, from {}", channel.peer()));
         say(channel, &Reply::Done { version })
     }
@@ -297,6 +359,15 @@ impl Shared {
         }
         Ok(model)
     }
+}
+
+/// The id of a dealing: its owner's key, the owner's nonce, and the model. The owner alone
+/// can make parties hold shares under the same id, so shares of two owners, or of two
+/// models, never meet in a session.
+fn sharing_of(owner: Fingerprint, nonce: &[u8; 32], card: &[u8]) -> [u8; 32] {
+    let mut hash = blake3::Hasher::new_derive_key("subrosa 2026-11 sharing of a model v1");
+    hash.update(&owner.0).update(nonce).update(blake3::hash(card).as_bytes());
+    *hash.finalize().as_bytes()
 }
 
 /// Runs `body`, and tells the other end if it fails.

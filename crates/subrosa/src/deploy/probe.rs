@@ -15,6 +15,9 @@ const BULK: u32 = 4 << 20;
 /// The most bytes that are taken from somebody who measures.
 const MAX_BULK: u32 = 16 << 20;
 
+/// Questions that one connection may ask.
+const MAX_REQUESTS: usize = 64;
+
 /// How long a party may take to answer at all.
 const REACH: Duration = Duration::from_secs(5);
 
@@ -72,16 +75,21 @@ fn pong(channel: &mut Channel) -> Result<()> {
 
 /// The other end: answers until the caller hangs up.
 pub(super) fn answer(mut channel: Channel, first: Request) -> Result<()> {
-    let mut request = first;
-    loop {
+    let (mut request, mut shaped) = (first, false);
+    for _ in 0..MAX_REQUESTS {
         let mut imitated = None;
         match request {
             Request::Ping => {}
-            Request::Shape { rtt, bandwidth } => imitated = network((rtt, bandwidth)),
+            // Once: each shaping would lie on top of the one before.
+            Request::Shape { rtt, bandwidth } if !shaped => {
+                imitated = network((rtt, bandwidth));
+                shaped = true;
+            }
             Request::Bulk { bytes } if bytes <= MAX_BULK => {
                 channel.recv(bytes as usize, Instant::now() + PATIENCE)?;
             }
             Request::Bulk { .. }
+            | Request::Shape { .. }
             | Request::Status
             | Request::Probe { .. }
             | Request::Provision { .. }
@@ -101,4 +109,5 @@ pub(super) fn answer(mut channel: Channel, first: Request) -> Result<()> {
             Err(_) => return Ok(()),
         }
     }
+    Ok(())
 }

@@ -2,19 +2,18 @@
 
 use super::card::Model;
 use super::config::Role;
-use super::control::{Open, Order, Reply, Request, Totals, Wanted, say};
+use super::control::{Open, Order, Reply, Request, Totals, Wanted, as_numbers, say};
 use super::metrics::Told;
-use super::party::{Shared, as_len};
+use super::party::{Shared, Slot, as_len};
 use super::rendezvous::Place;
 use super::trace::Span;
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use subrosa_core::Phase;
 use subrosa_mpc::{Job, ModelShare, Options, Party, Seats};
-use subrosa_net::tcp::Channel;
+use subrosa_net::tcp::{Channel, Fingerprint};
 use subrosa_net::{EndpointId, Link, Session};
 use zeroize::Zeroizing;
 
@@ -36,18 +35,17 @@ impl Shared {
     /// A whole session, from its opening to its end.
     pub(super) fn open(&self, channel: Channel, open: &Open) -> Result<()> {
         let limit = self.config.limits.sessions;
-        if self.sessions.fetch_add(1, Ordering::SeqCst) >= limit {
-            self.sessions.fetch_sub(1, Ordering::SeqCst);
+        let Some(slot) = Slot::take(&self.sessions, limit) else {
             channel.refuse(&format!("{limit} sessions are at work here already; try again later"));
             return Ok(());
-        }
-        self.metrics.opened();
+        };
+        let mut counted = self.metrics.opened();
         let client = channel.peer().to_owned();
         let trace = open.trace;
         let mut span = self.tracer.span(&trace, "session");
         let ended = self.run_session(channel, open, &span);
-        self.sessions.fetch_sub(1, Ordering::SeqCst);
-        self.metrics.closed(ended.is_ok());
+        counted.well = ended.is_ok();
+        drop((slot, counted));
         let id = open.session;
         match &ended {
             Ok(samples) => self.log(&format!("session {id} for {client}: {samples} samples, ended")),
@@ -70,6 +68,8 @@ impl Shared {
             let others = self.gather(place, open, &kept, &mut channel)?;
             Ok((kept, others))
         });
+        // Whoever comes now is too late.
+        drop(place);
         let (kept, mut links) = match gathered {
             Ok(gathered) => gathered,
             Err(error) => {
@@ -78,6 +78,7 @@ impl Shared {
             }
         };
         let (n, client) = (self.config.parties.len(), channel.peer().to_owned());
+        let context = self.context(open, channel.fingerprint(), &kept)?;
         links.push((n, channel.into_link()));
         let mut names: Vec<String> = self.config.parties.iter().map(|p| p.name.clone()).collect();
         names.push(client);
@@ -90,7 +91,18 @@ impl Shared {
         session.set_deadline(limits.deadline());
         session.set_spin(self.spin);
         session.set_limit(Some(Instant::now() + Duration::from_secs(limits.session_s)));
-        self.work(session, open, kept, span)
+        self.work(session, open, kept, context, span)
+    }
+
+    /// Everything else that the parties have to see alike, beside the job.
+    fn context(&self, open: &Open, client: Fingerprint, prepared: &Prepared) -> Result<[u8; 32]> {
+        let mut hash = blake3::Hasher::new_derive_key("subrosa 2026-11 session context v1");
+        hash.update(&self.config.digest()).update(&open.session.0).update(&client.0).update(&prepared.model.digest()?);
+        hash.update(&[u8::from(prepared.share.is_some())]);
+        let (rtt, bandwidth) = open.network().map_or((0, 0.0), as_numbers);
+        hash.update(&rtt.to_le_bytes()).update(&bandwidth.to_le_bytes());
+        hash.update(open.receiver.as_deref().unwrap_or_default().as_bytes());
+        Ok(*hash.finalize().as_bytes())
     }
 
     /// What this party needs to know before it meets the others. Tells the client.
@@ -119,7 +131,7 @@ impl Shared {
             }
             Wanted::Brought { card } => {
                 self.demand(channel.fingerprint(), Role::ModelOwner)?;
-                if *card > self.config.limits.model_bytes() {
+                if *card > self.config.limits.card_bytes() {
                     return Err(Error::misuse("the model's card is beyond this party's limit", ""));
                 }
                 say(channel, &Reply::Go { card: 0, version: 0, sharing: open.session.sharing() })?;
@@ -179,13 +191,20 @@ impl Shared {
     }
 
     /// Joins the others and follows the client's orders.
-    fn work(&self, session: Session, open: &Open, prepared: Prepared, span: &Span<'_>) -> Result<u64> {
+    fn work(
+        &self,
+        session: Session,
+        open: &Open,
+        prepared: Prepared,
+        context: [u8; 32],
+        span: &Span<'_>,
+    ) -> Result<u64> {
         let Prepared { model, sharing, version: _, share } = prepared;
         let client = self.config.parties.len();
         let receiver = if open.receiver.is_some() { client + 1 } else { client };
         let seats = Seats { data_owner: client, receiver };
         let options = Options { threads: self.threads, ..model.options };
-        let job = Job { program: Arc::clone(&model.program), options, sharing, seats };
+        let job = Job { program: Arc::clone(&model.program), options, sharing, context, seats };
         let source = share.as_ref().map_or(ModelShare::Owner(client), |s| ModelShare::Kept(s));
         let setup = span.child("setup");
         let mut party = Party::join(model.protocol, session, job, source)?;
@@ -203,6 +222,8 @@ impl Shared {
         let limits = &self.config.limits;
         let (mut told, mut granted, mut samples) = (Told::default(), BTreeSet::new(), 0);
         loop {
+            // A client or party that does not read stops its session, not this machine.
+            party.session().flush(limits.deadline())?;
             let totals = Totals::of(party.session());
             self.metrics.traffic(party.session(), &mut told);
             party.session().control(vec![(client, totals.encode())], &[], limits.deadline())?;
@@ -252,9 +273,13 @@ impl Shared {
                 "",
             ));
         }
-        let memory = model.memory(samples)?;
-        if memory > limits.memory_mib << 20 {
-            let message = format!("a batch of {samples} needs about {} MiB, more than this party grants", memory >> 20);
+        let granted_bytes = limits.memory_mib << 20;
+        // Before the plan is made, which itself takes memory for constants.
+        let fits = model.elements().saturating_mul(samples as u128 * 16) <= u128::from(granted_bytes);
+        let memory = if fits { model.memory(samples)? } else { u64::MAX };
+        if memory > granted_bytes {
+            let message =
+                format!("a batch of {samples} needs more than the {} MiB that this party grants", limits.memory_mib);
             return Err(Error::misuse(message, "choose a smaller --batch"));
         }
         granted.insert(batch);

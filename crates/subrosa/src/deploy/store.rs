@@ -2,16 +2,19 @@
 //!
 //! `models/NAME/VERSION.share` is a magic number, then one AES-256-GCM box of the sharing's
 //! id, the card and the share. Name, version and the party's number are authenticated with
-//! it, so a file put in another's place is refused. The key is 32 random bytes in
-//! `store.key`, readable by its owner only; a service manager may supply it from elsewhere.
-//! It guards a stolen disk or backup, not a machine whose administrator is the thief: that
-//! machine's share is in its memory anyway, and is one share.
+//! it, so a file put in another's place is refused. The key is 32 random bytes: given from
+//! elsewhere, as by a service manager, it guards a stolen disk or backup; made here as
+//! `store.key`, beside the shares, it guards only what is copied without it. Neither guards
+//! a machine whose administrator is the thief: its share is in memory, and is one share.
 
 use super::config::check_name;
 use crate::{Error, Result};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use subrosa_net::tcp::Fingerprint;
 use zeroize::Zeroizing;
 
 const MAGIC: &[u8; 8] = b"SROSHAR1";
@@ -23,12 +26,24 @@ pub(super) struct Store {
     folder: PathBuf,
     key: RandomizedNonceKey,
     party: usize,
+    index: Mutex<Index>,
+}
+
+/// What there is, by name and version.
+type Index = BTreeMap<(String, u32), Entry>;
+
+/// Of one version: which dealing it is of, and whose.
+#[derive(Clone, Copy)]
+struct Entry {
+    sharing: [u8; 32],
+    owner: Fingerprint,
 }
 
 /// A model's share as kept. No `Debug`: it holds a share.
 pub(super) struct Kept {
     pub(super) version: u32,
     pub(super) sharing: [u8; 32],
+    pub(super) owner: Fingerprint,
     pub(super) card: Vec<u8>,
     pub(super) share: Zeroizing<Vec<u8>>,
 }
@@ -39,7 +54,8 @@ impl Store {
     ///
     /// **Errors:** [`Error::Io`]; [`Error::Misuse`] for a file that is no key.
     pub(super) fn open(folder: &Path, key_file: Option<&Path>, party: usize) -> Result<Self> {
-        std::fs::create_dir_all(folder.join("models")).map_err(|e| Error::io("create", folder, &e))?;
+        private_folder(folder)?;
+        private_folder(&folder.join("models"))?;
         let own = folder.join("store.key");
         let key = match key_file {
             Some(path) => read_key(path)?,
@@ -48,29 +64,55 @@ impl Store {
         };
         let key = RandomizedNonceKey::new(&AES_256_GCM, &key)
             .map_err(|_| Error::misuse("the store's key cannot be used", "give 32 bytes"))?;
-        let store = Self { folder: folder.to_owned(), key, party };
+        let store = Self { folder: folder.to_owned(), key, party, index: Mutex::default() };
         store.sweep();
+        let index = store.read_index();
+        *store.lock() = index;
         Ok(store)
     }
 
-    /// Keeps a share under the next version of `name`, which is returned. All or nothing:
-    /// a full disk leaves what was there before.
+    /// Keeps a share under the next version of `name`, which is returned and was never used
+    /// before. All or nothing: a full disk leaves what was there.
     ///
-    /// **Errors:** [`Error::Io`].
-    pub(super) fn keep(&self, name: &str, sharing: [u8; 32], card: &[u8], share: &[u8]) -> Result<u32> {
+    /// **Errors:** [`Error::Misuse`] if `name` is another owner's; [`Error::Io`].
+    pub(super) fn keep(
+        &self,
+        name: &str,
+        owner: Fingerprint,
+        sharing: [u8; 32],
+        card: &[u8],
+        share: &[u8],
+    ) -> Result<u32> {
         check_name(name)?;
+        let mut index = self.lock();
+        check_owner(&index, name, owner)?;
         let folder = self.folder.join("models").join(name);
-        std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, &e))?;
-        let version = self.versions(name).last().copied().unwrap_or(0) + 1;
+        private_folder(&folder)?;
+        let version = self.last_version(name).saturating_add(1);
         let path = self.path(name, version);
-        let sealed = self.seal(name, version, sharing, card, share)?;
+        let sealed = self.seal(name, version, Entry { sharing, owner }, card, share)?;
+        let counted = write_whole(&folder.join("last.part"), version.to_string().as_bytes());
+        let counted = counted.and_then(|()| std::fs::rename(folder.join("last.part"), folder.join("last")));
+        counted.map_err(|e| Error::io("keep the share in", &path, &e))?;
         let temporary = path.with_extension("part");
         let written = write_whole(&temporary, &sealed).and_then(|()| std::fs::rename(&temporary, &path));
         if let Err(error) = written {
             let _ = std::fs::remove_file(&temporary);
             return Err(Error::io("keep the share in", &path, &error));
         }
+        index.insert((name.to_owned(), version), Entry { sharing, owner });
         Ok(version)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The newest version that `name` ever had here.
+    fn last_version(&self, name: &str) -> u32 {
+        let noted = std::fs::read_to_string(self.folder.join("models").join(name).join("last"));
+        let noted = noted.ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+        noted.max(self.versions(name).last().copied().unwrap_or(0))
     }
 
     /// The share of `name`, of the newest version unless one is given.
@@ -96,25 +138,37 @@ impl Store {
 
     /// Forgets one version of `name`, or all; returns how many files went.
     ///
-    /// **Errors:** [`Error::Io`].
-    pub(super) fn remove(&self, name: &str, version: Option<u32>) -> Result<u32> {
+    /// **Errors:** [`Error::Misuse`] if `name` is another owner's; [`Error::Io`].
+    pub(super) fn remove(&self, name: &str, version: Option<u32>, owner: Fingerprint) -> Result<u32> {
         check_name(name)?;
+        let mut index = self.lock();
+        check_owner(&index, name, owner)?;
         let mut removed = 0;
         for v in self.versions(name).into_iter().filter(|v| version.is_none_or(|w| w == *v)) {
             let path = self.path(name, v);
             std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, &e))?;
+            index.remove(&(name.to_owned(), v));
             removed += 1;
         }
         Ok(removed)
     }
 
-    /// Every model's name and versions, oldest first.
-    pub(super) fn list(&self) -> Vec<(String, Vec<u32>)> {
-        let Ok(entries) = std::fs::read_dir(self.folder.join("models")) else { return Vec::new() };
+    /// Every model's name, version and dealing, oldest first.
+    pub(super) fn list(&self) -> Vec<(String, u32, [u8; 32])> {
+        self.lock().iter().map(|((name, version), entry)| (name.clone(), *version, entry.sharing)).collect()
+    }
+
+    /// Reads what is kept, once; files that are not this party's are left out.
+    fn read_index(&self) -> Index {
+        let Ok(entries) = std::fs::read_dir(self.folder.join("models")) else { return Index::new() };
         let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
-        let mut models: Vec<_> = names.map(|n| (n.clone(), self.versions(&n))).filter(|m| !m.1.is_empty()).collect();
-        models.sort();
-        models
+        let names = names.filter(|name| check_name(name).is_ok());
+        let all = names.flat_map(|name| self.versions(&name).into_iter().map(move |v| (name.clone(), v)));
+        let entry = |(name, v): (String, u32)| {
+            let kept = self.load(&name, Some(v)).ok()?;
+            Some(((name, v), Entry { sharing: kept.sharing, owner: kept.owner }))
+        };
+        all.filter_map(entry).collect()
     }
 
     fn versions(&self, name: &str) -> Vec<u32> {
@@ -142,9 +196,10 @@ impl Store {
         [MAGIC, name.as_bytes(), &[0], &version.to_le_bytes(), &(self.party as u64).to_le_bytes()].concat()
     }
 
-    fn seal(&self, name: &str, version: u32, sharing: [u8; 32], card: &[u8], share: &[u8]) -> Result<Vec<u8>> {
-        let mut body = Vec::with_capacity(64 + card.len() + share.len());
-        body.extend(sharing);
+    fn seal(&self, name: &str, version: u32, entry: Entry, card: &[u8], share: &[u8]) -> Result<Vec<u8>> {
+        let mut body = Vec::with_capacity(96 + card.len() + share.len());
+        body.extend(entry.sharing);
+        body.extend(entry.owner.0);
         body.extend((card.len() as u64).to_le_bytes());
         body.extend(card);
         body.extend(share);
@@ -161,13 +216,36 @@ impl Store {
         let place = Aad::from(self.place(name, version));
         let opened = self.key.open_in_place(Nonce::assume_unique_for_key(*nonce), place, &mut body).ok()?;
         let (sharing, rest) = opened.split_first_chunk::<32>()?;
+        let (owner, rest) = rest.split_first_chunk::<32>()?;
         let (length, rest) = rest.split_first_chunk::<8>()?;
         let (card, share) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-        Some(Kept { version, sharing: *sharing, card: card.to_vec(), share: Zeroizing::new(share.to_vec()) })
+        let owner = Fingerprint(*owner);
+        Some(Kept { version, sharing: *sharing, owner, card: card.to_vec(), share: Zeroizing::new(share.to_vec()) })
     }
 }
 
+/// **Errors:** [`Error::Misuse`] if `name` is kept for another owner.
+fn check_owner(index: &Index, name: &str, owner: Fingerprint) -> Result<()> {
+    match index.iter().any(|((n, _), entry)| n == name && entry.owner != owner) {
+        true => Err(Error::misuse(format!("'{name}' is another model owner's"), "choose another name")),
+        false => Ok(()),
+    }
+}
+
+/// A folder that only this user reads.
+fn private_folder(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|e| Error::io("create", path, &e))
+}
+
 fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(path).map_err(|e| Error::io("read", path, &e))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let message = format!("{} can be read by others than its owner", path.display());
+        return Err(Error::misuse(message, "chmod 600 it, and think whether it has been read"));
+    }
     let key = Zeroizing::new(std::fs::read(path).map_err(|e| Error::io("read", path, &e))?);
     if key.len() != KEY_BYTES {
         let message = format!("{} is no key: it has {} bytes", path.display(), key.len());
@@ -196,12 +274,14 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
+    const OWNER: Fingerprint = Fingerprint([7; 32]);
+
     #[test]
     fn shares_are_versioned_encrypted_and_bound_to_their_place() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), None, 1).unwrap();
-        assert_eq!(store.keep("lenet", [1; 32], b"card one", b"a share that must not be seen").unwrap(), 1);
-        assert_eq!(store.keep("lenet", [2; 32], b"card two", b"another").unwrap(), 2);
+        assert_eq!(store.keep("lenet", OWNER, [1; 32], b"card one", b"a share that must not be seen").unwrap(), 1);
+        assert_eq!(store.keep("lenet", OWNER, [2; 32], b"card two", b"another").unwrap(), 2);
         let kept = store.load("lenet", None).unwrap();
         assert_eq!((kept.version, kept.sharing, kept.card.as_slice()), (2, [2; 32], b"card two".as_slice()));
         assert_eq!(store.load("lenet", Some(1)).unwrap().share.as_slice(), b"a share that must not be seen");
@@ -225,15 +305,19 @@ mod tests {
         assert!(Store::open(folder.path(), None, 1).unwrap().load("lenet", Some(1)).is_err());
         std::fs::write(folder.path().join("store.key"), "short").unwrap();
         assert!(Store::open(folder.path(), None, 1).is_err());
-        assert_eq!(store.remove("lenet", Some(2)).unwrap(), 1);
-        assert_eq!(store.list(), [("lenet".to_owned(), vec![1])]);
+        let other = Fingerprint([9; 32]);
+        assert!(store.keep("lenet", other, [3; 32], b"", b"").is_err() && store.remove("lenet", None, other).is_err());
+        assert_eq!(store.remove("lenet", Some(2), OWNER).unwrap(), 1);
+        assert_eq!(store.list(), [("lenet".to_owned(), 1, [1; 32])]);
+        // A number that was used once never stands for another dealing.
+        assert_eq!(store.keep("lenet", OWNER, [4; 32], b"", b"").unwrap(), 3);
     }
 
     #[test]
     fn an_interrupted_write_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), None, 0).unwrap();
-        store.keep("m", [0; 32], b"", b"x").unwrap();
+        store.keep("m", OWNER, [0; 32], b"", b"x").unwrap();
         let part = folder.path().join("models/m/2.part");
         std::fs::write(&part, "half").unwrap();
         let store = Store::open(folder.path(), None, 0).unwrap();
