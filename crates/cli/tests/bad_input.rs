@@ -60,7 +60,7 @@ fn command_lines() {
             (vec!["run", mlp], 2, &["--input <FILE>"]),
             (vec!["run", mlp, "--input", "x.npy", "--verify", "--simulate"], 2, &["cannot be used with"]),
             (vec!["run", mlp, "--input", "x.npy", "--output", "y.txt"], 2, &["end its name in .npy, .json or .csv"]),
-            (vec!["compare", "--threads", "9"], 2, &["use --threads 1"]),
+            (vec!["compare", "--threads", "0"], 2, &["choose 1 to 256"]),
             (vec!["compare", "--images", "0"], 2, &["invalid value '0'"]),
             (vec!["compare", "--labels", "x"], 2, &["--data <FILE>"]),
             (vec!["completions", "tcsh"], 2, &["invalid value 'tcsh'"]),

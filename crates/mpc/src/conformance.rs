@@ -21,7 +21,7 @@ macro_rules! protocol_conformance {
             use super::*;
             use $crate::conformance as suite;
             $crate::protocol_conformance!(@tests $protocol;
-                sharing linear products matrix_products convolutions truncation comparison relu truncated_relu
+                sharing linear products kept_factors matrix_products convolutions truncation comparison relu truncated_relu
                 preprocessing_is_bound_to_its_primitive messages_are_uniform other_seeds_other_messages empty_vectors
             );
         }
@@ -194,6 +194,32 @@ pub fn products<P: Protocol>() {
         });
         let expected: Vec<i64> = x.iter().zip(&y).map(|(&x, &y)| wrap::<P>(i128::from(x) * i128::from(y))).collect();
         assert_eq!(got, [expected.clone(), expected]);
+    }
+}
+
+/// Products and sums with what was dealt before the preprocessing, on either side and on
+/// both.
+pub fn kept_factors<P: Protocol>() {
+    for n in SIZES {
+        let (x, w) = (samples(k::<P>(), n, 9), samples(k::<P>(), n, 10));
+        let kept = P::deal_kept(&words::<P>(&w)).unwrap();
+        let lens: Vec<usize> = (0..P::PARTIES).map(|party| P::dealt_bytes(party, n)).collect();
+        assert_eq!(kept.iter().map(Vec::len).collect::<Vec<_>>(), lens);
+        let calls = [Primitive::Mul { n }, Primitive::Mul { n }, Primitive::Mul { n }, Primitive::Reshare { n }];
+        let got = priced::<P>(std::slice::from_ref(&x), &calls, |p, s| {
+            let me = p.session().id();
+            let w = p.dealt(n, &kept[me]);
+            let results = [p.mul(&s[0], &w)?, p.mul(&w, &s[0])?, p.mul(&w, &w)?];
+            let biased = results[0].add(&p.to_product(&w)).sub(&p.to_product(&s[0]));
+            let reshared = p.reshare(&biased)?;
+            let [right, left, both] = results;
+            Ok(vec![right, left, both, p.to_product(&reshared.add(&w))])
+        });
+        for (i, (&x, &w)) in x.iter().zip(&w).enumerate() {
+            let (x, w) = (i128::from(x), i128::from(w));
+            let expected = [x * w, x * w, w.wrapping_mul(w), (x * w).wrapping_add(2 * w - x)].map(wrap::<P>);
+            assert_eq!([got[0][i], got[1][i], got[2][i], got[3][i]], expected);
+        }
     }
 }
 

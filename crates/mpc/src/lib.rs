@@ -103,4 +103,7 @@ pub struct Options {
     /// The servers know the weights; only inputs and results are secret. Cheaper, and the
     /// model owner's choice alone.
     pub public_weights: bool,
+    /// Threads of each party's kernels; 0 stands for 1. Each party's own choice: results and
+    /// messages are the same for all.
+    pub threads: usize,
 }

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use subrosa_core::{Cost, Phase};
 use subrosa_graph::Program;
 use subrosa_net::{EndpointId, Session};
-use subrosa_ring::{Ring, unpack};
+use subrosa_ring::{Ring, Threads, unpack};
 
 /// A compute party at work, whatever its protocol.
 pub struct Party {
     at_work: Box<dyn AtWork>,
+    threads: Threads,
 }
 
 /// What a session is about: all parties have to give the same.
@@ -57,24 +58,27 @@ impl Party {
     /// **Errors:** [`subrosa_net::PeerFault::Disagrees`]; [`Error::Misuse`] for a kept share
     /// that is not one of the program's weights; whatever the protocol's setup returns.
     pub fn join(kind: ProtocolKind, session: Session, job: Job, model: ModelShare<'_>) -> Result<Self, Error> {
-        let at_work: Box<dyn AtWork> = with_protocol!(kind, job.program.ring, P => {
-            Box::new(Working::<P>::join(session, job, model)?)
-        });
-        Ok(Self { at_work })
+        let threads = Threads::new(job.options.threads.max(1)).map_err(|e| Error::Misuse(e.to_string()))?;
+        let at_work = threads.enter(|| -> Result<Box<dyn AtWork>, Error> {
+            Ok(with_protocol!(kind, job.program.ring, P => Box::new(Working::<P>::join(session, job, model)?)))
+        })?;
+        Ok(Self { at_work, threads })
     }
 
     /// Makes what a batch of `batch` samples will consume, before its input is known.
     ///
     /// **Errors:** those of the protocol.
     pub fn prepare(&mut self, batch: usize) -> Result<(), Error> {
-        self.at_work.prepare(batch)
+        let Self { at_work, threads } = self;
+        threads.enter(|| at_work.prepare(batch))
     }
 
     /// Takes the inputs, computes, and opens the outputs to the receiver.
     ///
     /// **Errors:** those of the protocol; [`Error::Misuse`] if this was not prepared.
     pub fn run(&mut self, batch: usize) -> Result<(), Error> {
-        self.at_work.run(batch)
+        let Self { at_work, threads } = self;
+        threads.enter(|| at_work.run(batch))
     }
 
     /// The session, for control messages and metering.
@@ -113,15 +117,15 @@ impl<P: Protocol> AtWork for Working<P> {
         if let Entry::Vacant(unknown) = self.demands.entry(batch) {
             unknown.insert(demand::<P::Ring>(&self.job.program, batch, &self.job.options)?.0);
         }
-        let demand = self.demands.get(&batch).map_or(&[] as &[Primitive], Vec::as_slice);
         self.party.session().set_phase(Phase::Offline);
+        let demand = self.demands.get(&batch).map_or(&[] as &[Primitive], Vec::as_slice);
         let (job, weights) = (&self.job, &self.weights);
-        self.party.prepare(demand, |party| compute(party, job, weights, batch))
+        self.party.prepare(demand, |party| evaluate(party, job, weights, batch))
     }
 
     fn run(&mut self, batch: usize) -> Result<(), Error> {
         self.party.session().set_phase(Phase::Online);
-        compute(&mut self.party, &self.job, &self.weights, batch)
+        evaluate(&mut self.party, &self.job, &self.weights, batch)
     }
 
     fn session(&mut self) -> &mut Session {
@@ -129,8 +133,8 @@ impl<P: Protocol> AtWork for Working<P> {
     }
 }
 
-/// Takes the inputs, executes, opens.
-fn compute<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, batch: usize) -> Result<(), Error> {
+/// From the inputs to the opened outputs.
+fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, batch: usize) -> Result<(), Error> {
     let Job { program, seats, .. } = job;
     let mut inputs = Vec::new();
     for &id in &program.inputs {
@@ -190,6 +194,6 @@ fn take_model<P: Protocol>(party: &mut P, job: &Job, model: ModelShare<'_>) -> R
         let all = unpack(&message, P::Ring::WIDTH.bits(), n);
         return Ok(Weights::Public(ranges.iter().map(|r| cut(&all, r)).collect()));
     }
-    let all = party.dealt(n, &message)?;
+    let all = party.dealt(n, &message);
     Ok(Weights::Shares(ranges.iter().map(|r| all.map(r.len(), |all| cut(all, r))).collect()))
 }

@@ -109,7 +109,7 @@ fn weights_cost<P: Protocol>(program: &Program, options: &Options) -> Cost {
     let n = weight_elements(program);
     match (n, options.public_weights) {
         (0, _) => Cost::FREE,
-        (_, false) => P::online_cost(&Primitive::Input { n }),
+        (_, false) => Cost::round((0..P::PARTIES).map(|party| P::dealt_bytes(party, n) as u64)),
         (_, true) => Cost::messages(P::PARTIES as u64, P::opening_bytes(n) as u64),
     }
 }

@@ -122,16 +122,19 @@ pub trait Protocol: Evaluator {
     /// About how many bytes a party keeps of what [`Protocol::prepare`] made.
     fn offline_memory(demand: &[Primitive]) -> u64;
 
-    /// An owner's messages to the compute parties, in their order, that share `secret`
-    /// (words are taken modulo 2^k). Runs at the owner, who is no compute party.
+    /// A data owner's messages to the compute parties, in their order, that share `secret`
+    /// (words are taken modulo 2^k), for [`Evaluator::input`]. Runs at the owner, who is no
+    /// compute party.
     fn deal(secret: &[WordOf<Self>]) -> Result<Vec<Vec<u8>>, Error>;
-    /// Length in bytes of the message that [`Protocol::deal`] makes for `party`, for `n`
+    /// The same for what is there before any preprocessing (a model), to be read with
+    /// [`Protocol::dealt`].
+    fn deal_kept(secret: &[WordOf<Self>]) -> Result<Vec<Vec<u8>>, Error>;
+    /// Length in bytes of the message that [`Protocol::deal_kept`] makes for `party`, for `n`
     /// elements.
     fn dealt_bytes(party: usize, n: usize) -> usize;
-    /// This party's share from such a message, of that length, during setup: what
-    /// [`Evaluator::input`] does once it has received one, at the cost of what that does
-    /// then. A party may keep a message and use it again in every session.
-    fn dealt(&mut self, n: usize, message: &[u8]) -> Result<Self::Share, Error>;
+    /// This party's share from such a message, of that length. Local: a party may keep a
+    /// message and read it again in every session.
+    fn dealt(&self, n: usize, message: &[u8]) -> Self::Share;
     /// Payload bytes the receiver expects from each party for `n` elements.
     fn opening_bytes(n: usize) -> usize;
     /// The opened vector, at the receiver, from the parties' messages in their order.

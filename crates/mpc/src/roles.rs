@@ -96,7 +96,7 @@ fn deal<P: Protocol>(program: &Program, weights: &WeightSet, options: &Options) 
     let words: Vec<WordOf<P>> = weights.tensors.iter().flatten().map(|&v| Word::from_i64(v)).collect();
     match options.public_weights {
         true => Ok(vec![pack(&words, P::Ring::WIDTH.bits()); P::PARTIES]),
-        false => P::deal(&words),
+        false => P::deal_kept(&words),
     }
 }
 

@@ -16,6 +16,9 @@ use subrosa_mpc::{Options, Predicted, ProtocolKind};
 /// The most samples in one inference.
 pub const MAX_BATCH: usize = 1 << 16;
 
+/// The most threads a party may have.
+pub const MAX_THREADS: usize = 256;
+
 /// A decided computation: printable, with a digest. The second state.
 #[derive(Clone)]
 pub struct Plan {
@@ -91,7 +94,7 @@ impl Fixed {
             model.graph().check_batching()?;
         }
         let lowered = lower(model, options)?;
-        let mpc = Options { public_weights: options.public_weights };
+        let mpc = Options { public_weights: options.public_weights, threads: options.threads };
         let predicted = subrosa_mpc::predict(protocol, &lowered.program, options.batch, &mpc)?;
         Ok(Self { protocol, options: mpc, lowered, predicted })
     }
@@ -128,9 +131,12 @@ fn check(options: &PlanOptions) -> Result<()> {
         let message = format!("a batch of {} samples is not possible", options.batch);
         return Err(Error::misuse(message, &format!("choose 1 to {MAX_BATCH}")));
     }
-    if options.threads != 1 {
+    if options.threads == 0 || options.threads > MAX_THREADS {
         let message = format!("{} threads a party were asked for", options.threads);
-        return Err(Error::misuse(message, "this version runs one thread a party: use --threads 1"));
+        return Err(Error::misuse(
+            message,
+            &format!("choose 1 to {MAX_THREADS}; more than there are cores help nobody"),
+        ));
     }
     let fixed_only = options.ring.is_some() || options.public_weights;
     if options.via == Via::Plain && fixed_only {

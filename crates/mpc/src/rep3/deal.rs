@@ -22,7 +22,7 @@ use zeroize::Zeroize;
 
 /// What a party is doing.
 pub(super) enum Stage {
-    /// Nothing is prepared: what is dealt now stays known.
+    /// Nothing is prepared.
     Setup,
     /// Preprocessing.
     Offline(Dealing),

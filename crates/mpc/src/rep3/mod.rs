@@ -83,12 +83,6 @@ impl<R: Ring> Rep3<R> {
         zip(&ours, &words(&mut self.b.zero, n), Word::sub)
     }
 
-    /// What parties 0 and 1 open of an owner's value: it, less a mask that neither knows.
-    fn masked_opening(&mut self, n: usize, message: &[u8], mask: &[R::Word]) -> Result<Option<Vec<R::Word>>, Error> {
-        let part = self.dealt_part(n, message);
-        if self.me < 2 { self.open(zip(&part, mask, Word::sub)).map(Some) } else { Ok(None) }
-    }
-
     /// The material made for `call`. Anything else is refused before a message is sent, and
     /// nothing made so far is used afterwards.
     fn take(&mut self, call: Primitive) -> Result<Material<R::Word>, Error> {
@@ -101,14 +95,17 @@ impl<R: Ring> Rep3<R> {
         }
     }
 
-    /// This party's part of what an owner shares, from the owner's message: a seed's stream
-    /// at party 0, what it lacks of the value at party 1.
-    fn dealt_part(&self, n: usize, message: &[u8]) -> Vec<R::Word> {
-        match self.me {
+    /// This party's part of what an owner shares: a seed's stream at party 0, what it lacks
+    /// of the value at party 1.
+    fn input_part(&mut self, owner: EndpointId, n: usize) -> Result<Vec<R::Word>, Error> {
+        let len = input_bytes::<R>(n)[self.me];
+        let received = self.session.round(vec![], &[(owner, len)])?;
+        let message = received.first().map_or(&[] as &[u8], Vec::as_slice);
+        Ok(match self.me {
             0 => message.first_chunk().map_or_else(Vec::new, |s| words(&mut Seed::from_bytes(*s).stream(DEAL), n)),
             1 => unpack(message, R::WIDTH.bits(), n),
             _ => Vec::new(),
-        }
+        })
     }
 }
 
@@ -126,17 +123,12 @@ impl<R: Ring> Evaluator for Rep3<R> {
             self.keep(call, Parts { offset, ..Parts::default() });
             return Ok(Share::masked(mask));
         }
-        let (mask, known) = match &self.stage {
-            Stage::Setup => (self.mask_words(n), true),
-            Stage::Online | Stage::Offline(_) => (std::mem::take(&mut self.take(call)?.parts.offset), false),
-        };
-        let received = self.session.round(vec![], &[(owner, Self::dealt_bytes(self.me, n))])?;
-        let value = self.masked_opening(n, received.first().map_or(&[], Vec::as_slice), &mask)?;
-        Ok(match (known, value) {
-            (true, value) => Share::known(n, value, mask),
-            (false, Some(value)) => Share::opened(value),
-            (false, None) => Share::absent(n),
-        })
+        let material = self.take(call)?;
+        let part = self.input_part(owner, n)?;
+        match self.me {
+            2 => Ok(Share::absent(n)),
+            _ => Ok(Share::opened(self.open(zip(&part, &material.parts.offset, Word::sub))?)),
+        }
     }
 
     fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error> {
@@ -314,7 +306,7 @@ impl<R: Ring> Protocol for Rep3<R> {
     }
 
     fn online_cost(primitive: &Primitive) -> Cost {
-        let dealt = |n| dealt_bytes::<R>(n).map(|b| b as u64);
+        let dealt = |n| input_bytes::<R>(n).map(|b| b as u64);
         let n = if let Primitive::Input { n } = *primitive { n } else { 0 };
         deal::online_cost(primitive, R::WIDTH.bits(), dealt(n))
     }
@@ -331,14 +323,29 @@ impl<R: Ring> Protocol for Rep3<R> {
         Ok(vec![seed.expose().to_vec(), pack(&p_1, R::WIDTH.bits()), Vec::new()])
     }
 
-    fn dealt_bytes(party: usize, n: usize) -> usize {
-        dealt_bytes::<R>(n).get(party).copied().unwrap_or(0)
+    fn deal_kept(secret: &[R::Word]) -> Result<Vec<Vec<u8>>, Error> {
+        // m_0 and m_2 are the streams of seeds, c = x - m_0 - m_2.
+        let seeds = [Seed::random()?, Seed::random()?];
+        let [m_0, m_2] = seeds.each_ref().map(|seed| words::<R::Word>(&mut seed.stream(DEAL), secret.len()));
+        let c = pack(&zip(&zip(secret, &m_0, Word::sub), &m_2, Word::sub), R::WIDTH.bits());
+        let [seed_0, seed_2] = seeds.each_ref().map(|seed| seed.expose().as_slice());
+        Ok(vec![[seed_0, &c].concat(), [seed_2, &c].concat(), [seed_0, seed_2].concat()])
     }
 
-    fn dealt(&mut self, n: usize, message: &[u8]) -> Result<Self::Share, Error> {
-        let mask = self.mask_words(n);
-        let value = self.masked_opening(n, message, &mask)?;
-        Ok(Share::known(n, value, mask))
+    fn dealt_bytes(party: usize, n: usize) -> usize {
+        match party {
+            2 => 2 * SEED_BYTES,
+            _ => SEED_BYTES + packed_len(n, R::WIDTH.bits()),
+        }
+    }
+
+    fn dealt(&self, n: usize, message: &[u8]) -> Self::Share {
+        let (seeds, c) =
+            message.split_at_checked(if self.me == 2 { 2 * SEED_BYTES } else { SEED_BYTES }).unwrap_or((&[], &[]));
+        let expand = |seed: &[u8; SEED_BYTES]| words::<R::Word>(&mut Seed::from_bytes(*seed).stream(DEAL), n);
+        let masks = seeds.as_chunks().0.iter().map(expand);
+        let mask = masks.reduce(|sum, mask| zip(&sum, &mask, Word::add)).unwrap_or_default();
+        Share::known(n, (self.me < 2).then(|| unpack(c, R::WIDTH.bits(), n)), mask)
     }
 
     fn opening_bytes(n: usize) -> usize {
@@ -371,8 +378,8 @@ const SEED_BYTES: usize = 32;
 /// Purpose of the streams that dealt seeds stand for. A fresh seed a vector.
 const DEAL: &str = "rep3 deal";
 
-/// Lengths of an owner's messages to the parties.
-fn dealt_bytes<R: Ring>(n: usize) -> [usize; 3] {
+/// Lengths of a data owner's messages to the parties.
+fn input_bytes<R: Ring>(n: usize) -> [usize; 3] {
     [SEED_BYTES, packed_len(n, R::WIDTH.bits()), 0]
 }
 

@@ -72,6 +72,11 @@ impl Channel {
         }
     }
 
+    /// Whether the peer has hung up, as far as is known without waiting.
+    pub fn is_closed(&mut self) -> bool {
+        self.link.poll(None).is_err()
+    }
+
     /// From now on imitates `network`, as the other end does from the same message on.
     pub fn shape(self, network: Network) -> Self {
         Self { link: shaped(self.link, network), ..self }

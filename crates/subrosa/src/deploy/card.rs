@@ -107,7 +107,7 @@ impl Card {
         if !consistent {
             return Err(wrong("its inputs and outputs are not those of its program"));
         }
-        let options = Options { public_weights: card.public_weights };
+        let options = Options { public_weights: card.public_weights, threads: 1 };
         // Runs every instruction on lengths alone, and so checks that they fit together.
         subrosa_mpc::predict(protocol, &program, 1, &options).map_err(|e| wrong(&e.to_string()))?;
         let ranges = card.ranges.iter().map(|&(lo, hi)| InputRange { lo, hi }).collect();

@@ -91,7 +91,11 @@ impl Deployment {
     }
 
     pub(crate) fn start(&mut self, party: usize) {
-        let server = self.server(party, self.parsed());
+        self.start_with(party, self.parsed());
+    }
+
+    pub(crate) fn start_with(&mut self, party: usize, config: ClusterConfig) {
+        let server = self.server(party, config);
         let (stop, address) = (server.stop_handle(), server.address().expect("bound"));
         let thread = std::thread::spawn(move || server.run().expect("served"));
         self.servers[party] = Some(Running { stop, address, thread });

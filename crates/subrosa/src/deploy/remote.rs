@@ -1,0 +1,289 @@
+//! Sessions with parties elsewhere: computing, and receiving what others had computed.
+
+use super::card::{Card, Model};
+use super::control::{Order, SessionId, Totals};
+use crate::backends::Via;
+use crate::output::{Batch, Output, Phase as Spent};
+use crate::session::{check_values, sample_count, slice};
+use crate::{Error, Result};
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use subrosa_core::{Cost, Meter, Phase};
+use subrosa_mpc::roles::{give_inputs, take_outputs};
+use subrosa_net::Session;
+
+/// One session of a [`Remote`].
+pub(super) struct Lane {
+    pub(super) session: Session,
+    /// Costs counted so far, by phase.
+    seen: [Cost; 3],
+    /// The parties' totals, as last heard.
+    totals: Vec<Totals>,
+}
+
+impl Lane {
+    pub(super) fn new(session: Session) -> Self {
+        Self { session, seen: [Cost::FREE; 3], totals: Vec::new() }
+    }
+
+    /// Hears the parties' totals: they have done what they were told.
+    pub(super) fn listen(&mut self, deadline: Duration) -> Result<()> {
+        let parties = self.session.names().len() - 2;
+        let expected: Vec<_> = (0..parties).map(|p| (p, Totals::BYTES)).collect();
+        let answers = self.session.control(vec![], &expected, deadline)?;
+        self.totals = answers.iter().map(|a| Totals::decode(a)).collect();
+        Ok(())
+    }
+
+    fn order(&mut self, order: Order, deadline: Duration) -> Result<()> {
+        let parties = self.session.names().len() - 2;
+        let orders = (0..parties).map(|p| (p, order.encode())).collect();
+        self.session.control(orders, &[], deadline)?;
+        Ok(())
+    }
+
+    /// The cost of `phase` since the last call for it.
+    pub(super) fn since(&mut self, phase: Phase) -> Cost {
+        let meters = self.totals.iter().map(|t| &t.meter).chain([self.session.meter()]);
+        let total = Meter::combine(phase, meters);
+        let before = std::mem::replace(&mut self.seen[phase as usize], total);
+        Cost { rounds: total.rounds.saturating_sub(before.rounds), bytes: total.bytes.saturating_sub(before.bytes) }
+    }
+
+    /// One batch: its outputs (none if somebody else gets them), and what it took.
+    fn infer(&mut self, run: &Running<'_>, inputs: &[Vec<i64>], count: usize) -> Result<(Vec<Vec<i64>>, Batch)> {
+        let (model, deadline) = (run.model, run.deadline);
+        let samples = u32::try_from(count).map_err(|_| Error::misuse("a batch of that size is not possible", ""))?;
+        let start = Instant::now();
+        self.order(Order::Prepare(samples), deadline)?;
+        self.listen(deadline)?;
+        let offline = Spent { cost: self.since(Phase::Offline), ms: start.elapsed().as_secs_f64() * 1e3 };
+        let start = Instant::now();
+        self.session.set_phase(Phase::Online);
+        self.order(Order::Run(samples), deadline)?;
+        give_inputs(model.protocol, &mut self.session, &model.program, inputs, count)?;
+        let outputs = match run.opens {
+            true => take_outputs(model.protocol, &mut self.session, &model.program, count)?,
+            false => Vec::new(),
+        };
+        let time = start.elapsed();
+        self.listen(deadline)?;
+        let online = Spent { cost: self.since(Phase::Online), ms: time.as_secs_f64() * 1e3 };
+        Ok((outputs, Batch { samples: count, offline, online }))
+    }
+}
+
+/// What all lanes of a run share.
+struct Running<'a> {
+    model: &'a Model,
+    deadline: Duration,
+    opens: bool,
+}
+
+/// Parties elsewhere that hold the model and wait for inputs.
+pub struct Remote {
+    pub(super) model: Model,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) batch: usize,
+    pub(super) setup: Spent,
+    pub(super) trace: [u8; 16],
+    pub(super) deadline: Duration,
+    /// Whether this client gets the results.
+    pub(super) opens: bool,
+}
+
+/// What a lane reports of one batch: its number, and what came of it.
+type Done = (usize, Result<(Vec<Vec<f32>>, Batch)>);
+
+impl Remote {
+    /// What may be known of the model.
+    pub fn card(&self) -> &Card {
+        &self.model.card
+    }
+
+    /// Opening all lanes.
+    pub fn setup(&self) -> Spent {
+        self.setup
+    }
+
+    /// The id of all parties' traces, in hexadecimal.
+    pub fn trace(&self) -> String {
+        SessionId(self.trace).to_string()
+    }
+
+    /// The largest memory of any party so far, bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        self.lanes.iter().flat_map(|l| &l.totals).map(|t| t.peak).max().unwrap_or(0)
+    }
+
+    /// Time that each party has waited online so far, milliseconds.
+    pub fn waited_ms(&self) -> Vec<f64> {
+        let parties = self.lanes.first().map_or(0, |l| l.totals.len());
+        let of =
+            |p: usize| self.lanes.iter().filter_map(move |l| l.totals.get(p)).map(|t| t.waited[Phase::Online as usize]);
+        (0..parties).map(|p| of(p).sum::<u64>() as f64 / 1e6).collect()
+    }
+
+    /// Computes all samples; as [`crate::Session::run_watched`].
+    ///
+    /// **Errors:** [`Error::Input`]; [`Error::Peer`] naming the party at fault, after which
+    /// the session is over.
+    pub fn run_watched(&mut self, inputs: &[Vec<f32>], watch: &mut dyn FnMut(usize, usize)) -> Result<Output> {
+        let samples = sample_count(&self.model.card.inputs, inputs)?;
+        for ((values, port), range) in inputs.iter().zip(&self.model.card.inputs).zip(&self.model.ranges) {
+            check_values(values, port, Some(range), 0)?;
+        }
+        let starts: Vec<usize> = (0..samples).step_by(self.batch).collect();
+        let mut results: Vec<Option<(Vec<Vec<f32>>, Batch)>> = vec![None; starts.len()];
+        let next = Mutex::new(starts.iter().copied().enumerate());
+        let run = Running { model: &self.model, deadline: self.deadline, opens: self.opens };
+        let (batch, mut failed, mut finished) = (self.batch, None, 0);
+        std::thread::scope(|scope| {
+            let (report, reports) = channel::<Done>();
+            for lane in &mut self.lanes {
+                let (report, next, run) = (report.clone(), &next, &run);
+                scope.spawn(move || {
+                    let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    while let Some((i, start)) = take() {
+                        let count = batch.min(samples - start);
+                        let done = run.batch(lane, inputs, start, count);
+                        let over = done.is_err();
+                        if report.send((i, done)).is_err() || over {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(report);
+            for (i, done) in reports {
+                match done {
+                    Ok((values, record)) => {
+                        finished += record.samples;
+                        results[i] = Some((values, record));
+                        watch(finished, samples);
+                    }
+                    Err(error) => {
+                        // The other lanes finish what they are at, and take nothing more.
+                        next.lock().unwrap_or_else(PoisonError::into_inner).by_ref().for_each(drop);
+                        failed.get_or_insert(error);
+                    }
+                }
+            }
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(self.output(samples, results)),
+        }
+    }
+
+    fn output(&self, samples: usize, results: Vec<Option<(Vec<Vec<f32>>, Batch)>>) -> Output {
+        let mut output = empty_output(&self.model.card, self.setup);
+        output.samples = samples;
+        for (values, record) in results.into_iter().flatten() {
+            output.values.iter_mut().zip(values).for_each(|(all, new)| all.extend(new));
+            output.batches.push(record);
+        }
+        output
+    }
+
+    /// Whether the results come here; otherwise [`Output::values`] stay empty.
+    pub fn opens(&self) -> bool {
+        self.opens
+    }
+}
+
+impl Running<'_> {
+    fn batch(
+        &self,
+        lane: &mut Lane,
+        inputs: &[Vec<f32>],
+        start: usize,
+        count: usize,
+    ) -> Result<(Vec<Vec<f32>>, Batch)> {
+        let ports = self.model.card.inputs.iter();
+        let encode = |(i, (values, port)): (usize, (&Vec<f32>, &crate::Port))| {
+            let part = slice(values, port, start, count);
+            Ok(subrosa_graph::encode_input(&self.model.program, &self.model.ranges, i, part)?)
+        };
+        let encoded = inputs.iter().zip(ports).enumerate().map(encode).collect::<Result<Vec<_>>>()?;
+        let (outputs, record) = lane.infer(self, &encoded, count)?;
+        Ok((decode(self.model, &outputs), record))
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        for lane in &mut self.lanes {
+            // A session that failed is over anyway.
+            let _ = lane.order(Order::End, Duration::from_secs(1));
+        }
+    }
+}
+
+fn decode(model: &Model, outputs: &[Vec<i64>]) -> Vec<Vec<f32>> {
+    outputs.iter().enumerate().map(|(i, v)| subrosa_graph::decode_output(&model.program, i, v)).collect()
+}
+
+fn empty_output(card: &Card, setup: Spent) -> Output {
+    Output {
+        model: card.name.clone(),
+        via: Via::Rep3,
+        labels_only: card.labels_only,
+        samples: 0,
+        ports: card.outputs.clone(),
+        values: vec![Vec::new(); card.outputs.len()],
+        setup,
+        batches: Vec::new(),
+    }
+}
+
+/// A receiver's end of a session that somebody else opened.
+pub struct Receiving {
+    pub(super) model: Model,
+    pub(super) session: Session,
+    pub(super) parties: usize,
+    pub(super) idle: Duration,
+}
+
+impl Receiving {
+    /// What may be known of the model.
+    pub fn card(&self) -> &Card {
+        &self.model.card
+    }
+
+    /// Takes all results until the data owner ends the session. Bytes and rounds are those
+    /// that this endpoint took part in.
+    ///
+    /// **Errors:** [`Error::Peer`] naming the party.
+    pub fn run(mut self) -> Result<Output> {
+        let mut output = empty_output(&self.model.card, Spent::default());
+        let expected: Vec<_> = (0..self.parties).map(|p| (p, 8)).collect();
+        self.session.set_phase(Phase::Online);
+        loop {
+            let counts = self.session.control(vec![], &expected, self.idle)?;
+            let Some(first) = counts.first() else { return Ok(output) };
+            if counts.iter().any(|c| c != first) {
+                return Err(Error::Peer { message: "the parties announce results of different sizes".into() });
+            }
+            let count = first.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+            let count = usize::try_from(count).ok().filter(|&n| n <= crate::plan::MAX_BATCH);
+            match count {
+                Some(0) => return Ok(output),
+                Some(count) => self.take(count, &mut output)?,
+                None => return Err(Error::Peer { message: "the parties announce results beyond any batch".into() }),
+            }
+        }
+    }
+
+    fn take(&mut self, count: usize, output: &mut Output) -> Result<()> {
+        let start = Instant::now();
+        let outputs = take_outputs(self.model.protocol, &mut self.session, &self.model.program, count)?;
+        let values = decode(&self.model, &outputs);
+        output.values.iter_mut().zip(values).for_each(|(all, new)| all.extend(new));
+        output.samples += count;
+        let online = Spent { cost: Cost::FREE, ms: start.elapsed().as_secs_f64() * 1e3 };
+        output.batches.push(Batch { samples: count, offline: Spent::default(), online });
+        Ok(())
+    }
+}
