@@ -2,9 +2,7 @@
 
 use super::card::{Card, Model};
 use super::config::{ClusterConfig, check_name};
-use super::control::{
-    Measured, Open, Order, PATIENCE, Reply, Request, SessionId, Status, Totals, Wanted, as_numbers, hear, say,
-};
+use super::control::{Measured, Open, PATIENCE, Reply, Request, SessionId, Status, Wanted, as_numbers, hear, say};
 use super::probe;
 use super::remote::{Lane, Receiving, Remote};
 use crate::output::Phase as Spent;

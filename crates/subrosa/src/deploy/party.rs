@@ -2,25 +2,21 @@
 
 use super::card::{Card, Model};
 use super::config::{ClusterConfig, Role};
-use super::control::{self, Held, Open, Order, PATIENCE, Reply, Request, Status, Totals, Wanted, hear, say};
-use super::metrics::{Metrics, Told};
+use super::control::{self, Held, Reply, Request, Status, hear, say};
+use super::metrics::Metrics;
 use super::probe;
 use super::rendezvous::Rendezvous;
 use super::store::Store;
-use super::trace::{Span, Tracer};
+use super::trace::Tracer;
 use crate::{Error, Result};
-use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::net::IpAddr;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use subrosa_core::Phase;
-use subrosa_mpc::{Job, ModelShare, Options, Party, Seats};
 use subrosa_net::tcp::{Channel, Endpoint, Fingerprint, Identity};
-use subrosa_net::{EndpointId, Link, Network, Session, Spin};
+use subrosa_net::{Network, Spin};
 use zeroize::Zeroizing;
 
 /// Connections whose purpose is not known yet, at a time: from everywhere, and from one
