@@ -161,7 +161,7 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let mut deployment = Deployment::new("deadline_s = 2\nidle_s = 3");
+        let mut deployment = Deployment::new("deadline_s = 2\nidle_s = 3\nsessions = 64");
         let config = deployment.parsed();
         let relays = [0, 1].map(|i| Relay::before(config.parties[i].address.clone()));
         let through = |i: usize| -> ClusterConfig {
@@ -239,6 +239,13 @@ fn faults_at_every_record_end_well() {
         }
     }
     assert_eq!(stage.files(), files);
+    // None of the sessions that failed is still there.
+    let end = Instant::now() + Duration::from_secs(40);
+    let at_work = || stage.clinic.check(None).into_iter().map(|r| r.status.unwrap().sessions).sum::<u32>();
+    while at_work() > 0 {
+        assert!(Instant::now() < end, "{} sessions never ended", at_work());
+        std::thread::sleep(Duration::from_millis(200));
+    }
     println!("{tried} faults survived");
 }
 

@@ -70,11 +70,11 @@ impl Run {
             save::Format::of(path)?;
             save::check_folder(path)?;
         }
-        let data = Dataset::read(&self.input)?;
         if self.remote.cluster.is_some() && !self.model.exists() {
-            return self.run_kept(&data);
+            return self.run_kept(&Dataset::read(&self.input)?);
         }
         let model = Model::open(&self.model)?;
+        let data = Dataset::read(&self.input)?;
         let samples = self.samples(&data, model.inputs())?;
         let options = self.options(&model, &data, &samples)?;
         let plan = model.plan(&options)?;
