@@ -55,10 +55,15 @@ struct Bench {
 
 impl Bench {
     fn head(&self) {
+        let machine = subrosa::machine::machine();
         if self.json {
+            let (command, date) = ("cargo bench -p subrosa-bench --bench parties", subrosa::report_html::utc_now());
+            let head = json!({
+                "cpu": machine.cpu, "cores": machine.cores, "isa": machine.isa, "command": command, "date": date,
+            });
+            println!("{head}");
             return;
         }
-        let machine = subrosa::machine::machine();
         let network = self.network.map_or_else(|| "not shaped".to_owned(), |n| n.to_string());
         println!("{}, {} cores, kernels {}", machine.cpu, machine.cores, machine.isa);
         println!("three processes, one thread each, mutual TLS 1.3 on loopback, {network}; semi-honest, 128 bit");

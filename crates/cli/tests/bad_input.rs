@@ -1,6 +1,6 @@
 //! Every mistake ends in one sentence on stderr that names the culprit and the remedy,
 //! with exit code 1 (or 2 for the command line), no panic and no output file.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests may panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests may panic")]
 
 mod support;
 

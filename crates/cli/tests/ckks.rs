@@ -1,5 +1,5 @@
 //! Four commands in four folders: a client, a server, and the files between them.
-#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
+#![allow(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! Whole commands on shipped models and data.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests may panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests may panic")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! What the commands print, word for word. Times and what belongs to the machine are
 //! masked. After an intended change: `SUBROSA_BLESS=1 cargo test -p subrosa-cli`.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests may panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests may panic")]
 
 mod support;
 

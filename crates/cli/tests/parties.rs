@@ -1,4 +1,5 @@
 //! Compute parties as processes: killed, frozen, out of disk, with wrong certificates.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 #![cfg(unix)]
 
 mod support;

@@ -24,7 +24,7 @@ pub struct Session {
 enum Engine {
     Plain(PlainEngine),
     Simulated,
-    Cluster(LocalCluster),
+    Cluster(Box<LocalCluster>),
     Ckks(Box<ckks::Engine>),
 }
 
@@ -47,7 +47,7 @@ impl Session {
             (Some(fixed), _) => {
                 let cluster = start_cluster(fixed, plan.inner.options.network)?;
                 let setup = cluster.setup().into();
-                (Engine::Cluster(cluster), setup)
+                (Engine::Cluster(Box::new(cluster)), setup)
             }
         };
         Ok(Self { plan: plan.clone(), engine, setup })

@@ -1,4 +1,5 @@
 //! Parties as services over mutual TLS, with the shipped models.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 mod support;
 
@@ -91,9 +92,9 @@ fn a_share_at_rest_shows_neither_weights_nor_card() {
     let deployment = Deployment::started("");
     let plan = plan("mlp", Via::Rep3, 1);
     deployment.client("clinic").provision(&plan, "digits").unwrap();
-    for party in 0..3 {
+    for (party, name) in PARTIES.iter().enumerate() {
         let bytes = std::fs::read(deployment.state(party).join("models/digits/1.share")).unwrap();
-        assert!(!bytes.windows(6).any(|w| w == b"digits" || w == b"SROPRO"), "{}", PARTIES[party]);
+        assert!(!bytes.windows(6).any(|w| w == b"digits" || w == b"SROPRO"), "{name}");
     }
 }
 

@@ -3,6 +3,7 @@
 //! inference works.
 //!
 //! Every third record is tried; `SUBROSA_FAULTS=all` tries each.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 mod support;
 

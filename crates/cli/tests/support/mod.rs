@@ -1,5 +1,10 @@
 //! Runs the built binary in a folder of its own.
-#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(
+    dead_code,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "each test file uses a part of this, and fails here if it must"
+)]
 
 pub(crate) mod onnx;
 

@@ -105,22 +105,26 @@ impl TlsLink {
             if self.queue.is_empty() || self.tls.is_handshaking() {
                 return Ok(());
             }
-            self.encrypt();
+            self.encrypt()?;
         }
     }
 
     /// Gives TLS as much of the queue as it takes at once, header and payload as one.
-    fn encrypt(&mut self) {
-        let Some(frame) = self.queue.front() else { return };
+    ///
+    /// **Errors:** [`LinkError::Closed`] once the connection has failed: it takes nothing more.
+    fn encrypt(&mut self) -> Result<(), LinkError> {
+        let Some(frame) = self.queue.front() else { return Ok(()) };
         let header = frame.header.get(self.queued_from..).unwrap_or(&[]);
         let payload = frame.payload.get(self.queued_from.saturating_sub(HEADER)..).unwrap_or(&[]);
-        // Only a full buffer takes nothing; it was emptied before.
-        let taken = self.tls.writer().write_vectored(&[IoSlice::new(header), IoSlice::new(payload)]).unwrap_or(0);
+        let written = self.tls.writer().write_vectored(&[IoSlice::new(header), IoSlice::new(payload)]);
+        // A full buffer takes nothing, too, but this one was emptied before.
+        let taken = written.ok().filter(|&n| n > 0).ok_or(LinkError::Closed)?;
         self.queued_from += taken;
         if self.queued_from == HEADER + frame.payload.len() {
             self.queue.pop_front();
             self.queued_from = 0;
         }
+        Ok(())
     }
 
     /// Decrypts some more; false when nothing has arrived.

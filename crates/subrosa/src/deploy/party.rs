@@ -244,15 +244,15 @@ impl Shared {
             Ok((channel, request))
         });
         self.leave(address);
-        let outcome = heard.and_then(|(channel, request)| match request {
-            Request::Open(open) => self.open(channel, &open),
-            errand => match Slot::take(&self.errands, MAX_ERRANDS) {
-                Some(_slot) => self.answer(channel, errand),
-                None => {
-                    channel.refuse("too many callers at a time; try again later");
-                    Ok(())
-                }
-            },
+        let outcome = heard.and_then(|(channel, request)| {
+            // Sessions are counted by themselves.
+            let errand = Slot::take(&self.errands, MAX_ERRANDS);
+            if errand.is_none() && !matches!(request, Request::Open(_)) {
+                channel.refuse("too many callers at a time; try again later");
+                return Ok(());
+            }
+            let _errand = errand.filter(|_| !matches!(request, Request::Open(_)));
+            self.answer(channel, request)
         });
         if let Err(error) = outcome {
             self.metrics.refused();

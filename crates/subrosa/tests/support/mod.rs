@@ -1,5 +1,5 @@
 //! Three parties and their clients, on the loopback interface.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, clippy::expect_used, reason = "each test uses a part of it, and fails here if it must")]
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
