@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// Decrypts an answer: samples row-major. For the key's owner alone: the values carry
-    /// the ciphertexts' errors (see [`Client::decrypt_to_publish`]).
+    /// the ciphertexts' errors (Li and Micciancio, 2020/1533).
     ///
     /// **Errors:** [`Error::Input`] for an answer of another plan's form.
     pub fn decrypt(&self, answer: &EncryptedOutput) -> Result<Vec<f32>, Error> {
