@@ -135,7 +135,9 @@ impl From<subrosa_mpc::Error> for Error {
         let message = error.to_string();
         match error {
             Mpc::Entropy(_) => Self::Io { message, hint: None },
-            Mpc::Misuse(_) => Self::Plan { message, node: None, hint: None },
+            Mpc::Misuse(_) | Mpc::Peer(subrosa_net::Error::SessionLimit { .. }) => {
+                Self::Plan { message, node: None, hint: None }
+            }
             // `mpc::Error` may grow; what is new there concerns the parties.
             Mpc::Peer(_) | Mpc::Stopped { .. } | _ => Self::Peer { message },
         }
