@@ -156,7 +156,7 @@ impl From<subrosa_he::Error> for Error {
             He::Plan(_) => Self::Plan { message, node: None, hint: None },
             He::Input(_) | He::Wire { .. } => Self::Input { message, hint: None },
             He::Lattice(subrosa_lattice::Error::Wire { .. }) => Self::Input { message, hint: None },
-            He::Lattice(subrosa_lattice::Error::Entropy(_)) => Self::Io { message, hint: None },
+            He::Threads(_) | He::Lattice(subrosa_lattice::Error::Entropy(_)) => Self::Io { message, hint: None },
             // Either may grow; what is new there concerns the plan.
             He::Lattice(_) | _ => Self::Plan { message, node: None, hint: None },
         }
