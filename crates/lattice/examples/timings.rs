@@ -1,6 +1,8 @@
 //! Times of the operations a circuit is made of, one JSON line each: the least and the
 //! median of many runs, in microseconds, on one thread.
 //!
+//! The first line names the primes.
+//!
 //! `cargo run --release -p subrosa-lattice --example timings -- LOG_N BITS,BITS,... SPECIAL_BITS,...`
 #![expect(clippy::print_stdout, reason = "its result")]
 
@@ -20,6 +22,7 @@ fn main() -> Result<(), Error> {
     let list = |text: String| text.split(',').filter_map(|b| b.parse().ok()).collect::<Vec<u32>>();
     let log_n = argument(0, "13").parse().unwrap_or(13);
     let params = params(log_n, &list(argument(1, "48,48,48")), &list(argument(2, "48")))?;
+    println!(r#"{{"primes":{:?},"special":{:?}}}"#, params.literal().q, params.literal().special);
     let secret = SecretKey::generate(&params)?;
     let level = params.levels();
     let mut keys = EvaluationKeys::new();

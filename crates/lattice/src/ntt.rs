@@ -20,6 +20,7 @@ pub(crate) const LANES: usize = 8;
 /// Evaluations in a transposed square.
 const SQUARE: usize = LANES * LANES;
 /// Twiddle vectors a square needs for the last three stages: one, two and four.
+#[cfg(target_arch = "x86_64")]
 pub(crate) const TAIL: usize = 7;
 /// The longest transform has `2^MAX_LOG_N` points: kernels that reduce late rely on it.
 pub const MAX_LOG_N: u32 = 20;
@@ -60,7 +61,9 @@ pub(crate) struct Twiddles {
     pub(crate) values: Vec<u64>,
     pub(crate) quotients: Vec<u64>,
     /// For each square, [`TAIL`] vectors: the values of the stages of stride 4, 2 and 1.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) tail_values: Vec<u64>,
+    #[cfg(target_arch = "x86_64")]
     pub(crate) tail_quotients: Vec<u64>,
 }
 
@@ -72,10 +75,19 @@ impl Twiddles {
             powers[i] = modulus.mul(powers[i - 1], root);
         }
         let factors: Vec<Factor> = (0..n).map(|i| modulus.factor(powers[bit_reverse(i, log_n)])).collect();
-        let tail: Vec<Factor> = (0..n / SQUARE).flat_map(|s| tail_indices(n, s)).map(|i| factors[i]).collect();
         let split = |f: &[Factor]| (f.iter().map(|f| f.value).collect(), f.iter().map(|f| f.quotient).collect());
-        let ((values, quotients), (tail_values, tail_quotients)) = (split(&factors), split(&tail));
-        Self { values, quotients, tail_values, tail_quotients }
+        let (values, quotients) = split(&factors);
+        #[cfg(target_arch = "x86_64")]
+        let (tail_values, tail_quotients) =
+            split(&(0..n / SQUARE).flat_map(|s| tail_indices(n, s)).map(|i| factors[i]).collect::<Vec<_>>());
+        Self {
+            values,
+            quotients,
+            #[cfg(target_arch = "x86_64")]
+            tail_values,
+            #[cfg(target_arch = "x86_64")]
+            tail_quotients,
+        }
     }
 
     #[inline(always)]
@@ -86,6 +98,7 @@ impl Twiddles {
 
 /// The twiddles of square `s` in the stages of stride 4, 2, 1; lane `l` works on the
 /// eight values from `64 s + 8 l` on.
+#[cfg(target_arch = "x86_64")]
 fn tail_indices(n: usize, s: usize) -> impl Iterator<Item = usize> {
     [(n / 8, 1), (n / 4, 2), (n / 2, 4)].into_iter().flat_map(move |(stage, per_lane)| {
         (0..per_lane).flat_map(move |h| (0..LANES).map(move |l| stage + (s * LANES + l) * per_lane + h))
