@@ -15,6 +15,9 @@ use subrosa_lattice::{
 
 /// Runs until the fastest is not likely to get faster.
 const RUNS: usize = 400;
+/// Sums of many multiples, as a matrix needs them.
+const OPERANDS: usize = 64;
+const ROWS: usize = 6;
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -55,6 +58,8 @@ fn main() -> Result<(), Error> {
         Ok(product)
     })?;
     time(&params, "rotation", || params.automorphism(&c, 5, &keys))?;
+    let weights: Vec<Vec<i64>> = (0..ROWS).map(|r| (0..OPERANDS).map(|k| (r * k) as i64 - 99).collect()).collect();
+    time(&params, "combine_64_operands_into_6", || Ok(params.combine(&[&c.c0; OPERANDS], &weights, level)))?;
     let digits = params.decompose(&c.c1);
     let key = keys.galois(5, level)?;
     time(&params, "rotation_hoisted", || Ok(params.mod_down_pair(params.automorphism_extended(&c, &digits, key))))?;
