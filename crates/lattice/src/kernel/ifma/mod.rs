@@ -104,7 +104,7 @@ pub(super) fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
     }
 }
 
-/// `low + 2^52 high` modulo the prime, for sums of at most [`MAX_PAIRS`] products.
+/// `low + 2^52 high` modulo the prime, for sums of at most [`super::MAX_PAIRS`] products.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn fold(prime: Prime, m: &Modulus, low: __m512i, high: __m512i) -> __m512i {
