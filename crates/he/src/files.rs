@@ -174,7 +174,9 @@ fn finite(r: &mut Reader<'_>) -> Result<f64, Error> {
 fn read_plan(r: &mut Reader<'_>) -> Result<PublicPlan, Error> {
     let params = read_params(r)?;
     let letters = at_most(r, 4096, "letters")?;
-    let model = String::from_utf8_lossy(r.bytes(letters)?).into_owned();
+    let Ok(model) = String::from_utf8(r.bytes(letters)?.to_vec()) else {
+        return Ok(r.wrong("the model's name is not text")?);
+    };
     let input_len = at_most(r, MAX_COUNT, "inputs")?;
     let input_range = (finite(r)?, finite(r)?);
     let output_len = at_most(r, MAX_COUNT, "outputs")?;

@@ -58,11 +58,14 @@ impl SecretKey {
     ///
     /// **Errors:** [`Error::Entropy`].
     pub fn encrypt(&self, message: &Poly) -> Result<SeededCiphertext, Error> {
-        let seed = Seed::random()?;
-        let noise = Seed::random()?;
-        let (mut c0, _) = self.zero(&seed, &mut noise.stream("encryption"), message.level(), false);
+        Ok(self.encrypt_from(message, &Seed::random()?, &Seed::random()?))
+    }
+
+    /// The same from a public seed and a secret one, each used once.
+    pub(crate) fn encrypt_from(&self, message: &Poly, seed: &Seed, noise: &Seed) -> SeededCiphertext {
+        let (mut c0, _) = self.zero(seed, &mut noise.stream("encryption"), message.level(), false);
         self.params().add(&mut c0, message);
-        Ok(SeededCiphertext { c0, seed: *seed.expose() })
+        SeededCiphertext { c0, seed: *seed.expose() }
     }
 
     /// `message + error`, as evaluations. Whoever sees the error learns about the key: see
@@ -81,7 +84,13 @@ impl PublicKey {
     ///
     /// **Errors:** [`Error::Entropy`].
     pub fn rerandomise(&self, params: &Params, c: &mut Ciphertext) -> Result<(), Error> {
-        let (level, noise) = (c.c0.level(), Seed::random()?);
+        self.rerandomise_from(params, c, &Seed::random()?);
+        Ok(())
+    }
+
+    /// The same from a secret seed, used once.
+    pub(crate) fn rerandomise_from(&self, params: &Params, c: &mut Ciphertext, noise: &Seed) {
+        let level = c.c0.level();
         let n = params.n();
         let mut v = sample::lift(params, &sample::ternary(&mut noise.stream("ephemeral"), n), level, false);
         for (part, key, name) in [(&mut c.c0, &self.b, "error 0"), (&mut c.c1, &self.a, "error 1")] {
@@ -91,7 +100,6 @@ impl PublicKey {
             params.add(part, e.expose());
         }
         v.zeroize();
-        Ok(())
     }
 
     /// Encrypts evaluations at their level.

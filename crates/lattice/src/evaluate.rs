@@ -21,6 +21,13 @@ pub struct Digits {
     level: usize,
 }
 
+#[cfg(test)]
+impl Digits {
+    pub(crate) fn polynomials(&self) -> &[Poly] {
+        &self.digits
+    }
+}
+
 /// A pair that still has the special primes: `P` times a ciphertext.
 #[derive(Clone)]
 pub struct Extended {

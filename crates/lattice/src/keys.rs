@@ -91,9 +91,12 @@ impl SecretKey {
     ///
     /// **Errors:** [`Error::Entropy`].
     pub fn public_key(&self) -> Result<PublicKey, Error> {
-        let seed = Seed::random()?;
-        let (b, a) = self.zero(&seed, &mut Seed::random()?.stream("public key"), self.params.levels(), false);
-        Ok(PublicKey { b, a, seed: *seed.expose() })
+        Ok(self.public_key_from(&Seed::random()?, &Seed::random()?))
+    }
+
+    pub(crate) fn public_key_from(&self, seed: &Seed, noise: &Seed) -> PublicKey {
+        let (b, a) = self.zero(seed, &mut noise.stream("public key"), self.params.levels(), false);
+        PublicKey { b, a, seed: *seed.expose() }
     }
 
     /// An encryption of zero `(-a s + e, a)` whose `a` comes from a public seed, used once.
@@ -112,8 +115,12 @@ impl SecretKey {
     ///
     /// **Errors:** [`Error::Entropy`].
     pub fn relinearisation_key(&self, level: usize) -> Result<SwitchKey, Error> {
+        self.relinearisation_key_from(level, &Seed::random()?, &Seed::random()?)
+    }
+
+    pub(crate) fn relinearisation_key_from(&self, level: usize, seed: &Seed, noise: &Seed) -> Result<SwitchKey, Error> {
         let mut square = self.params.dot(self.params.levels(), true, &[(self.s(), self.s())]);
-        let key = self.switch_key(&square, self, level);
+        let key = self.switch_key(&square, self, level, seed, noise);
         square.zeroize();
         key
     }
@@ -123,9 +130,19 @@ impl SecretKey {
     /// **Errors:** [`Error::Entropy`]; [`Error::Parameters`] for a `g` that is even or too
     /// large.
     pub fn galois_key(&self, g: usize, level: usize) -> Result<GaloisKey, Error> {
+        self.galois_key_from(g, level, &Seed::random()?, &Seed::random()?)
+    }
+
+    pub(crate) fn galois_key_from(
+        &self,
+        g: usize,
+        level: usize,
+        seed: &Seed,
+        noise: &Seed,
+    ) -> Result<GaloisKey, Error> {
         let permutation = Arc::new(self.params.permutation(g)?);
         let to = self.turned(inverse_element(g, 2 * self.params.n()));
-        Ok(GaloisKey { key: self.switch_key(self.s(), &to, level)?, permutation })
+        Ok(GaloisKey { key: self.switch_key(self.s(), &to, level, seed, noise)?, permutation })
     }
 
     /// This secret under `X -> X^g`.
@@ -139,15 +156,15 @@ impl SecretKey {
         Self::from_coefficients(&self.params, Secret::new(turned))
     }
 
-    /// The key from the secret with evaluations `from` to `to`.
-    fn switch_key(&self, from: &Poly, to: &Self, level: usize) -> Result<SwitchKey, Error> {
+    /// The key from the secret with evaluations `from` to `to`; a public seed and a secret
+    /// one, each used once.
+    fn switch_key(&self, from: &Poly, to: &Self, level: usize, seed: &Seed, noise: &Seed) -> Result<SwitchKey, Error> {
         let params = &self.params;
         if level == 0 || level > params.levels() {
             return Err(Error::Misuse(format!("there is no level {level}")));
         }
-        let (seed, noise) = (Seed::random()?, Seed::random()?);
         let digits = (0..params.digits(level)).map(|j| {
-            let (mut b, a) = to.zero(&digit_seed(&seed, j), &mut noise.stream(&format!("digit {j}")), level, true);
+            let (mut b, a) = to.zero(&digit_seed(seed, j), &mut noise.stream(&format!("digit {j}")), level, true);
             for i in params.digit(j, level).from.clone() {
                 let m = params.modulus(i);
                 let special = (0..params.special()).map(|k| params.modulus(params.levels() + k).value());

@@ -26,6 +26,8 @@ mod params;
 mod poly;
 pub mod sample;
 pub mod security;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 pub use ciphertext::{Ciphertext, Product, SeededCiphertext};

@@ -12,13 +12,18 @@
 use crate::Error;
 use crate::kernel;
 use crate::modulus::{Factor, Modulus};
+#[cfg(target_arch = "x86_64")]
+use std::sync::OnceLock;
 
 /// Lanes of the widest vector, and the side of the transposed squares.
 pub(crate) const LANES: usize = 8;
 /// Evaluations in a transposed square.
 const SQUARE: usize = LANES * LANES;
 /// Twiddle vectors a square needs for the last three stages: one, two and four.
+#[cfg(target_arch = "x86_64")]
 pub(crate) const TAIL: usize = 7;
+/// The longest transform has `2^MAX_LOG_N` points: kernels that reduce late rely on it.
+pub const MAX_LOG_N: u32 = 20;
 
 /// Roots of unity and their quotients for one prime and one ring degree.
 #[derive(Debug)]
@@ -33,6 +38,21 @@ pub struct NttTable {
     pub(crate) n_inverse: Factor,
     /// `1 / n` times the twiddle of the inverse's last stage.
     pub(crate) last: Factor,
+    /// Made when a kernel first asks.
+    #[cfg(target_arch = "x86_64")]
+    doubles: OnceLock<Doubles>,
+}
+
+/// The multipliers of a table as centred doubles.
+#[cfg(target_arch = "x86_64")]
+#[derive(Debug)]
+pub(crate) struct Doubles {
+    pub(crate) forward: Vec<f64>,
+    pub(crate) forward_tail: Vec<f64>,
+    pub(crate) inverse: Vec<f64>,
+    pub(crate) inverse_tail: Vec<f64>,
+    pub(crate) n_inverse: f64,
+    pub(crate) last: f64,
 }
 
 /// Multipliers of one direction.
@@ -41,7 +61,9 @@ pub(crate) struct Twiddles {
     pub(crate) values: Vec<u64>,
     pub(crate) quotients: Vec<u64>,
     /// For each square, [`TAIL`] vectors: the values of the stages of stride 4, 2 and 1.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) tail_values: Vec<u64>,
+    #[cfg(target_arch = "x86_64")]
     pub(crate) tail_quotients: Vec<u64>,
 }
 
@@ -53,10 +75,19 @@ impl Twiddles {
             powers[i] = modulus.mul(powers[i - 1], root);
         }
         let factors: Vec<Factor> = (0..n).map(|i| modulus.factor(powers[bit_reverse(i, log_n)])).collect();
-        let tail: Vec<Factor> = (0..n / SQUARE).flat_map(|s| tail_indices(n, s)).map(|i| factors[i]).collect();
         let split = |f: &[Factor]| (f.iter().map(|f| f.value).collect(), f.iter().map(|f| f.quotient).collect());
-        let ((values, quotients), (tail_values, tail_quotients)) = (split(&factors), split(&tail));
-        Self { values, quotients, tail_values, tail_quotients }
+        let (values, quotients) = split(&factors);
+        #[cfg(target_arch = "x86_64")]
+        let (tail_values, tail_quotients) =
+            split(&(0..n / SQUARE).flat_map(|s| tail_indices(n, s)).map(|i| factors[i]).collect::<Vec<_>>());
+        Self {
+            values,
+            quotients,
+            #[cfg(target_arch = "x86_64")]
+            tail_values,
+            #[cfg(target_arch = "x86_64")]
+            tail_quotients,
+        }
     }
 
     #[inline(always)]
@@ -67,6 +98,7 @@ impl Twiddles {
 
 /// The twiddles of square `s` in the stages of stride 4, 2, 1; lane `l` works on the
 /// eight values from `64 s + 8 l` on.
+#[cfg(target_arch = "x86_64")]
 fn tail_indices(n: usize, s: usize) -> impl Iterator<Item = usize> {
     [(n / 8, 1), (n / 4, 2), (n / 2, 4)].into_iter().flat_map(move |(stage, per_lane)| {
         (0..per_lane).flat_map(move |h| (0..LANES).map(move |l| stage + (s * LANES + l) * per_lane + h))
@@ -74,10 +106,12 @@ fn tail_indices(n: usize, s: usize) -> impl Iterator<Item = usize> {
 }
 
 impl NttTable {
-    /// **Errors:** [`Error::Parameters`] unless `n` is a power of two of at least 64 and
-    /// `2n` divides `p - 1`.
+    /// **Errors:** [`Error::Parameters`] unless `n` is a power of two from 64 to
+    /// `2^MAX_LOG_N` and `2n` divides `p - 1`.
     pub fn new(modulus: Modulus, n: usize) -> Result<Self, Error> {
-        let root = (n.is_power_of_two() && n >= SQUARE).then(|| modulus.root(2 * n as u64)).flatten();
+        let root = (n.is_power_of_two() && (SQUARE..=1 << MAX_LOG_N).contains(&n))
+            .then(|| modulus.root(2 * n as u64))
+            .flatten();
         let Some(root) = root else {
             return Err(Error::Parameters(format!("{} has no transform of length {n}", modulus.value())));
         };
@@ -85,7 +119,30 @@ impl NttTable {
         let inverse = Twiddles::new(&modulus, n, modulus.inverse(root));
         let n_inverse = modulus.inverse(n as u64);
         let last = modulus.factor(modulus.mul(n_inverse, inverse.values[1]));
-        Ok(Self { n, modulus, forward, inverse, n_inverse: modulus.factor(n_inverse), last })
+        Ok(Self {
+            n,
+            modulus,
+            forward,
+            inverse,
+            n_inverse: modulus.factor(n_inverse),
+            last,
+            #[cfg(target_arch = "x86_64")]
+            doubles: OnceLock::new(),
+        })
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn doubles(&self) -> &Doubles {
+        let centred = |x: u64| self.modulus.centred(x) as f64;
+        let all = |words: &[u64]| words.iter().map(|&x| centred(x)).collect();
+        self.doubles.get_or_init(|| Doubles {
+            forward: all(&self.forward.values),
+            forward_tail: all(&self.forward.tail_values),
+            inverse: all(&self.inverse.values),
+            inverse_tail: all(&self.inverse.tail_values),
+            n_inverse: centred(self.n_inverse.value),
+            last: centred(self.last.value),
+        })
     }
 
     /// Length of a polynomial.
@@ -210,10 +267,43 @@ mod tests {
         assert!(NttTable::new(p, 1 << 20).is_err() && NttTable::new(p, 100).is_err() && NttTable::new(p, 32).is_err());
     }
 
+    /// The inputs that grow most in kernels that reduce late, for the largest primes.
+    #[test]
+    fn extreme_residues_at_the_longest_lengths_agree_on_every_path() {
+        for log_n in [6, 7, 13, 16, MAX_LOG_N] {
+            let t = table(log_n, 48);
+            let (m, n) = (t.modulus(), t.len());
+            let p = m.value();
+            // The last makes each butterfly of the first stage add two residues near p/2.
+            let w = m.inverse(t.forward.values[1]);
+            let lower_half = |i: usize| if i < n / 2 { p - 1 } else { m.mul(p / 2, w) };
+            let inputs: [Vec<u64>; 4] = [
+                vec![p - 1; n],
+                vec![p / 2; n],
+                (0..n).map(|i| if i % 2 == 0 { p - 1 } else { 0 }).collect(),
+                (0..n).map(lower_half).collect(),
+            ];
+            for x in inputs {
+                let mut portable = x.clone();
+                kernel::ntt_forward_on(kernel::Isa::Portable, &t, &mut portable);
+                let mut back = x.clone();
+                kernel::ntt_inverse_on(kernel::Isa::Portable, &t, &mut back);
+                for isa in kernel::Isa::ALL.into_iter().filter(|i| i.is_available()) {
+                    let mut y = x.clone();
+                    kernel::ntt_forward_on(isa, &t, &mut y);
+                    assert!(y == portable, "forward, log n {log_n}, {}", isa.name());
+                    let mut y = x.clone();
+                    kernel::ntt_inverse_on(isa, &t, &mut y);
+                    assert!(y == back, "inverse, log n {log_n}, {}", isa.name());
+                }
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn the_inverse_undoes_and_every_path_agrees(log_n in 6u32..13, bits in 24u32..=48, seed: u8) {
+        fn the_inverse_undoes_and_every_path_agrees(log_n in 6u32..15, bits in 24u32..=48, seed: u8) {
             let t = table(log_n, bits);
             let mut x = residues(&t, seed);
             x[0] = t.modulus().value() - 1;

@@ -1,7 +1,9 @@
 //! The inner loops, chosen at run time, the same words on every path.
 //!
-//! This module and `buffer` are the only ones with `unsafe` in them.
+//! This module and those below it are the only ones with `unsafe` in them.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 pub(crate) mod buffer;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
@@ -16,7 +18,7 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// Whatever the compiler's baseline for the target offers.
     Portable,
-    /// The same loops compiled for AVX2.
+    /// AVX2 with fused multiply-add.
     Avx2,
     /// AVX-512 F, DQ, BW, VL and IFMA.
     Ifma,
@@ -43,7 +45,7 @@ impl Isa {
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
-            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             Self::Ifma => {
                 is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512dq")
@@ -80,7 +82,7 @@ trait Loop {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,fma")]
 fn run_avx2(body: impl Loop) {
     body.run();
 }
@@ -107,13 +109,16 @@ fn run(_: Isa, body: impl Loop) {
     body.run();
 }
 
-/// Runs `$ifma` where the processor has it, `$portable` otherwise.
+/// Runs the loop of this name that was written for `$isa`.
 macro_rules! choose {
     ($isa:expr, $name:ident ( $($arg:expr),* )) => {
         match $isa {
             // SAFETY: the processor was asked; lengths were checked by the caller.
             #[cfg(target_arch = "x86_64")]
             Isa::Ifma if $isa.is_available() => unsafe { ifma::$name($($arg),*) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 if $isa.is_available() => unsafe { avx2::$name($($arg),*) },
             Isa::Portable | Isa::Avx2 | Isa::Ifma => portable::$name($($arg),*),
         }
     };

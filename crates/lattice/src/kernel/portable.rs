@@ -1,7 +1,7 @@
 //! The loops in plain Rust: the reference for every other path, and what wasm runs.
 
 use super::STRETCH;
-use crate::modulus::{Factor, Modulus, reduce_once};
+use crate::modulus::{Factor, Modulus, WORD, reduce_once};
 use crate::ntt::{NttTable, transpose_squares};
 
 pub(super) fn ntt_forward(table: &NttTable, x: &mut [u64]) {
@@ -52,8 +52,16 @@ pub(super) fn ntt_inverse(table: &NttTable, x: &mut [u64]) {
 pub(super) fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
     for (i, out) in out.iter_mut().enumerate() {
         let sum: u128 = pairs.iter().map(|(a, b)| u128::from(a[i]) * u128::from(b[i])).sum();
-        *out = (sum % u128::from(m.value())) as u64;
+        *out = fold(m, sum);
     }
+}
+
+/// A sum of at most `MAX_PAIRS` products, which is below 2^104, modulo the prime.
+#[inline(always)]
+fn fold(m: &Modulus, sum: u128) -> u64 {
+    let (p, one) = (m.value(), Factor { value: 1, quotient: m.one_quotient() });
+    let (high, low) = ((sum >> WORD) as u64, sum as u64 & ((1 << WORD) - 1));
+    reduce_once(reduce_once(m.mul_lazy(high, m.word()) + m.mul_lazy(low, one), 2 * p), p)
 }
 
 pub(super) fn combine(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETCH]], w: &[&[u64]]) {

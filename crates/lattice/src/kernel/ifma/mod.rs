@@ -1,0 +1,152 @@
+//! AVX-512 with IFMA: eight products of 52 bits in one instruction.
+
+mod combine;
+mod ntt;
+
+pub(super) use combine::combine;
+pub(super) use ntt::{ntt_forward, ntt_inverse};
+
+use crate::modulus::{Factor, Modulus, WORD};
+use crate::ntt::LANES;
+use std::arch::x86_64::*;
+
+/// Prime, its double, and the mask of a 52-bit word, in every lane.
+#[derive(Clone, Copy)]
+struct Prime {
+    p: __m512i,
+    /// `2^52 - p`: adding its products subtracts those of `p`, modulo 2^52.
+    minus_p: __m512i,
+    p2: __m512i,
+    mask: __m512i,
+}
+
+/// A multiplier in every lane, or one a lane.
+#[derive(Clone, Copy)]
+struct Wide {
+    value: __m512i,
+    quotient: __m512i,
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn splat(x: u64) -> __m512i {
+    _mm512_set1_epi64(x.cast_signed())
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn wide(w: Factor) -> Wide {
+    Wide { value: splat(w.value), quotient: splat(w.quotient) }
+}
+
+/// Eight words from `at` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn load(x: &[u64], at: usize) -> __m512i {
+    debug_assert!(at + LANES <= x.len());
+    // SAFETY: every caller steps through whole vectors of a slice whose length it has
+    // checked (`ntt`) or takes `at` from a slice of that length.
+    unsafe { _mm512_loadu_si512(x.as_ptr().add(at).cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn store(x: &mut [u64], at: usize, v: __m512i) {
+    debug_assert!(at + LANES <= x.len());
+    // SAFETY: as for `load`.
+    unsafe { _mm512_storeu_si512(x.as_mut_ptr().add(at).cast(), v) }
+}
+
+impl Prime {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn new(m: &Modulus) -> Self {
+        let p = m.value();
+        Self { p: splat(p), minus_p: splat((1 << WORD) - p), p2: splat(2 * p), mask: splat((1 << WORD) - 1) }
+    }
+
+    /// `x mod 2p` for `x` below `4p`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn below_2p(self, x: __m512i) -> __m512i {
+        _mm512_min_epu64(x, _mm512_sub_epi64(x, self.p2))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn below_p(self, x: __m512i) -> __m512i {
+        _mm512_min_epu64(x, _mm512_sub_epi64(x, self.p))
+    }
+
+    /// `x w mod p` below `2p`, for `x` below 2^52.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    fn mul(self, x: __m512i, w: Wide) -> __m512i {
+        let zero = _mm512_setzero_si512();
+        let q = _mm512_madd52hi_epu64(zero, x, w.quotient);
+        let low = _mm512_madd52lo_epu64(zero, x, w.value);
+        _mm512_and_si512(_mm512_madd52lo_epu64(low, q, self.minus_p), self.mask)
+    }
+}
+
+/// Slices of equal length, a multiple of eight; at most 256 pairs.
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
+    let prime = Prime::new(m);
+    for at in (0..out.len()).step_by(LANES) {
+        let (mut low, mut high) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        for (a, b) in pairs {
+            let (a, b) = (load(a, at), load(b, at));
+            low = _mm512_madd52lo_epu64(low, a, b);
+            high = _mm512_madd52hi_epu64(high, a, b);
+        }
+        store(out, at, fold(prime, m, low, high));
+    }
+}
+
+/// `low + 2^52 high` modulo the prime, for sums of at most [`super::MAX_PAIRS`] products.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn fold(prime: Prime, m: &Modulus, low: __m512i, high: __m512i) -> __m512i {
+    let (word, one) = (wide(m.word()), wide(Factor { value: 1, quotient: m.one_quotient() }));
+    // Both words below 2^52 again: high was below 256 * 2^44.
+    let high = _mm512_add_epi64(high, _mm512_srli_epi64::<WORD>(low));
+    let low = _mm512_and_si512(low, prime.mask);
+    let sum = _mm512_add_epi64(prime.mul(high, word), prime.mul(low, one));
+    prime.below_p(prime.below_2p(sum))
+}
+
+/// A length that is a multiple of eight.
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn scale(m: &Modulus, x: &mut [u64], w: Factor) {
+    let (prime, w) = (Prime::new(m), wide(w));
+    for at in (0..x.len()).step_by(LANES) {
+        let v = prime.mul(load(x, at), w);
+        store(x, at, prime.below_p(v));
+    }
+}
+
+/// Slices of equal length, a multiple of eight.
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn sub_scale(m: &Modulus, x: &mut [u64], y: &[u64], w: Factor) {
+    let (prime, w) = (Prime::new(m), wide(w));
+    for at in (0..x.len()).step_by(LANES) {
+        let difference = _mm512_sub_epi64(_mm512_add_epi64(load(x, at), prime.p), load(y, at));
+        store(x, at, prime.below_p(prime.mul(difference, w)));
+    }
+}
+
+/// Slices of equal length, a multiple of eight.
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn convert(from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
+    let (prime, one) = (Prime::new(to), wide(Factor { value: 1, quotient: to.one_quotient() }));
+    let half = splat(from.value() / 2);
+    let minus_from = splat(to.neg(to.reduce(from.value())));
+    for at in (0..x.len()).step_by(LANES) {
+        let v = load(x, at);
+        let negative = _mm512_cmpgt_epu64_mask(v, half);
+        let r = prime.mul(v, one);
+        let r = _mm512_mask_add_epi64(r, negative, r, minus_from);
+        store(out, at, prime.below_p(prime.below_2p(r)));
+    }
+}
