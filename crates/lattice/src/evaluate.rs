@@ -180,11 +180,10 @@ impl Params {
     /// The inner product of digits and key: `P` times an encryption of the decomposed
     /// polynomial times the key's first secret, under its second.
     pub fn switch(&self, digits: &Digits, key: &SwitchKey) -> Extended {
-        let part = |pick: fn(&(Poly, Poly)) -> &Poly| {
-            let pairs: Vec<(&Poly, &Poly)> = digits.digits.iter().zip(key.digits.iter().map(pick)).collect();
-            self.dot(digits.level, true, &pairs)
-        };
-        Extended { c0: part(|d| &d.0), c1: part(|d| &d.1) }
+        let terms: Vec<(&Poly, &Poly, &Poly)> =
+            digits.digits.iter().zip(&key.digits).map(|(digit, (k0, k1))| (k0, k1, digit)).collect();
+        let (c0, c1) = self.dot_pair(digits.level, true, &terms);
+        Extended { c0, c1 }
     }
 
     /// Divides by the product of the special primes and rounds.

@@ -24,6 +24,10 @@ pub struct ParamsLiteral {
     pub attacker: Attacker,
 }
 
+/// Words of a row that [`Params::dot_pair`] works on at a time: of a hundred operands they fit
+/// the second-level cache.
+const BLOCK: usize = 1024;
+
 /// Checked, immutable parameters with their precomputed tables. Cheap to clone.
 ///
 /// Primes are numbered: those of `q` first, then the special ones.
@@ -260,6 +264,41 @@ impl Params {
             self.add(&mut out, &part);
         }
         out
+    }
+
+    /// Two sums of products with the same second factors: `(sum of a_i y_i, sum of b_i y_i)`
+    /// for terms `(a, b, y)`, read once. Empty gives zeros.
+    pub fn dot_pair(&self, level: usize, special: bool, terms: &[(&Poly, &Poly, &Poly)]) -> (Poly, Poly) {
+        let mut out = (self.scratch(level, special), self.scratch(level, special));
+        let mut batches = terms.chunks(kernel::MAX_PAIRS);
+        self.dot_pair_into(&mut out, batches.next().unwrap_or_default());
+        for batch in batches {
+            let mut part = (self.scratch(level, special), self.scratch(level, special));
+            self.dot_pair_into(&mut part, batch);
+            self.add(&mut out.0, &part.0);
+            self.add(&mut out.1, &part.1);
+        }
+        out
+    }
+
+    fn dot_pair_into(&self, out: &mut (Poly, Poly), terms: &[(&Poly, &Poly, &Poly)]) {
+        let primes: Vec<usize> = (0..out.0.rows()).map(|row| self.prime_of(&out.0, row)).collect();
+        let rows = primes.into_iter().zip(out.0.rows_mut()).zip(out.1.rows_mut());
+        parallel::map(rows.collect(), |((prime, first), second)| {
+            let m = self.modulus(prime);
+            let rows: Vec<[&[u64]; 3]> =
+                terms.iter().map(|(a, b, y)| [a, b, y].map(|x| self.row_of(x, prime))).collect();
+            let block = BLOCK.min(first.len());
+            for (i, (first, second)) in first.chunks_mut(block).zip(second.chunks_mut(block)).enumerate() {
+                // The second sum finds the common factors in the cache.
+                let pairs = |k: usize| -> Vec<(&[u64], &[u64])> {
+                    let at = i * block..i * block + block;
+                    rows.iter().map(|r| (&r[k][at.clone()], &r[2][at.clone()])).collect()
+                };
+                kernel::dot(m, first, &pairs(0));
+                kernel::dot(m, second, &pairs(1));
+            }
+        });
     }
 
     fn dot_into(&self, out: &mut Poly, pairs: &[(&Poly, &Poly)]) {

@@ -1,5 +1,6 @@
 //! Primes and ring degree from depth and range.
 
+use super::cost::Cost;
 use crate::Error;
 use subrosa_lattice::modulus::{MAX_PRIME_BITS, primes_below};
 use subrosa_lattice::security::max_modulus_bits;
@@ -10,6 +11,10 @@ use subrosa_lattice::{Attacker, Params, ParamsLiteral};
 pub const MIN_SCALE_BITS: u32 = 26;
 /// And the most that is of use to 32-bit results.
 const MAX_SCALE_BITS: u32 = 34;
+/// A scale that leaves 18 good bits at N = 16384: more is worth less than speed.
+const GOOD_SCALE_BITS: u32 = 30;
+/// Most special primes: a digit of more has no smaller keys at the levels there are.
+const MOST_SPECIAL: usize = 4;
 /// Bits of range beyond what was asked for, if they cost nothing.
 const SPARE_BITS: u32 = 4;
 /// Ring degrees tried, log2.
@@ -45,32 +50,61 @@ impl Demand {
     }
 }
 
-/// Every ring degree that serves, smallest first, with the largest scale it allows.
+/// Every ring degree that serves, smallest first, each with the largest scale it allows, or
+/// with a good one and the special primes that make key switching cheapest.
 pub(super) fn choices(demand: Demand) -> impl Iterator<Item = Result<Choice, Error>> {
     DEGREES.filter(move |&d| 1 << (d - 1) >= demand.slots).filter_map(move |log_n| {
         let bits = max_modulus_bits(log_n, demand.attacker)?;
-        let scale = (MIN_SCALE_BITS..=MAX_SCALE_BITS).rev().find(|&s| total(demand, s).is_some_and(|t| t <= bits))?;
+        let largest = |special: usize| {
+            let scales = (MIN_SCALE_BITS..=MAX_SCALE_BITS).rev();
+            let mut sizes = scales.map(|scale| Sizes { scale, last: scale + demand.headroom(), special });
+            sizes.find(|s| s.total(demand.depth).is_some_and(|t| t <= bits))
+        };
+        let one = largest(1)?;
+        let good = one.scale.min(GOOD_SCALE_BITS);
+        let several = (2..=MOST_SPECIAL).filter_map(largest).filter(|s| s.scale >= good);
+        let cost = |s: &Sizes| (1..=demand.depth + 1).map(|l| Cost::at(l, s.special).rotation()).sum::<f64>();
+        let best = std::iter::once(one).chain(several).min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
         // What is left over widens the last prime, and so the range of values.
-        let spare = (bits - total(demand, scale)?) / 2;
-        let last = (scale + demand.headroom() + spare.min(SPARE_BITS)).min(MAX_PRIME_BITS);
-        Some(build(log_n, demand, scale, last))
+        let wider = (0..=SPARE_BITS).rev().map(|spare| Sizes { last: best.last + spare, ..best });
+        let sizes = wider.into_iter().find(|s| s.total(demand.depth).is_some_and(|t| t <= bits))?;
+        Some(build(log_n, demand, sizes))
     })
 }
 
-/// Bits of all primes: the last one, one a rescaling, and a special one as large as the
-/// largest, so that key switching adds no more than rescaling does.
-fn total(demand: Demand, scale: u32) -> Option<u32> {
-    let last = scale + demand.headroom();
-    (last <= MAX_PRIME_BITS).then_some(2 * last + demand.depth as u32 * scale)
+/// Primes by their bits.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// Of those that rescaling drops.
+    scale: u32,
+    /// Of the one that is never dropped.
+    last: u32,
+    /// How many are special: as many as a digit of key switching has.
+    special: usize,
 }
 
-fn build(log_n: u32, demand: Demand, scale: u32, last: u32) -> Result<Choice, Error> {
-    let special = primes_below(log_n, last, 1, &[])?;
-    let mut q = primes_below(log_n, last, 1, &special)?;
+impl Sizes {
+    /// Bits of each special prime: their product is as large as the largest digit, so that
+    /// key switching adds no more than rescaling does.
+    fn special_bits(self) -> u32 {
+        let others = self.special as u32 - 1;
+        (self.last + others * self.scale).div_ceil(self.special as u32)
+    }
+
+    /// Bits of all primes; none if one would be too large.
+    fn total(self, depth: usize) -> Option<u32> {
+        let total = self.last + depth as u32 * self.scale + self.special as u32 * self.special_bits();
+        (self.last <= MAX_PRIME_BITS).then_some(total)
+    }
+}
+
+fn build(log_n: u32, demand: Demand, sizes: Sizes) -> Result<Choice, Error> {
+    let special = primes_below(log_n, sizes.special_bits(), sizes.special, &[])?;
+    let mut q = primes_below(log_n, sizes.last, 1, &special)?;
     let taken: Vec<u64> = special.iter().chain(&q).copied().collect();
-    q.extend(primes_below(log_n, scale, demand.depth, &taken)?);
+    q.extend(primes_below(log_n, sizes.scale, demand.depth, &taken)?);
     let params = Params::new(ParamsLiteral { log_n, q, special, attacker: demand.attacker })?;
-    Ok(Choice { params, scale_bits: scale })
+    Ok(Choice { params, scale_bits: sizes.scale })
 }
 
 /// The refusal where nothing serves.

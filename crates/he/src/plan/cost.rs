@@ -3,10 +3,13 @@
 //! The weights were measured on one AVX-512 core (`cargo bench --bench ckks`); only their
 //! ratios matter.
 
-/// Costs at one level with one special prime.
+/// Costs at one level.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cost {
-    level: f64,
+    /// Primes with the special ones.
+    primes: f64,
+    /// Digits of a ciphertext, each of as many primes as are special.
+    digits: f64,
 }
 
 /// An inner product with a key, a row, relative to a transform.
@@ -15,28 +18,34 @@ const INNER: f64 = 0.3;
 const PRODUCT: f64 = 0.12;
 
 impl Cost {
-    pub(super) fn at(level: usize) -> Self {
-        Self { level: level as f64 }
+    pub(super) fn at(level: usize, special: usize) -> Self {
+        let real = |x: usize| x as f64;
+        Self { primes: real(level + special), digits: real(level.div_ceil(special)) }
+    }
+
+    /// One rotation by itself.
+    pub(super) fn rotation(self) -> f64 {
+        self.decompose() + self.switch() + 2.0 * self.mod_down()
     }
 
     /// Digits of a polynomial.
     pub(super) fn decompose(self) -> f64 {
-        self.level * (self.level + 1.0)
+        self.digits * self.primes
     }
 
     /// Digits times a key, and the permutation.
     pub(super) fn switch(self) -> f64 {
-        2.0 * (INNER * self.level + 0.2) * (self.level + 1.0)
+        2.0 * (INNER * self.digits + 0.2) * self.primes
     }
 
-    /// One polynomial divided by the special prime.
+    /// One polynomial divided by the special primes.
     pub(super) fn mod_down(self) -> f64 {
-        self.level + 1.0
+        self.primes
     }
 
     /// A term of a linear stage.
     pub(super) fn product(self) -> f64 {
-        2.0 * PRODUCT * (self.level + 1.0)
+        2.0 * PRODUCT * self.primes
     }
 
     /// Babies by hoisting and giants by double hoisting.

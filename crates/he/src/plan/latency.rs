@@ -204,7 +204,7 @@ impl Draft<'_> {
             }
             _ => self.later_layers(terms, &matrix, last),
         };
-        let (found, operands) = place(options, &matrix, self.slots, level, last)?;
+        let (found, operands) = place(options, &matrix, self.slots, level, self.choice.params.special(), last)?;
         if let [(x, _)] = terms
             && self.layouts[*x].is_empty()
         {
@@ -299,25 +299,26 @@ fn place(
     matrix: &Sparse,
     slots: usize,
     level: usize,
+    special: usize,
     last: bool,
 ) -> Option<(Found, Vec<SlotMap>)> {
     let priced = options.into_iter().filter(|o| o.place.base.len() <= slots && (!last || o.place.is_cyclic(slots)));
     let priced = priced.filter_map(|o| {
         let diagonals = Diagonals::find(&o.operands, matrix, &o.place, o.step)?;
-        let (found, cost) = arrange(&o, diagonals, slots, level);
+        let (found, cost) = arrange(&o, diagonals, slots, level, special);
         Some((cost, found, o.operands))
     });
     let best = priced.min_by(|a, b| a.0.total_cmp(&b.0))?;
     Some((best.1, best.2))
 }
 
-fn arrange(first: &FirstLayer, diagonals: Diagonals, slots: usize, level: usize) -> (Found, f64) {
-    let cost = Cost::at(level);
+fn arrange(first: &FirstLayer, diagonals: Diagonals, slots: usize, level: usize, special: usize) -> (Found, f64) {
+    let cost = Cost::at(level, special);
     let split = diagonals.split(slots, |babies, giants| {
         // Several operands are each decomposed; then only giants are cheap.
         cost.steps(babies * first.operands.len(), giants)
     });
-    let (stages, sums_cost) = Cost::at(level.saturating_sub(1).max(1)).sums(first.place.strides.len());
+    let (stages, sums_cost) = Cost::at(level.saturating_sub(1).max(1), special).sums(first.place.strides.len());
     let terms = diagonals.by_view.len();
     let mut giants: BTreeMap<usize, GiantStep> = BTreeMap::new();
     let mut babies = std::collections::BTreeSet::new();

@@ -127,11 +127,10 @@ fn products(
 ) -> Result<Ciphertext, Error> {
     let level = x[0].level();
     let sums = parallel::map(stage.giants.iter().collect(), |giant| {
-        let part = |pick: fn(&Ciphertext) -> &Poly| {
-            let pairs: Vec<_> = giant.terms.iter().map(|(operand, _, factors)| (pick(&x[*operand]), factors)).collect();
-            params.dot(level, false, &pairs)
-        };
-        let sum = Ciphertext { c0: part(|c| &c.c0), c1: part(|c| &c.c1) };
+        let terms: Vec<(&Poly, &Poly, &Poly)> =
+            giant.terms.iter().map(|(operand, _, factors)| (&x[*operand].c0, &x[*operand].c1, factors)).collect();
+        let (c0, c1) = params.dot_pair(level, false, &terms);
+        let sum = Ciphertext { c0, c1 };
         Ok(match giant.element {
             None => Sum::Plain(sum),
             Some(g) => {
@@ -168,14 +167,37 @@ fn products_extended(
     keys: &EvaluationKeys,
 ) -> Result<Ciphertext, Error> {
     let level = x[0].level();
-    let views = views(params, stage, x, keys)?;
-    let sums = parallel::map(stage.giants.iter().collect(), |giant| {
-        let part = |pick: fn(&Extended) -> &Poly| {
-            let pairs: Vec<_> =
-                giant.terms.iter().map(|(o, baby, factors)| (pick(&views[&(*o, *baby)]), factors)).collect();
-            params.dot(level, true, &pairs)
-        };
-        let sum = Extended { c0: part(|e| &e.c0), c1: part(|e| &e.c1) };
+    let terms = stage.giants.iter().flat_map(|g| &g.terms);
+    let needed: BTreeSet<View> = terms.map(|(operand, baby, _)| (*operand, *baby)).collect();
+    let rotated: BTreeSet<usize> = needed.iter().filter(|n| n.1.is_some()).map(|n| n.0).collect();
+    let digits = parallel::map(rotated.into_iter().collect(), |o| (o, params.decompose(&x[o].c1)));
+    let digits: BTreeMap<usize, Digits> = digits.into_iter().collect();
+    let mut sums: Vec<Option<Extended>> = stage.giants.iter().map(|_| None).collect();
+    let needed: Vec<View> = needed.into_iter().collect();
+    for some in needed.chunks(VIEWS) {
+        let views = parallel::map(some.to_vec(), |(operand, baby)| {
+            let c = &x[operand];
+            let view = match baby {
+                None => params.extend(c),
+                Some(g) => params.automorphism_extended(c, &digits[&operand], keys.galois(g, c.level())?),
+            };
+            Ok(((operand, baby), view))
+        });
+        let views: BTreeMap<View, Extended> = views.into_iter().collect::<Result<_, Error>>()?;
+        parallel::map(stage.giants.iter().zip(&mut sums).collect(), |(giant, sum)| {
+            let terms: Vec<(&Poly, &Poly, &Poly)> = giant
+                .terms
+                .iter()
+                .filter_map(|(o, baby, factors)| views.get(&(*o, *baby)).map(|v| (&v.c0, &v.c1, factors)))
+                .collect();
+            if !terms.is_empty() {
+                let (c0, c1) = params.dot_pair(level, true, &terms);
+                add_extended(params, sum, Extended { c0, c1 });
+            }
+        });
+    }
+    let sums = parallel::map(stage.giants.iter().zip(sums).collect(), |(giant, sum)| {
+        let sum = sum.unwrap_or_else(|| Extended { c0: params.zero(level, true), c1: params.zero(level, true) });
         Ok(match giant.element {
             None => sum,
             Some(g) => params.rotate_extended(sum, keys.galois(g, level)?),
@@ -198,28 +220,11 @@ fn sum(params: &Params, x: Ciphertext, elements: &[usize], keys: &EvaluationKeys
     Ok(y)
 }
 
-/// Every operand under every baby step it is needed in.
-fn views(
-    params: &Params,
-    stage: &EncodedLinear,
-    x: &[Ciphertext],
-    keys: &EvaluationKeys,
-) -> Result<BTreeMap<(usize, Option<usize>), Extended>, Error> {
-    let terms = stage.giants.iter().flat_map(|g| &g.terms);
-    let needed: BTreeSet<(usize, Option<usize>)> = terms.map(|(operand, baby, _)| (*operand, *baby)).collect();
-    let rotated: BTreeSet<usize> = needed.iter().filter(|n| n.1.is_some()).map(|n| n.0).collect();
-    let digits = parallel::map(rotated.into_iter().collect(), |o| (o, params.decompose(&x[o].c1)));
-    let digits: BTreeMap<usize, Digits> = digits.into_iter().collect();
-    let views = parallel::map(needed.into_iter().collect(), |(operand, baby)| {
-        let c = &x[operand];
-        let view = match baby {
-            None => params.extend(c),
-            Some(g) => params.automorphism_extended(c, &digits[&operand], keys.galois(g, c.level())?),
-        };
-        Ok(((operand, baby), view))
-    });
-    views.into_iter().collect()
-}
+/// An operand under a baby step's Galois element.
+type View = (usize, Option<usize>);
+
+/// Views that are in memory at once.
+const VIEWS: usize = 16;
 
 /// One giant step's sum of products.
 enum Sum {
@@ -231,16 +236,19 @@ enum Sum {
 fn total(params: &Params, terms: Vec<Result<Extended, Error>>) -> Result<Option<Extended>, Error> {
     let mut total: Option<Extended> = None;
     for term in terms {
-        let term = term?;
-        match &mut total {
-            None => total = Some(term),
-            Some(total) => {
-                params.add(&mut total.c0, &term.c0);
-                params.add(&mut total.c1, &term.c1);
-            }
-        }
+        add_extended(params, &mut total, term?);
     }
     Ok(total)
+}
+
+fn add_extended(params: &Params, total: &mut Option<Extended>, term: Extended) {
+    match total {
+        None => *total = Some(term),
+        Some(total) => {
+            params.add(&mut total.c0, &term.c0);
+            params.add(&mut total.c1, &term.c1);
+        }
+    }
 }
 
 fn encode_linear(encoder: &Encoder, params: &Params, stage: &LinearStage) -> Result<EncodedLinear, Error> {

@@ -1,12 +1,12 @@
 //! Words on cache-line boundaries: a vector load that straddles two lines costs two.
 //!
-//! Freed buffers wait in a pool of their thread: given back to the system, a polynomial
-//! costs more in page faults than in arithmetic. Secrets are wiped before they are freed
+//! Freed buffers wait in a pool: given back to the system, a polynomial costs more in page
+//! faults than in arithmetic. Threads share it, as one frees what another has made. Secrets are wiped before they are freed
 //! ([`Zeroize`]), so the pool holds none.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroize;
 
 /// Words of one cache line.
@@ -16,8 +16,8 @@ const LINE: usize = 8;
 #[repr(C, align(64))]
 struct Line([u64; LINE]);
 
-/// Most memory a thread's pool may hold (words): 128 MiB.
-const MAX_POOLED: usize = 1 << 24;
+/// Most memory the pool may hold (words): 512 MiB.
+const MAX_POOLED: usize = 1 << 26;
 
 #[derive(Default)]
 struct Pool {
@@ -26,8 +26,11 @@ struct Pool {
     words: usize,
 }
 
-thread_local! {
-    static POOL: RefCell<Pool> = RefCell::default();
+static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
+
+/// The pool; its own code never panics while it is locked.
+fn pool() -> MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pool {
@@ -60,8 +63,7 @@ impl Buffer {
     /// `len` words, rounded up to whole lines, of any value: to be overwritten.
     pub(crate) fn scratch(len: usize) -> Self {
         let lines = len.div_ceil(LINE);
-        // While a thread ends, its pool may be gone.
-        let pooled = POOL.try_with(|pool| pool.borrow_mut().take(lines)).ok().flatten();
+        let pooled = pool().take(lines);
         Self(pooled.unwrap_or_else(|| vec![Line([0; LINE]); lines]))
     }
 
@@ -85,7 +87,7 @@ impl Drop for Buffer {
         if !lines.is_empty() {
             // A truncated buffer has more room than its length says.
             lines.resize(lines.capacity(), Line([0; LINE]));
-            let _ = POOL.try_with(|pool| pool.borrow_mut().put(lines));
+            pool().put(lines);
         }
     }
 }
