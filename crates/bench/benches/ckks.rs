@@ -10,7 +10,7 @@ use subrosa_lattice::modulus::primes_below;
 use subrosa_lattice::{Attacker, EvaluationKeys, Modulus, NttTable, Params, ParamsLiteral, SecretKey, kernel};
 
 fn main() {
-    println!("kernels {}, one thread, best of several runs", kernel::isa().name());
+    println!("kernels {}, one thread unless stated, best of several runs", kernel::isa().name());
     for log_n in [12, 13, 14, 15] {
         transform(log_n);
     }
@@ -26,6 +26,7 @@ fn main() {
     if !quick() {
         throughput("lenet_square");
         latency("lenet_square");
+        latency("lenet5_square");
     }
 }
 
@@ -94,14 +95,47 @@ fn operations(log_n: u32, level: usize, bits: u32) {
     line(&name("decrypt"), 100, || drop(secret.decrypt(&c)));
 }
 
+fn path(name: &str) -> String {
+    format!("{}/../../models/{name}.onnx", env!("CARGO_MANIFEST_DIR"))
+}
+
 fn circuit(name: &str) -> (Circuit, PlanOptions, Vec<f32>) {
-    let path = format!("{}/../../models/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
-    let model = Model::from_bytes(&std::fs::read(path).unwrap()).unwrap();
+    let model = Model::from_bytes(&std::fs::read(path(name)).unwrap()).unwrap();
     let circuit = Circuit::import(model.graph()).unwrap();
     let pixels: Vec<f32> = (0..784 * 64).map(|i| ((i * 37 % 101) as f32 / 101.0 - 0.6).max(0.0)).collect();
     let samples = pixels.chunks(784).map(|d| d.iter().map(|&v| f64::from(v)).collect()).collect();
     let options = PlanOptions { input_range: (0.0, 1.0), samples, model: name.to_owned(), ..PlanOptions::default() };
     (circuit, options, pixels)
+}
+
+/// Best time in the clear (seconds a sample), one thread, `batch` at once.
+fn plain(name: &str, pixels: &[f32], batch: usize) -> f64 {
+    let model = Model::from_bytes(&std::fs::read(path(name)).unwrap()).unwrap();
+    let runner = model.plain(batch).unwrap();
+    let input: Vec<f32> = pixels.iter().copied().cycle().take(784 * batch).collect();
+    let run = || {
+        let start = Instant::now();
+        drop(runner.run(&[&input]).unwrap());
+        start.elapsed().as_secs_f64()
+    };
+    (0..20).map(|_| run()).fold(f64::MAX, f64::min) / batch as f64
+}
+
+/// Time of an evaluation, a sample, with one thread and with two.
+fn evaluation(whole: &str, server: &mut Server, plain: f64, samples: usize, mut evaluate: impl FnMut(&Server) -> f64) {
+    let mut single = None;
+    for threads in [1, 2] {
+        server.set_threads(threads).unwrap();
+        let runs = if quick() { 1 } else { 3 };
+        let best = (0..runs).map(|_| evaluate(server)).fold(f64::MAX, f64::min) / samples as f64;
+        let gain = *single.get_or_insert(best) / best;
+        println!(
+            "{:<52} {:>12.1} us a sample, {samples} at once, {threads} threads: x{gain:.2}; {:.0} times plain",
+            format!("{whole}/evaluate"),
+            best * 1e6,
+            best / plain
+        );
+    }
 }
 
 fn latency(name: &str) {
@@ -113,12 +147,24 @@ fn latency(name: &str) {
     let plan = Plan::latency(&circuit, &options).unwrap();
     let client = Client::new(plan.public.clone()).unwrap();
     let keys = client.evaluation_keys().unwrap();
-    let server = Server::new(&plan).unwrap();
+    let mut server = Server::new(&plan).unwrap();
     let input = client.encrypt(&pixels[..784]).unwrap();
     line(&format!("{whole}/encrypt"), 20, || drop(client.encrypt(&pixels[..784]).unwrap()));
-    line(&format!("{whole}/evaluate"), 30, || drop(server.evaluate(&keys, input.clone()).unwrap()));
+    evaluation(&whole, &mut server, plain(name, &pixels, 1), 1, |server| {
+        let input = input.clone();
+        let start = Instant::now();
+        drop(server.evaluate(&keys, input).unwrap());
+        start.elapsed().as_secs_f64()
+    });
     let answer = server.evaluate(&keys, input).unwrap();
     line(&format!("{whole}/decrypt"), 20, || drop(client.decrypt(&answer).unwrap()));
+    println!(
+        "{:<52} {:>12.1} kB up, {:.1} kB down, keys {:.1} MB",
+        format!("{whole}/bytes"),
+        plan.public.upload_bytes() as f64 / 1e3,
+        plan.public.answer_bytes() as f64 / 1e3,
+        plan.public.key_bytes() as f64 / 1e6
+    );
 }
 
 fn throughput(name: &str) {
@@ -131,14 +177,12 @@ fn throughput(name: &str) {
     let batch = plan.public.batch();
     let client = Client::new(plan.public.clone()).unwrap();
     let keys = client.evaluation_keys().unwrap();
-    let server = Server::new(&plan).unwrap();
+    let mut server = Server::new(&plan).unwrap();
     let many: Vec<f32> = pixels.iter().copied().cycle().take(784 * batch).collect();
-    let mut best = f64::MAX;
-    for _ in 0..if quick() { 1 } else { 3 } {
+    evaluation(&whole, &mut server, plain(name, &pixels, 128), batch, |server| {
         let input = client.encrypt(&many).unwrap();
         let start = Instant::now();
         drop(server.evaluate(&keys, input).unwrap());
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    println!("{:<52} {:>12.1} us a sample, {batch} at once", format!("{whole}/evaluate"), best * 1e6 / batch as f64);
+        start.elapsed().as_secs_f64()
+    });
 }

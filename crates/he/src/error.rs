@@ -30,6 +30,9 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The system gave no threads.
+    #[error("{0}")]
+    Threads(String),
     /// From the arithmetic below.
     #[error(transparent)]
     Lattice(#[from] subrosa_lattice::Error),

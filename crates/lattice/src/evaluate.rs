@@ -11,6 +11,7 @@ use crate::ciphertext::{Ciphertext, Product};
 use crate::kernel;
 use crate::kernel::buffer::Buffer;
 use crate::keys::{EvaluationKeys, GaloisKey, SwitchKey};
+use crate::parallel;
 use crate::params::{BaseChange, Params};
 use crate::poly::Poly;
 
@@ -59,9 +60,7 @@ impl Params {
     /// **Cost:** one key switch.
     pub fn relinearise(&self, mut product: Product, keys: &EvaluationKeys) -> Result<Ciphertext, Error> {
         let level = product.d0.level();
-        let mut switched = self.switch(&self.decompose(&product.d2), keys.relinearisation(level)?);
-        self.mod_down(&mut switched.c0);
-        self.mod_down(&mut switched.c1);
+        let switched = self.mod_down_pair(self.switch(&self.decompose(&product.d2), keys.relinearisation(level)?));
         self.add(&mut product.d0, &switched.c0);
         self.add(&mut product.d1, &switched.c1);
         Ok(Ciphertext { c0: product.d0, c1: product.d1 })
@@ -74,9 +73,7 @@ impl Params {
     /// **Cost:** one key switch.
     pub fn automorphism(&self, c: &Ciphertext, g: usize, keys: &EvaluationKeys) -> Result<Ciphertext, Error> {
         let key = keys.galois(g, c.level())?;
-        let mut out = self.switch(&self.decompose(&c.c1), &key.key);
-        self.mod_down(&mut out.c0);
-        self.mod_down(&mut out.c1);
+        let mut out = self.mod_down_pair(self.switch(&self.decompose(&c.c1), &key.key));
         self.add(&mut out.c0, &c.c0);
         Ok(Ciphertext { c0: self.permute(&out.c0, &key.permutation), c1: self.permute(&out.c1, &key.permutation) })
     }
@@ -127,23 +124,24 @@ impl Params {
     /// transforms.
     pub fn decompose(&self, x: &Poly) -> Digits {
         let level = x.level();
-        let digits = (0..self.digits(level)).map(|j| {
-            let change = self.digit(j, level);
-            let parts = self.gather(x, change, |i| i);
-            let mut digit = self.scratch(level, true);
-            for row in 0..digit.rows() {
-                let prime = self.prime_of(&digit, row);
-                if change.from.contains(&prime) {
-                    // Modulo its own primes, the digit is the polynomial.
-                    digit.row_mut(row).copy_from_slice(x.row(prime));
-                } else {
-                    self.spread(&parts, change, prime, digit.row_mut(row));
-                    self.ntt(prime).forward(digit.row_mut(row));
-                }
+        let changes: Vec<&BaseChange> = (0..self.digits(level)).map(|j| self.digit(j, level)).collect();
+        let parts = parallel::map(changes.clone(), |change| self.gather(x, change, |i| i));
+        let mut digits: Vec<Poly> = changes.iter().map(|_| self.scratch(level, true)).collect();
+        let mut rows = Vec::new();
+        for ((digit, change), parts) in digits.iter_mut().zip(changes).zip(&parts) {
+            let primes: Vec<usize> = (0..digit.rows()).map(|row| self.prime_of(digit, row)).collect();
+            rows.extend(primes.into_iter().zip(digit.rows_mut()).map(|(prime, row)| (change, parts, prime, row)));
+        }
+        parallel::map(rows, |(change, parts, prime, row)| {
+            if change.from.contains(&prime) {
+                // Modulo its own primes, the digit is the polynomial.
+                row.copy_from_slice(x.row(prime));
+            } else {
+                self.spread(parts, change, prime, row);
+                self.ntt(prime).forward(row);
             }
-            digit
         });
-        Digits { digits: digits.collect(), level }
+        Digits { digits, level }
     }
 
     /// Coefficients `[x (D/p_i)^-1]` for the primes of `change`; `row` tells where in `x`
@@ -199,8 +197,7 @@ impl Params {
 
     /// Both parts of [`Params::mod_down`].
     pub fn mod_down_pair(&self, mut x: Extended) -> Ciphertext {
-        self.mod_down(&mut x.c0);
-        self.mod_down(&mut x.c1);
+        parallel::map(vec![&mut x.c0, &mut x.c1], |part| self.mod_down(part));
         Ciphertext { c0: x.c0, c1: x.c1 }
     }
 
@@ -219,20 +216,19 @@ impl Params {
         if c.level() < 2 {
             return Err(Error::Misuse("a ciphertext at its last prime cannot be rescaled".to_owned()));
         }
-        self.rescale_poly(&mut c.c0);
-        self.rescale_poly(&mut c.c1);
+        parallel::map(vec![&mut c.c0, &mut c.c1], |part| self.rescale_poly(part));
         Ok(())
     }
 
     /// `(x - [x]_D) / D` modulo the first `level` primes.
     fn divide(&self, x: &mut Poly, change: &BaseChange, row: impl Fn(usize) -> usize, level: usize) {
         let parts = self.gather(x, change, row);
-        let mut rest = Buffer::scratch(self.n());
-        for i in 0..level {
+        parallel::map(x.rows_mut().take(level).enumerate().collect(), |(i, row)| {
+            let mut rest = Buffer::scratch(self.n());
             self.spread(&parts, change, i, &mut rest);
             self.ntt(i).forward(&mut rest);
-            kernel::sub_scale(self.modulus(i), x.row_mut(i), &rest, change.divide[i]);
-        }
+            kernel::sub_scale(self.modulus(i), row, &rest, change.divide[i]);
+        });
         x.truncate(level);
     }
 }

@@ -6,7 +6,7 @@ use crate::modulus::{Factor, Modulus};
 use crate::ntt::{NttTable, exponent};
 use crate::poly::Poly;
 use crate::security::{self, Attacker};
-use crate::{Error, kernel};
+use crate::{Error, kernel, parallel};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -263,13 +263,13 @@ impl Params {
     }
 
     fn dot_into(&self, out: &mut Poly, pairs: &[(&Poly, &Poly)]) {
-        for row in 0..out.rows() {
-            let prime = self.prime_of(out, row);
+        let primes: Vec<usize> = (0..out.rows()).map(|row| self.prime_of(out, row)).collect();
+        parallel::map(primes.into_iter().zip(out.rows_mut()).collect(), |(prime, out)| {
             // Operands may have more primes than the result: rows are told by prime.
             let rows: Vec<(&[u64], &[u64])> =
                 pairs.iter().map(|(a, b)| (self.row_of(a, prime), self.row_of(b, prime))).collect();
-            kernel::dot(self.modulus(prime), out.row_mut(row), &rows);
-        }
+            kernel::dot(self.modulus(prime), out, &rows);
+        });
     }
 
     /// The residues of `x` modulo prime `prime`.
@@ -321,24 +321,39 @@ impl Params {
         out
     }
 
-    /// For each row of weights, `sum over k of w[k] x[k]`; all of `x` at `level` or above,
-    /// without special primes; the result is at `level`.
+    /// For each row of each group, in order, `sum over k of w[k] x[columns[k]]`; all of `x`
+    /// at `level` or above, without special primes; the result is at `level`. A group that
+    /// is alone has all of `x` as its columns, in order.
     ///
-    /// **Cost:** rows times operands times residues multiply-adds; a stretch of every
-    /// operand at a time, which the second-level cache holds for some 1,500 operands.
-    pub fn combine(&self, x: &[&Poly], weights: &[Vec<i64>], level: usize) -> Vec<Poly> {
-        let mut out: Vec<Poly> = weights.iter().map(|_| self.scratch(level, false)).collect();
+    /// **Cost:** rows times columns times residues multiply-adds, and one pass over `x`; a
+    /// stretch of every operand at a time, which the second-level cache holds for some
+    /// 1,500 operands.
+    pub fn combine(&self, x: &[&Poly], groups: &[Combination], level: usize) -> Vec<Poly> {
+        let rows = groups.iter().map(|g| g.weights.len()).sum();
+        let mut out: Vec<Poly> = (0..rows).map(|_| self.scratch(level, false)).collect();
         let mut stretches = vec![[0u64; STRETCH]; x.len()];
-        let mut sums = vec![[0u64; STRETCH]; weights.len()];
+        let mut picked = Vec::new();
+        let mut sums = vec![[0u64; STRETCH]; rows];
         for row in 0..level {
             let m = self.modulus(row);
-            let residues: Vec<Vec<u64>> = weights.iter().map(|w| w.iter().map(|&w| m.signed(w)).collect()).collect();
-            let residues: Vec<&[u64]> = residues.iter().map(Vec::as_slice).collect();
+            let residues: Vec<Vec<Vec<u64>>> = groups.iter().map(|g| g.residues(m)).collect();
+            let residues: Vec<Vec<&[u64]>> = residues.iter().map(|g| g.iter().map(Vec::as_slice).collect()).collect();
             for at in (0..self.n()).step_by(STRETCH) {
                 for (stretch, x) in stretches.iter_mut().zip(x) {
                     stretch.copy_from_slice(&x.row(row)[at..at + STRETCH]);
                 }
-                kernel::combine(m, &mut sums, &stretches, &residues);
+                let mut rest = &mut sums[..];
+                for (group, residues) in groups.iter().zip(&residues) {
+                    let (sums, others) = rest.split_at_mut(residues.len());
+                    rest = others;
+                    // A copy within the cache is cheap beside the products of several rows.
+                    if groups.len() > 1 {
+                        picked.clear();
+                        picked.extend(group.columns.iter().map(|&k| stretches[k]));
+                    }
+                    let x = if groups.len() > 1 { &picked } else { &stretches };
+                    kernel::combine(m, sums, x, residues);
+                }
                 for (out, sum) in out.iter_mut().zip(&sums) {
                     out.row_mut(row)[at..at + STRETCH].copy_from_slice(sum);
                 }
@@ -354,5 +369,19 @@ impl Params {
             let v = m.signed(value);
             row.iter_mut().for_each(|x| *x = m.add(*x, v));
         });
+    }
+}
+
+/// Rows of integers that combine the same operands: see [`Params::combine`].
+pub struct Combination {
+    /// The operands, by their number.
+    pub columns: Vec<usize>,
+    /// For each row, one weight a column.
+    pub weights: Vec<Vec<i64>>,
+}
+
+impl Combination {
+    fn residues(&self, m: &Modulus) -> Vec<Vec<u64>> {
+        self.weights.iter().map(|w| w.iter().map(|&w| m.signed(w)).collect()).collect()
     }
 }

@@ -54,6 +54,11 @@ impl Poly {
         &mut self.words[row * self.n..(row + 1) * self.n]
     }
 
+    /// The residues of every prime, to be changed.
+    pub(crate) fn rows_mut(&mut self) -> std::slice::ChunksExactMut<'_, u64> {
+        self.words.chunks_exact_mut(self.n)
+    }
+
     pub(crate) fn same_primes(&self, other: &Self) -> bool {
         (self.n, self.level, self.special) == (other.n, other.level, other.special)
     }

@@ -27,7 +27,8 @@ macro_rules! link_conformance {
             messages_arrive_in_order, large_messages_cross, rounds_and_bytes_are_metered,
             a_dropped_session_is_gone_at_once, a_panicked_thread_is_gone_at_once,
             an_abort_reaches_every_peer, an_abort_is_heard_while_waiting_for_another,
-            what_was_sent_before_leaving_still_arrives, a_late_peer_is_late, a_failed_session_stays_failed,
+            what_was_sent_before_leaving_still_arrives, a_late_peer_is_late,
+            the_end_of_a_session_is_nobodys_fault, a_failed_session_stays_failed,
             another_length_is_refused, repeated_swapped_and_damaged_frames_are_refused,
             a_cut_link_is_gone, delayed_frames_arrive, misuse_is_told_apart, transcripts_hold_what_was_sent,
             a_hello_finds_who_disagrees);
@@ -54,6 +55,7 @@ fn others(me: EndpointId) -> [EndpointId; 2] {
 fn peer_fault(error: &Error) -> (&str, &PeerFault) {
     match error {
         Error::Peer { peer, kind } => (peer, kind),
+        Error::SessionLimit { waiting_for } => panic!("no limit was set: {waiting_for}"),
         Error::Misuse(why) => panic!("misuse: {why}"),
     }
 }
@@ -227,6 +229,20 @@ pub fn a_late_peer_is_late(connect: Connect) {
             assert!((waited..AT_ONCE).contains(&start.elapsed()));
         } else {
             let error = s.round(vec![], &[(0, 1)]).expect_err("alice gives up");
+            assert!(matches!(peer_fault(&error), ("alice", PeerFault::Aborted(_))), "{error}");
+        }
+    });
+}
+
+/// A session that lasts longer than this endpoint allows blames nobody, and tells the other.
+pub fn the_end_of_a_session_is_nobodys_fault(connect: Connect) {
+    in_threads(connect(&NAMES[..2]), |mut s| {
+        if s.id() == 0 {
+            s.set_limit(Some(Instant::now() + Duration::from_millis(50)));
+            let error = s.round(vec![], &[(1, 1)]).expect_err("bob waits as well");
+            assert_eq!(error, Error::SessionLimit { waiting_for: "bob".to_owned() });
+        } else {
+            let error = s.round(vec![], &[(0, 1)]).expect_err("alice ends");
             assert!(matches!(peer_fault(&error), ("alice", PeerFault::Aborted(_))), "{error}");
         }
     });

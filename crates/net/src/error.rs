@@ -14,6 +14,15 @@ pub enum Error {
         /// What it did.
         kind: PeerFault,
     },
+    /// The session has lasted as long as this endpoint allows; nobody is at fault.
+    #[error(
+        "the session reached its limit of time here while waiting for {waiting_for}; \
+         ask for fewer samples a session, or raise this endpoint's limit"
+    )]
+    SessionLimit {
+        /// The peer whose message was awaited.
+        waiting_for: String,
+    },
     /// This endpoint's own code asked for something impossible, whatever its peers sent.
     #[error("a bug in this program: {0}")]
     Misuse(String),

@@ -426,13 +426,17 @@ impl Session {
         Ok(frame.payload)
     }
 
-    /// **Errors:** the awaited peer that was silent for too long.
+    /// **Errors:** the awaited peer that was silent for too long, or the session's own end.
     fn check_time(&self, awaited: &Awaited<'_>, now: Instant) -> Result<(), Error> {
-        let over = self.limit.is_some_and(|limit| now >= limit);
+        if self.limit.is_some_and(|limit| now >= limit)
+            && let Some(id) = awaited.missing().next()
+        {
+            return Err(Error::SessionLimit { waiting_for: self.name_of(id) });
+        }
         let round_over = now - awaited.start >= self.deadline * ROUND_DEADLINES;
         let late = |id: EndpointId| {
             let heard = self.peers.get(id).and_then(Option::as_ref).map_or(awaited.start, |p| p.heard);
-            over || round_over || now - heard.max(awaited.start) >= self.deadline
+            round_over || now - heard.max(awaited.start) >= self.deadline
         };
         match awaited.missing().find(|&id| late(id)) {
             Some(id) => Err(self.blame(id, PeerFault::Late { waited: now - awaited.start })),
@@ -529,8 +533,11 @@ impl Session {
     }
 
     fn blame(&self, peer: EndpointId, kind: PeerFault) -> Error {
-        let peer = self.names.get(peer).cloned().unwrap_or_else(|| format!("endpoint {peer}"));
-        Error::Peer { peer, kind }
+        Error::Peer { peer: self.name_of(peer), kind }
+    }
+
+    fn name_of(&self, peer: EndpointId) -> String {
+        self.names.get(peer).cloned().unwrap_or_else(|| format!("endpoint {peer}"))
     }
 }
 

@@ -135,7 +135,9 @@ impl From<subrosa_mpc::Error> for Error {
         let message = error.to_string();
         match error {
             Mpc::Entropy(_) => Self::Io { message, hint: None },
-            Mpc::Misuse(_) => Self::Plan { message, node: None, hint: None },
+            Mpc::Misuse(_) | Mpc::Peer(subrosa_net::Error::SessionLimit { .. }) => {
+                Self::Plan { message, node: None, hint: None }
+            }
             // `mpc::Error` may grow; what is new there concerns the parties.
             Mpc::Peer(_) | Mpc::Stopped { .. } | _ => Self::Peer { message },
         }
@@ -154,7 +156,7 @@ impl From<subrosa_he::Error> for Error {
             He::Plan(_) => Self::Plan { message, node: None, hint: None },
             He::Input(_) | He::Wire { .. } => Self::Input { message, hint: None },
             He::Lattice(subrosa_lattice::Error::Wire { .. }) => Self::Input { message, hint: None },
-            He::Lattice(subrosa_lattice::Error::Entropy(_)) => Self::Io { message, hint: None },
+            He::Threads(_) | He::Lattice(subrosa_lattice::Error::Entropy(_)) => Self::Io { message, hint: None },
             // Either may grow; what is new there concerns the plan.
             He::Lattice(_) | _ => Self::Plan { message, node: None, hint: None },
         }

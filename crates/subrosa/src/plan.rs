@@ -131,19 +131,24 @@ fn check(options: &PlanOptions) -> Result<()> {
         let message = format!("a batch of {} samples is not possible", options.batch);
         return Err(Error::misuse(message, &format!("choose 1 to {MAX_BATCH}")));
     }
-    if options.threads == 0 || options.threads > MAX_THREADS {
-        let message = format!("{} threads a party were asked for", options.threads);
-        return Err(Error::misuse(
-            message,
-            &format!("choose 1 to {MAX_THREADS}; more than there are cores help nobody"),
-        ));
-    }
+    check_threads(options.threads)?;
     let fixed_only = options.ring.is_some() || options.public_weights;
     if options.via == Via::Plain && fixed_only {
         let message = "a ring or public weights were asked for, but 'plain' has neither";
         return Err(Error::misuse(message, "choose another backend (--via rep3)"));
     }
     Ok(())
+}
+
+/// **Errors:** [`Error::Misuse`] for none, or for more than any machine has.
+pub(crate) fn check_threads(threads: usize) -> Result<()> {
+    match threads {
+        1..=MAX_THREADS => Ok(()),
+        _ => Err(Error::misuse(
+            format!("{threads} threads were asked for"),
+            &format!("choose 1 to {MAX_THREADS}; more than there are cores help nobody"),
+        )),
+    }
 }
 
 /// BLAKE3 of everything the parties must agree on.

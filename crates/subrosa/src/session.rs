@@ -36,7 +36,7 @@ impl Session {
         let start = Instant::now();
         let (engine, setup) = match (&plan.inner.fixed, &plan.inner.ckks) {
             (None, Some(ckks)) => {
-                let (engine, setup) = ckks::Engine::start(ckks)?;
+                let (engine, setup) = ckks::Engine::start(ckks, plan.inner.options.threads)?;
                 (Engine::Ckks(Box::new(engine)), setup)
             }
             (None, None) => {

@@ -55,6 +55,9 @@ pub(crate) struct Evaluate {
     /// Where to put the answer
     #[arg(long, value_name = "FILE", default_value = "answer.ckks")]
     output: PathBuf,
+    /// Threads that compute
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
 }
 
 /// What to decrypt.
@@ -104,7 +107,7 @@ impl Evaluate {
             Some(path) => Dataset::read(path)?.fit(model.inputs())?.inputs,
             None => Vec::new(),
         };
-        let written = roles::evaluate(&model, &self.public, &self.input, &self.output, &samples)?;
+        let written = roles::evaluate(&model, &self.public, &self.input, &self.output, &samples, self.threads)?;
         print::out(&line("answer", &self.output, &written))
     }
 }

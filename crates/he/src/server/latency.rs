@@ -4,8 +4,8 @@ use crate::Error;
 use crate::circuit::StepId;
 use crate::encoder::Encoder;
 use crate::plan::{LinearStage, Stage, StageKind};
-use std::collections::BTreeMap;
-use subrosa_lattice::{Ciphertext, Digits, EvaluationKeys, Extended, Params, Poly};
+use std::collections::{BTreeMap, BTreeSet};
+use subrosa_lattice::{Ciphertext, Digits, EvaluationKeys, Extended, Params, Poly, parallel};
 
 /// A stage with its weights as polynomials.
 pub(super) struct Encoded {
@@ -126,23 +126,29 @@ fn products(
     keys: &EvaluationKeys,
 ) -> Result<Ciphertext, Error> {
     let level = x[0].level();
-    let mut plain: Option<Ciphertext> = None;
-    let mut rotated: Option<Extended> = None;
-    for giant in &stage.giants {
+    let sums = parallel::map(stage.giants.iter().collect(), |giant| {
         let part = |pick: fn(&Ciphertext) -> &Poly| {
             let pairs: Vec<_> = giant.terms.iter().map(|(operand, _, factors)| (pick(&x[*operand]), factors)).collect();
             params.dot(level, false, &pairs)
         };
         let sum = Ciphertext { c0: part(|c| &c.c0), c1: part(|c| &c.c1) };
-        match giant.element {
-            None => plain = Some(sum),
+        Ok(match giant.element {
+            None => Sum::Plain(sum),
             Some(g) => {
                 let key = keys.galois(g, level)?;
-                add_extended(params, &mut rotated, params.automorphism_extended(&sum, &params.decompose(&sum.c1), key));
+                Sum::Rotated(params.automorphism_extended(&sum, &params.decompose(&sum.c1), key))
             }
+        })
+    });
+    let (mut plain, mut rotated) = (None, Vec::new());
+    for sum in sums.into_iter().collect::<Result<Vec<_>, Error>>()? {
+        match sum {
+            // There is one giant step that rotates nothing.
+            Sum::Plain(sum) => plain = Some(sum),
+            Sum::Rotated(sum) => rotated.push(Ok(sum)),
         }
     }
-    let divided = rotated.map(|r| params.mod_down_pair(r));
+    let divided = total(params, rotated)?.map(|r| params.mod_down_pair(r));
     match (plain, divided) {
         (Some(mut a), Some(b)) => {
             params.add(&mut a.c0, &b.c0);
@@ -163,33 +169,29 @@ fn products_extended(
 ) -> Result<Ciphertext, Error> {
     let level = x[0].level();
     let views = views(params, stage, x, keys)?;
-    let mut total: Option<Extended> = None;
-    for giant in &stage.giants {
+    let sums = parallel::map(stage.giants.iter().collect(), |giant| {
         let part = |pick: fn(&Extended) -> &Poly| {
             let pairs: Vec<_> =
                 giant.terms.iter().map(|(o, baby, factors)| (pick(&views[&(*o, *baby)]), factors)).collect();
             params.dot(level, true, &pairs)
         };
         let sum = Extended { c0: part(|e| &e.c0), c1: part(|e| &e.c1) };
-        let sum = match giant.element {
+        Ok(match giant.element {
             None => sum,
             Some(g) => params.rotate_extended(sum, keys.galois(g, level)?),
-        };
-        add_extended(params, &mut total, sum);
-    }
+        })
+    });
     let zero = || Extended { c0: params.zero(level, true), c1: params.zero(level, true) };
-    Ok(params.mod_down_pair(total.unwrap_or_else(zero)))
+    Ok(params.mod_down_pair(total(params, sums)?.unwrap_or_else(zero)))
 }
 
 /// `x` plus its rotations.
 fn sum(params: &Params, x: Ciphertext, elements: &[usize], keys: &EvaluationKeys) -> Result<Ciphertext, Error> {
     let digits = params.decompose(&x.c1);
-    let mut total = None;
-    for &g in elements {
-        let key = keys.galois(g, x.level())?;
-        add_extended(params, &mut total, params.automorphism_extended(&x, &digits, key));
-    }
-    let Some(total) = total else { return Ok(x) };
+    let terms = parallel::map(elements.to_vec(), |g| {
+        Ok(params.automorphism_extended(&x, &digits, keys.galois(g, x.level())?))
+    });
+    let Some(total) = total(params, terms)? else { return Ok(x) };
     let mut y = params.mod_down_pair(total);
     params.add(&mut y.c0, &x.c0);
     params.add(&mut y.c1, &x.c1);
@@ -203,33 +205,42 @@ fn views(
     x: &[Ciphertext],
     keys: &EvaluationKeys,
 ) -> Result<BTreeMap<(usize, Option<usize>), Extended>, Error> {
-    let mut digits: BTreeMap<usize, Digits> = BTreeMap::new();
-    let mut views = BTreeMap::new();
-    for (operand, baby, _) in stage.giants.iter().flat_map(|g| &g.terms) {
-        if views.contains_key(&(*operand, *baby)) {
-            continue;
-        }
-        let c = &x[*operand];
+    let terms = stage.giants.iter().flat_map(|g| &g.terms);
+    let needed: BTreeSet<(usize, Option<usize>)> = terms.map(|(operand, baby, _)| (*operand, *baby)).collect();
+    let rotated: BTreeSet<usize> = needed.iter().filter(|n| n.1.is_some()).map(|n| n.0).collect();
+    let digits = parallel::map(rotated.into_iter().collect(), |o| (o, params.decompose(&x[o].c1)));
+    let digits: BTreeMap<usize, Digits> = digits.into_iter().collect();
+    let views = parallel::map(needed.into_iter().collect(), |(operand, baby)| {
+        let c = &x[operand];
         let view = match baby {
             None => params.extend(c),
-            Some(g) => {
-                let digits = digits.entry(*operand).or_insert_with(|| params.decompose(&c.c1));
-                params.automorphism_extended(c, digits, keys.galois(*g, c.level())?)
-            }
+            Some(g) => params.automorphism_extended(c, &digits[&operand], keys.galois(g, c.level())?),
         };
-        views.insert((*operand, *baby), view);
-    }
-    Ok(views)
+        Ok(((operand, baby), view))
+    });
+    views.into_iter().collect()
 }
 
-fn add_extended(params: &Params, total: &mut Option<Extended>, term: Extended) {
-    match total {
-        None => *total = Some(term),
-        Some(total) => {
-            params.add(&mut total.c0, &term.c0);
-            params.add(&mut total.c1, &term.c1);
+/// One giant step's sum of products.
+enum Sum {
+    Plain(Ciphertext),
+    Rotated(Extended),
+}
+
+/// The sum of the terms; none of none.
+fn total(params: &Params, terms: Vec<Result<Extended, Error>>) -> Result<Option<Extended>, Error> {
+    let mut total: Option<Extended> = None;
+    for term in terms {
+        let term = term?;
+        match &mut total {
+            None => total = Some(term),
+            Some(total) => {
+                params.add(&mut total.c0, &term.c0);
+                params.add(&mut total.c1, &term.c1);
+            }
         }
     }
+    Ok(total)
 }
 
 fn encode_linear(encoder: &Encoder, params: &Params, stage: &LinearStage) -> Result<EncodedLinear, Error> {

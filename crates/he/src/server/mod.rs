@@ -9,12 +9,14 @@ use crate::encoder::Encoder;
 use crate::plan::{Plan, Throughput, Work};
 use crate::public::PublicPlan;
 use latency::Encoded;
-use subrosa_lattice::{Ciphertext, EvaluationKeys};
+use subrosa_lattice::{Ciphertext, EvaluationKeys, parallel};
 
 /// Whoever owns the model.
 pub struct Server {
     plan: PublicPlan,
     work: Prepared,
+    /// The threads that compute, if there are several.
+    pool: Option<rayon::ThreadPool>,
 }
 
 /// The model, ready to be computed.
@@ -36,7 +38,18 @@ impl Server {
             }
             Work::Throughput(work) => Prepared::Throughput(work.clone()),
         };
-        Ok(Self { plan: plan.public.clone(), work })
+        Ok(Self { plan: plan.public.clone(), work, pool: None })
+    }
+
+    /// Computes with `threads >= 1` threads from now on; one at first. The answer is the
+    /// same.
+    ///
+    /// **Errors:** [`Error::Threads`] if the system refuses them.
+    pub fn set_threads(&mut self, threads: usize) -> Result<(), Error> {
+        let build = || rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("he-{i}")).build();
+        let pool = (threads > 1).then(build).transpose();
+        self.pool = pool.map_err(|e| Error::Threads(format!("{threads} threads: {e}")))?;
+        Ok(())
     }
 
     /// The public half of the plan.
@@ -57,6 +70,13 @@ impl Server {
     /// **Errors:** [`Error::Input`] for a request of another form than the plan's,
     /// [`Error::Lattice`] for keys that are missing.
     pub fn evaluate(&self, keys: &EvaluationKeys, input: EncryptedInput) -> Result<EncryptedOutput, Error> {
+        match &self.pool {
+            Some(pool) => pool.install(|| self.compute(keys, input)),
+            None => self.compute(keys, input),
+        }
+    }
+
+    fn compute(&self, keys: &EvaluationKeys, input: EncryptedInput) -> Result<EncryptedOutput, Error> {
         let plan = &self.plan;
         let fits = input.ciphertexts.len() == plan.input_ciphertexts()
             && input.ciphertexts.iter().all(|c| c.level() == plan.fresh.level)
@@ -65,7 +85,7 @@ impl Server {
             return Err(Error::Input("the request is not of this plan's form".to_owned()));
         }
         let samples = input.samples;
-        let values: Vec<Ciphertext> = input.ciphertexts.into_iter().map(|c| c.into_expanded(&plan.params)).collect();
+        let values: Vec<Ciphertext> = parallel::map(input.ciphertexts, |c| c.into_expanded(&plan.params));
         let ciphertexts = match &self.work {
             Prepared::Latency(stages) => latency::evaluate(&plan.params, stages, values, keys)?,
             Prepared::Throughput(work) => throughput::evaluate(&plan.params, work, values, keys)?,

@@ -5,10 +5,11 @@ use crate::circuit::{Circuit, Kind, Sparse, Step};
 use crate::plan::Throughput;
 use crate::public::Mark;
 use std::collections::{BTreeMap, BTreeSet};
-use subrosa_lattice::{Ciphertext, EvaluationKeys, Params, Poly, Product};
+use subrosa_lattice::{Ciphertext, Combination, EvaluationKeys, Params, Poly, Product, parallel};
 
-/// Rows that one combination computes: their results are all in memory at once.
-const ROWS: usize = 66;
+/// Rows that one combination computes: their results are all in memory at once, and their
+/// operands are read once for all of them.
+const ROWS: usize = 140;
 
 /// One element: `c0 + c1 s`, and perhaps `+ c2 s^2` where relinearisation is put off until
 /// after the next matrix, whose rows are fewer.
@@ -116,11 +117,12 @@ impl Run<'_> {
             }
             Kind::Square(x, shift) => {
                 let shift = shift_at(*shift, work.marks[*x]);
-                read(*x).iter().map(|e| self.square(e.clone(), shift)).collect::<Result<_, _>>()?
+                let elements: Vec<Element> = read(*x).to_vec();
+                parallel::map(elements, |e| self.square(e, shift)).into_iter().collect::<Result<_, _>>()?
             }
             Kind::Product(x, y) => {
-                let pairs = read(*x).iter().zip(read(*y));
-                pairs.map(|(a, b)| self.product(a.clone(), b.clone())).collect::<Result<_, _>>()?
+                let pairs = read(*x).iter().cloned().zip(read(*y).iter().cloned()).collect();
+                parallel::map(pairs, |(a, b)| self.product(a, b)).into_iter().collect::<Result<_, _>>()?
             }
             Kind::Function(..) => return Err(Error::Plan("a function was left in the circuit".to_owned())),
         };
@@ -163,23 +165,21 @@ impl Run<'_> {
         let level = mark.level + 1;
         let dropped = params.modulus(level - 1).value() as f64;
         let scales: Vec<f64> = terms.iter().map(|t| mark.scale * dropped / t.mark.scale).collect();
+        let finish = |(row, mut element): (usize, Element)| {
+            element.parts.iter_mut().for_each(|p| params.rescale_poly(p));
+            let mut c = element.relinearised(params, self.keys)?;
+            params.add_constant(&mut c.c0, (bias[row] * mark.scale).round() as i64);
+            let element = Element::from_ciphertext(c);
+            Ok((row, if let Some(shift) = squared { self.square(element, shift_at(shift, mark))? } else { element }))
+        };
+        let done = parallel::map(bands(groups(terms, bias.len())), |band| {
+            let rows: Vec<usize> = band.iter().flat_map(|g| g.rows.iter().copied()).collect();
+            let sums = combined(params, terms, &scales, &band, level);
+            parallel::map(rows.into_iter().zip(sums).collect(), finish).into_iter().collect::<Result<Vec<_>, Error>>()
+        });
         let mut out: Vec<Option<Element>> = vec![None; bias.len()];
-        for group in groups(terms, bias.len()) {
-            let operands: Vec<&Element> = group.columns.iter().map(|&(t, e)| &terms[t].value[e as usize]).collect();
-            for rows in group.rows.chunks(ROWS) {
-                let weights: Vec<Vec<i64>> =
-                    rows.iter().map(|&row| weights(terms, &scales, &group.columns, row)).collect();
-                for (&row, mut element) in rows.iter().zip(combined(params, &operands, &weights, level)) {
-                    element.parts.iter_mut().for_each(|p| params.rescale_poly(p));
-                    let mut c = element.relinearised(params, self.keys)?;
-                    params.add_constant(&mut c.c0, (bias[row] * mark.scale).round() as i64);
-                    let element = Element::from_ciphertext(c);
-                    out[row] = Some(match squared {
-                        Some(shift) => self.square(element, shift_at(shift, mark))?,
-                        None => element,
-                    });
-                }
-            }
+        for (row, element) in done.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            out[row] = Some(element);
         }
         Ok(out.into_iter().flatten().collect())
     }
@@ -201,19 +201,51 @@ struct Group {
     rows: Vec<usize>,
 }
 
-/// The rows' combinations of every part; an operand without a third part has zero there.
-fn combined(params: &Params, operands: &[&Element], weights: &[Vec<i64>], level: usize) -> Vec<Element> {
-    let widest = operands.iter().map(|e| e.parts.len()).max().unwrap_or(2);
-    let mut rows: Vec<Element> = weights.iter().map(|_| Element { parts: Vec::new() }).collect();
+/// Groups that are computed together, at most [`ROWS`] rows of them, fewer if a thread would
+/// have none; larger groups are cut.
+fn bands(groups: Vec<Group>) -> Vec<Vec<Group>> {
+    let all: usize = groups.iter().map(|g| g.rows.len()).sum();
+    let most = ROWS.min(all.div_ceil(parallel::threads())).max(1);
+    let mut bands: Vec<Vec<Group>> = Vec::new();
+    let mut room = 0;
+    for group in groups {
+        for rows in group.rows.chunks(most) {
+            let group = Group { columns: group.columns.clone(), rows: rows.to_vec() };
+            match bands.last_mut().filter(|_| rows.len() <= room) {
+                Some(band) => band.push(group),
+                None => {
+                    room = most;
+                    bands.push(vec![group]);
+                }
+            }
+            room -= rows.len();
+        }
+    }
+    bands
+}
+
+/// The band's rows: combinations of every part; an operand without a third part has zero
+/// there.
+fn combined(params: &Params, terms: &[Operand<'_>], scales: &[f64], band: &[Group], level: usize) -> Vec<Element> {
+    let element = |&(term, element): &Column| &terms[term].value[element as usize];
+    let columns: BTreeSet<Column> = band.iter().flat_map(|g| g.columns.iter().copied()).collect();
+    let widest = columns.iter().map(|c| element(c).parts.len()).max().unwrap_or(2);
+    let mut rows: Vec<Element> = Vec::new();
     for i in 0..widest {
-        let with: Vec<usize> = (0..operands.len()).filter(|&k| i < operands[k].parts.len()).collect();
-        let parts: Vec<&Poly> = with.iter().map(|&k| &operands[k].parts[i]).collect();
-        let sums = if with.len() == operands.len() {
-            params.combine(&parts, weights, level)
-        } else {
-            let weights: Vec<Vec<i64>> = weights.iter().map(|w| with.iter().map(|&k| w[k]).collect()).collect();
-            params.combine(&parts, &weights, level)
-        };
+        let has_part = |c: &Column| i < element(c).parts.len();
+        let with: Vec<Column> = columns.iter().copied().filter(has_part).collect();
+        let places: BTreeMap<Column, usize> = with.iter().enumerate().map(|(k, &c)| (c, k)).collect();
+        let combinations: Vec<Combination> = band
+            .iter()
+            .map(|group| {
+                let columns: Vec<Column> = group.columns.iter().copied().filter(has_part).collect();
+                let weights = group.rows.iter().map(|&row| weights(terms, scales, &columns, row)).collect();
+                Combination { columns: columns.iter().map(|c| places[c]).collect(), weights }
+            })
+            .collect();
+        let parts: Vec<&Poly> = with.iter().map(|c| &element(c).parts[i]).collect();
+        let sums = params.combine(&parts, &combinations, level);
+        rows.resize_with(sums.len(), || Element { parts: Vec::new() });
         rows.iter_mut().zip(sums).for_each(|(row, sum)| row.parts.push(sum));
     }
     rows

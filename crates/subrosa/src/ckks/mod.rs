@@ -182,11 +182,12 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn start(ckks: &Ckks) -> Result<(Self, Phase)> {
+    pub(crate) fn start(ckks: &Ckks, threads: usize) -> Result<(Self, Phase)> {
         let start = Instant::now();
         let client = Client::new(ckks.plan.public.clone())?;
         let keys = client.evaluation_keys()?;
-        let server = Server::new(&ckks.plan)?;
+        let mut server = Server::new(&ckks.plan)?;
+        server.set_threads(threads)?;
         let setup = Phase { cost: ckks.setup_cost(), ms: start.elapsed().as_secs_f64() * 1e3 };
         Ok((Self { client, server, keys }, setup))
     }

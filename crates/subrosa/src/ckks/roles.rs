@@ -81,11 +81,20 @@ pub fn input_port(secret: &Path) -> Result<(Port, usize)> {
 
 /// Computes a request: the server's part. It reads the model, evaluation keys and a
 /// request, and writes an answer. `samples` is the calibration data that the model was
-/// planned on; it matters only where activations are approximated.
+/// planned on; it matters only where activations are approximated. `threads >= 1`.
 ///
 /// **Errors:** [`Error::Io`]; [`Error::Input`] for files that are damaged or of another plan
-/// or key; [`Error::Plan`] if the keys were made for another model.
-pub fn evaluate(model: &Model, keys: &Path, request: &Path, answer: &Path, samples: &[Vec<f32>]) -> Result<Written> {
+/// or key; [`Error::Plan`] if the keys were made for another model; [`Error::Misuse`] for a
+/// number of threads that cannot be.
+pub fn evaluate(
+    model: &Model,
+    keys: &Path,
+    request: &Path,
+    answer: &Path,
+    samples: &[Vec<f32>],
+    threads: usize,
+) -> Result<Written> {
+    crate::plan::check_threads(threads)?;
     let (public, evaluation, bundle) =
         files::bundle_from_bytes(&read(keys)?).map_err(|e| Error::from(e).in_file(keys))?;
     let input = files::request_from_bytes(&public, &bundle, &read(request)?);
@@ -93,7 +102,9 @@ pub fn evaluate(model: &Model, keys: &Path, request: &Path, answer: &Path, sampl
     let circuit = Circuit::import(model.graph().graph())?;
     let samples = super::calibration(samples, public.input_len);
     let plan = subrosa_he::Plan::from_public(&circuit, &public, &samples)?;
-    let output = Server::new(&plan)?.evaluate(&evaluation, input)?;
+    let mut server = Server::new(&plan)?;
+    server.set_threads(threads)?;
+    let output = server.evaluate(&evaluation, input)?;
     let bytes = files::answer_to_bytes(&public, &bundle, &output);
     write(answer, &bytes, false)?;
     Ok(Written { bytes: bytes.len(), keys: digest(&bundle), samples: output.samples })

@@ -163,11 +163,11 @@ fn matches(found: &[i64], labels: &[i64]) -> usize {
     found.iter().zip(labels).filter(|(a, b)| a == b).count()
 }
 
-/// In the clear there is one: tract is run as most people run it. Via ckks there is one too.
+/// In the clear there is one: tract is run as most people run it.
 fn threads(plan: &Plan) -> usize {
     match plan.sheet().via {
-        Via::Plain | Via::Ckks => 1,
-        Via::Rep3 => plan.inner.options.threads,
+        Via::Plain => 1,
+        Via::Rep3 | Via::Ckks => plan.inner.options.threads,
     }
 }
 
