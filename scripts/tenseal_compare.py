@@ -26,8 +26,8 @@ SCALE_BITS = 40
 RUNS = 200
 # Our paths to be timed.
 PATHS = ["avx512", "avx2"]
-# The most that any slot may be wrong by. SEAL does not centre the digits of a key switch, which
-# leaves an error of 2^-19 in one slot; products stand at scale 2^(80 - bits of the last prime).
+# The most that any slot may be wrong by. Products stand at scale 2^(80 - bits of the last prime),
+# which is 2^32 at least, with an error of some 2^14 in the worst slot.
 LARGEST_ERROR = 2.0**-14
 
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use subrosa_lattice::kernel::isa;
 use subrosa_lattice::modulus::primes_below;
 use subrosa_lattice::{
-    Attacker, Ciphertext, Error, EvaluationKeys, Modulus, NttTable, Params, ParamsLiteral, SecretKey,
+    Attacker, Ciphertext, Combination, Error, EvaluationKeys, Modulus, NttTable, Params, ParamsLiteral, SecretKey,
 };
 
 /// Runs until the fastest is not likely to get faster.
@@ -59,7 +59,8 @@ fn main() -> Result<(), Error> {
     })?;
     time(&params, "rotation", || params.automorphism(&c, 5, &keys))?;
     let weights: Vec<Vec<i64>> = (0..ROWS).map(|r| (0..OPERANDS).map(|k| (r * k) as i64 - 99).collect()).collect();
-    time(&params, "combine_64_operands_into_6", || Ok(params.combine(&[&c.c0; OPERANDS], &weights, level)))?;
+    let groups = [Combination { columns: (0..OPERANDS).collect(), weights }];
+    time(&params, "combine_64_operands_into_6", || Ok(params.combine(&[&c.c0; OPERANDS], &groups, level)))?;
     let digits = params.decompose(&c.c1);
     let key = keys.galois(5, level)?;
     time(&params, "rotation_hoisted", || Ok(params.mod_down_pair(params.automorphism_extended(&c, &digits, key))))?;
