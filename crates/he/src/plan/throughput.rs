@@ -4,8 +4,9 @@
 use super::choose::{Choice, Demand, choices, too_deep};
 use super::{Plan, PlanOptions, Work, largest_value};
 use crate::Error;
-use crate::circuit::{Circuit, Kind};
+use crate::circuit::{Circuit, Kind, Step};
 use crate::public::{Mark, Packing, PublicPlan};
+use std::collections::BTreeMap;
 
 /// The circuit with level and scale of each step.
 #[derive(Clone, Debug)]
@@ -14,6 +15,70 @@ pub struct Throughput {
     pub circuit: Circuit,
     /// Level and scale of each step's value.
     pub marks: Vec<Mark>,
+    /// Whether squares may keep their third part until after the next matrix: faster, and
+    /// half as much again in memory.
+    pub defer: bool,
+}
+
+/// Memory (bytes) that the values of a circuit may take before squares are relinearised at
+/// once.
+const DEFER_BYTES: u64 = 6_000_000_000;
+
+impl Throughput {
+    fn new(circuit: &Circuit, marks: Vec<Mark>, n: usize) -> Self {
+        let mut work = Self { circuit: circuit.clone(), marks, defer: true };
+        work.defer = work.value_bytes(n) <= DEFER_BYTES;
+        work
+    }
+
+    /// For each step, the last step that reads it; the output is read at the end.
+    pub(crate) fn last_readers(&self) -> Vec<usize> {
+        let mut last = vec![0; self.circuit.steps.len()];
+        for (id, step) in self.circuit.steps.iter().enumerate() {
+            step.operands().into_iter().for_each(|x| last[x] = id);
+        }
+        self.circuit.outputs.iter().for_each(|&o| last[o] = usize::MAX);
+        last
+    }
+
+    /// The shift of the next step, if it squares this affine one and nobody else reads it.
+    pub(crate) fn squared_by(&self, last: &[usize], id: usize) -> Option<f64> {
+        let Kind::Square(x, shift) = self.circuit.steps.get(id + 1)?.kind else { return None };
+        let alone = x == id && last[id] == id + 1;
+        (alone && matches!(self.circuit.steps[id].kind, Kind::Affine { .. })).then_some(shift)
+    }
+
+    /// Whether a square is best relinearised after its only reader, a matrix of fewer rows.
+    pub(crate) fn is_deferred(&self, last: &[usize], id: usize) -> bool {
+        let step = &self.circuit.steps[id];
+        let Some(reader) = self.circuit.steps.get(last[id]) else { return false };
+        let reads = |s: &Step| matches!(&s.kind, Kind::Affine { terms, .. } if terms.iter().any(|t| t.0 == id));
+        let readers = self.circuit.steps.iter().filter(|s| reads(s)).count();
+        let is_square = matches!(step.kind, Kind::Square(..));
+        self.defer && is_square && readers == 1 && reads(reader) && reader.len < step.len
+    }
+
+    /// The most bytes that values take at a time, for a ring of degree `n`: what is read,
+    /// and what is computed from it.
+    pub fn value_bytes(&self, n: usize) -> u64 {
+        let last = self.last_readers();
+        let size = |id: usize| {
+            let parts = if self.is_deferred(&last, id) { 3 } else { 2 };
+            (self.circuit.steps[id].len * parts * self.marks[id].level * n * size_of::<u64>()) as u64
+        };
+        let mut alive: BTreeMap<usize, u64> = BTreeMap::new();
+        let mut most = 0;
+        for id in 0..self.circuit.steps.len() {
+            // Never whole in memory.
+            if self.squared_by(&last, id).is_some() {
+                continue;
+            }
+            alive.insert(id, size(id));
+            most = most.max(alive.values().sum());
+            alive.retain(|&x, _| last[x] > id);
+        }
+        most
+    }
 }
 
 pub(super) fn plan(circuit: &Circuit, options: &PlanOptions) -> Result<Plan, Error> {
@@ -90,6 +155,6 @@ fn build(circuit: &Circuit, choice: &Choice, options: &PlanOptions, largest: f64
         relinearise,
         rotations: Vec::new(),
     };
-    let work = Work::Throughput(Throughput { circuit: circuit.clone(), marks });
+    let work = Work::Throughput(Throughput::new(circuit, marks, choice.params.n()));
     Plan { public, work, largest, approximations: Vec::new() }
 }

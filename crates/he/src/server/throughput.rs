@@ -1,7 +1,7 @@
 //! Many samples: every element is a ciphertext, matrices are integer combinations.
 
 use crate::Error;
-use crate::circuit::{Circuit, Kind, Sparse, Step};
+use crate::circuit::{Kind, Sparse};
 use crate::plan::Throughput;
 use crate::public::Mark;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,16 +44,16 @@ pub(super) fn evaluate(
     keys: &EvaluationKeys,
 ) -> Result<Vec<Ciphertext>, Error> {
     let circuit = &work.circuit;
-    let last = last_readers(circuit);
+    let last = work.last_readers();
     let mut values: Vec<Value> = vec![None; circuit.steps.len()];
     values[circuit.inputs[0]] = Some(input.into_iter().map(Element::from_ciphertext).collect());
     let mut id = 0;
     while id < circuit.steps.len() {
         // A square right after a matrix is taken row by row: the matrix's values are never
         // all there.
-        let squared = squared_by(circuit, &last, id);
+        let squared = work.squared_by(&last, id);
         let done = if squared.is_some() { id + 1 } else { id };
-        let deferred = is_deferred(circuit, &last, done);
+        let deferred = work.is_deferred(&last, done);
         let run = Run { params, keys, deferred };
         if let Some(value) = run.step(work, &values, id, squared)? {
             values[done] = Some(value);
@@ -66,35 +66,9 @@ pub(super) fn evaluate(
     output.into_iter().map(|e| e.relinearised(params, keys)).collect()
 }
 
-/// For each step, the last step that reads it; the output is read at the end.
-fn last_readers(circuit: &Circuit) -> Vec<usize> {
-    let mut last = vec![0; circuit.steps.len()];
-    for (id, step) in circuit.steps.iter().enumerate() {
-        step.operands().into_iter().for_each(|x| last[x] = id);
-    }
-    circuit.outputs.iter().for_each(|&o| last[o] = usize::MAX);
-    last
-}
-
-/// The shift of the next step, if it squares this affine one and nobody else reads it.
-fn squared_by(circuit: &Circuit, last: &[usize], id: usize) -> Option<f64> {
-    let Kind::Square(x, shift) = circuit.steps.get(id + 1)?.kind else { return None };
-    let alone = x == id && last[id] == id + 1;
-    (alone && matches!(circuit.steps[id].kind, Kind::Affine { .. })).then_some(shift)
-}
-
 /// A number as an integer at a scale.
 fn shift_at(shift: f64, mark: Mark) -> i64 {
     (shift * mark.scale).round() as i64
-}
-
-/// Whether a square is best relinearised after its only reader, a matrix of fewer rows.
-fn is_deferred(circuit: &Circuit, last: &[usize], id: usize) -> bool {
-    let step = &circuit.steps[id];
-    let Some(reader) = circuit.steps.get(last[id]) else { return false };
-    let reads = |s: &Step| matches!(&s.kind, Kind::Affine { terms, .. } if terms.iter().any(|t| t.0 == id));
-    let readers = circuit.steps.iter().filter(|s| reads(s)).count();
-    matches!(step.kind, Kind::Square(..)) && readers == 1 && reads(reader) && reader.len < step.len
 }
 
 /// What every step needs.

@@ -79,11 +79,10 @@ impl Ckks {
         };
         // Cheap, and refuses what no packing can compute.
         let throughput = Plan::throughput(circuit, &he)?;
-        let plan = match options.batch {
-            THROUGHPUT_FROM.. => throughput,
-            _ => Plan::latency(circuit, &he).unwrap_or(throughput),
-        };
-        let ckks = Self { plan, range, calibrated };
+        let mut ckks = Self { plan: throughput, range, calibrated };
+        if options.batch < THROUGHPUT_FROM || sheet::memory(&ckks) > MAX_MEMORY {
+            ckks.plan = Plan::latency(circuit, &he).unwrap_or(ckks.plan);
+        }
         let bytes = sheet::memory(&ckks);
         if bytes > MAX_MEMORY {
             let size = crate::text::bytes(bytes as f64);

@@ -126,13 +126,8 @@ pub(super) fn memory(ckks: &Ckks) -> u64 {
     let key = |level: usize| 2 * public.params.digits(level) as u64 * poly(level + public.params.special());
     let keys: u64 = public.rotations.iter().map(|r| key(r.1)).sum::<u64>() + public.relinearise.map_or(0, key);
     let work = match &ckks.plan.work {
-        Work::Latency(stages) => stages.iter().map(|s| s.diagonals() as u64).sum::<u64>() * poly(top + 1),
-        // The two widest values one after another are in memory at once.
-        Work::Throughput(work) => {
-            let steps = work.circuit.steps.iter().zip(&work.marks).map(|(s, m)| 3 * s.len as u64 * poly(m.level));
-            let sizes: Vec<u64> = steps.collect();
-            sizes.windows(2).map(|w| w[0] + w[1]).max().unwrap_or(0)
-        }
+        Work::Latency(stages) => stages.iter().map(|s| s.diagonals() as u64).sum::<u64>() * poly(top + public.params.special()),
+        Work::Throughput(work) => work.value_bytes(public.params.n()),
     };
     keys + work
 }
