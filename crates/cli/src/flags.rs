@@ -17,6 +17,9 @@ pub(crate) struct PlanFlags {
     /// Let the compute parties know the weights: faster, only the input is secret
     #[arg(long)]
     pub(crate) public_weights: bool,
+    /// Let a party deal for itself, which protects nothing from it: for measuring (via beaver)
+    #[arg(long)]
+    pub(crate) insecure_self_dealer: bool,
     #[command(flatten)]
     pub(crate) range: RangeFlags,
 }
@@ -47,8 +50,16 @@ impl PlanFlags {
             Opened::Logits => Reveal::Logits,
             Opened::Label => Reveal::Label,
         };
-        let (ring, public_weights) = (self.ring, self.public_weights);
-        PlanOptions { via, batch, input, reveal, ring, public_weights, ..PlanOptions::default() }
+        PlanOptions {
+            via,
+            batch,
+            input,
+            reveal,
+            ring: self.ring,
+            public_weights: self.public_weights,
+            insecure_self_dealer: self.insecure_self_dealer,
+            ..PlanOptions::default()
+        }
     }
 }
 

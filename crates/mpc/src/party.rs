@@ -152,9 +152,10 @@ fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, batch: 
 
 /// What all parties must agree on before anything secret flows.
 fn agreement<P: Protocol>(job: &Job) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 session agreement v3");
+    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 session agreement v4");
     let public = if job.options.public_weights { "public weights" } else { "" };
-    for part in [env!("CARGO_PKG_VERSION"), P::NAME, public] {
+    let dealer = if job.options.insecure_self_dealer { "insecure self dealer" } else { "" };
+    for part in [env!("CARGO_PKG_VERSION"), P::NAME, public, dealer] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }

@@ -104,12 +104,12 @@ fn reconstruct<P: Protocol>(session: &mut Session, program: &Program, batch: usi
     let mut outputs = Vec::new();
     for &id in &program.outputs {
         let n = program.insts.get(id).map_or(0, |i| i.shape.len()) * batch;
-        let expected: Vec<_> = (0..P::PARTIES).map(|p| (p, P::opening_bytes(n))).collect();
+        let expected: Vec<_> = (0..P::ONLINE).map(|p| (p, P::opening_bytes(n))).collect();
         let messages = match n {
             0 => Vec::new(),
             _ => session.round(vec![], &expected)?,
         };
-        let words = P::reconstruct(n, &messages);
+        let words = P::reconstruct(n, &messages).map_err(|fault| fault.accuse(session))?;
         outputs.push(words.into_iter().map(|w| sign_extend(w, P::Ring::WIDTH.bits())).collect());
     }
     Ok(outputs)

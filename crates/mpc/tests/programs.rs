@@ -23,7 +23,8 @@ fn check(name: &str, lowered: &Lowered, batch: usize) {
         .collect();
     let expected = oracle::run(&program, &lowered.weights, &inputs, batch).unwrap();
     for &kind in ProtocolKind::ALL {
-        for options in [Options { public_weights: false, threads: 1 }, Options { public_weights: true, threads: 2 }] {
+        let dealt = Options { threads: 1, ..Options::default() };
+        for options in [dealt, Options { public_weights: true, threads: 2, ..dealt }] {
             let at = format!("{name} under {} with {options:?}", kind.name());
             let mut cluster = LocalCluster::start(kind, program.clone(), lowered.weights.clone(), &options).unwrap();
             let got = cluster.infer(&inputs, batch).unwrap();

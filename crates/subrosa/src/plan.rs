@@ -94,7 +94,11 @@ impl Fixed {
             model.graph().check_batching()?;
         }
         let lowered = lower(model, options)?;
-        let mpc = Options { public_weights: options.public_weights, threads: options.threads };
+        let mpc = Options {
+            public_weights: options.public_weights,
+            threads: options.threads,
+            insecure_self_dealer: options.insecure_self_dealer,
+        };
         let predicted = subrosa_mpc::predict(protocol, &lowered.program, options.batch, &mpc)?;
         Ok(Self { protocol, options: mpc, lowered, predicted })
     }
@@ -138,6 +142,14 @@ fn check(options: &PlanOptions) -> Result<()> {
             &format!("choose 1 to {MAX_THREADS}; more than there are cores help nobody"),
         ));
     }
+    let dealt = options.via.protocol().and_then(ProtocolKind::dealer).is_some();
+    if options.insecure_self_dealer && !dealt {
+        let message = format!("a party that deals for itself was asked for, but '{}' has no dealer", options.via);
+        return Err(Error::misuse(
+            message,
+            "leave --insecure-self-dealer out, or choose a backend that has one (--via beaver)",
+        ));
+    }
     let fixed_only = options.ring.is_some() || options.public_weights;
     if options.via == Via::Plain && fixed_only {
         let message = "a ring or public weights were asked for, but 'plain' has neither";
@@ -151,6 +163,9 @@ fn digest(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>, ckks: Opt
     let mut hash = blake3::Hasher::new_derive_key("subrosa 2026-11 plan digest v1");
     let choices = format!("{} {} {:?} {}", options.via, options.batch, options.reveal, options.public_weights);
     hash.update(choices.as_bytes());
+    if options.insecure_self_dealer {
+        hash.update(b" insecure self dealer");
+    }
     match (fixed, ckks) {
         (Some(fixed), _) => hash.update(&fixed.lowered.program.digest()),
         (None, Some(ckks)) => hash.update(&ckks.plan.public.digest()),

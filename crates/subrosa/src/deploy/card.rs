@@ -57,6 +57,10 @@ impl Card {
         let Some(fixed) = &inner.fixed else {
             return Err(Error::misuse("'plain' has no parties to run on", "plan for rep3 (--via rep3)"));
         };
+        if inner.options.insecure_self_dealer {
+            let hint = "leave --insecure-self-dealer out: it is for measuring on one machine";
+            return Err(Error::misuse("in a deployment the dealer is somebody of its own", hint));
+        }
         let labels_only = inner.options.reveal == Reveal::Label;
         Ok(Self {
             name: name.to_owned(),
@@ -106,7 +110,7 @@ impl Card {
         if !consistent {
             return Err(wrong("its inputs and outputs are not those of its program"));
         }
-        let options = Options { public_weights: card.public_weights, threads: 1 };
+        let options = Options { public_weights: card.public_weights, threads: 1, insecure_self_dealer: false };
         // Runs every instruction on lengths alone, and so checks that they fit together.
         subrosa_mpc::predict(protocol, &program, 1, &options).map_err(|e| wrong(&e.to_string()))?;
         let ranges = card.ranges.iter().map(|&(lo, hi)| InputRange { lo, hi }).collect();
