@@ -65,7 +65,7 @@ impl LocalCluster {
         weights: WeightSet,
         options: &Options,
     ) -> Result<Self, Error> {
-        let names = endpoint_names(kind);
+        let names = endpoint_names(kind, options);
         let sessions = subrosa_net::local(&names.iter().map(String::as_str).collect::<Vec<_>>());
         Self::over(sessions, kind, program, &weights, options)
     }
@@ -159,8 +159,12 @@ impl Drop for LocalCluster {
 
 /// Names of a cluster's endpoints in their order: compute parties, their dealer if they have
 /// one, then the three roles.
-pub fn endpoint_names(kind: ProtocolKind) -> Vec<String> {
-    let name = |i| if kind.dealer() == Some(i) { "dealer".to_owned() } else { format!("party {i}") };
+pub fn endpoint_names(kind: ProtocolKind, options: &Options) -> Vec<String> {
+    let name = |i| match (kind.dealer() == Some(i), options.insecure_self_dealer) {
+        (true, false) => "dealer".to_owned(),
+        (true, true) => "party 0, dealing for itself".to_owned(),
+        (false, _) => format!("party {i}"),
+    };
     (0..kind.parties()).map(name).chain(ROLES.map(String::from)).collect()
 }
 

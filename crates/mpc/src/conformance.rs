@@ -460,7 +460,7 @@ fn use_all<P: Evaluator>(p: &mut P, x: &P::Share, shift: u32, width: u32) -> Res
 }
 
 /// Whatever the input, the bytes on every link are uniform (one link at a time; what a view
-/// says *together* is tested by each protocol, as in `rep3/leak_tests.rs`): chi-squared over their values,
+/// says *together* is tested by each protocol, as in `masked/leak_tests.rs`): chi-squared over their values,
 /// and over the differences of bytes some way apart (a mask used twice would show).
 pub fn messages_are_uniform<P: Protocol>() {
     for value in [0, -1, 5] {

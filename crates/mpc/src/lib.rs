@@ -136,6 +136,9 @@ pub struct Options {
     /// Threads of each party's kernels; 0 stands for 1. Each party's own choice: results and
     /// messages are the same for all.
     pub threads: usize,
+    /// Truncations round down, always, at one more comparison each. If not, they round down or
+    /// up at random, which shows in results (see the caveat in `docs/rep3.md`).
+    pub exact: bool,
     /// A party deals for itself: no protection, as it knows all masks and masked values. For
     /// measuring on one machine, with protocols that have a dealer.
     pub insecure_self_dealer: bool,

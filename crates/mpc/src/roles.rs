@@ -2,11 +2,11 @@
 //! compute. Each function speaks for one endpoint of a session.
 
 use crate::predict::weight_elements;
-use crate::protocol::{Protocol, WordOf};
+use crate::protocol::{Evaluator, Protocol, WordOf};
 use crate::{Error, Options, ProtocolKind};
 use subrosa_graph::{Program, WeightSet};
 use subrosa_net::Session;
-use subrosa_ring::{Ring, Word, pack, sign_extend};
+use subrosa_ring::{Ring, Word, pack, packed_len, sign_extend};
 
 /// The model owner's message to each compute party, in their order: its share of all
 /// weights, or the weights themselves where the options make them public. Empty for a
@@ -27,7 +27,7 @@ pub fn model_share_bytes(kind: ProtocolKind, program: &Program, options: &Option
     let n = weight_elements(program);
     with_protocol!(kind, program.ring, P => match (n, options.public_weights) {
         (0, _) => 0,
-        (_, true) => P::opening_bytes(n),
+        (_, true) => packed_len(n, <P as Evaluator>::Ring::WIDTH.bits()),
         (_, false) => P::dealt_bytes(party, n),
     })
 }

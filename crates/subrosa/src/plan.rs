@@ -97,6 +97,7 @@ impl Fixed {
         let mpc = Options {
             public_weights: options.public_weights,
             threads: options.threads,
+            exact: options.exact,
             insecure_self_dealer: options.insecure_self_dealer,
         };
         let predicted = subrosa_mpc::predict(protocol, &lowered.program, options.batch, &mpc)?;
@@ -150,6 +151,10 @@ fn check(options: &PlanOptions) -> Result<()> {
             "leave --insecure-self-dealer out, or choose a backend that has one (--via beaver)",
         ));
     }
+    if options.exact && options.via.protocol().is_none() {
+        let message = format!("exact truncation was asked for, but '{}' truncates nothing", options.via);
+        return Err(Error::misuse(message, "leave --exact out, or choose another backend (--via rep3)"));
+    }
     let fixed_only = options.ring.is_some() || options.public_weights;
     if options.via == Via::Plain && fixed_only {
         let message = "a ring or public weights were asked for, but 'plain' has neither";
@@ -163,6 +168,9 @@ fn digest(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>, ckks: Opt
     let mut hash = blake3::Hasher::new_derive_key("subrosa 2026-11 plan digest v1");
     let choices = format!("{} {} {:?} {}", options.via, options.batch, options.reveal, options.public_weights);
     hash.update(choices.as_bytes());
+    if options.exact {
+        hash.update(b" exact");
+    }
     if options.insecure_self_dealer {
         hash.update(b" insecure self dealer");
     }

@@ -46,7 +46,7 @@ const CLAIM: Claim = Claim {
     summary: "parties compute on shares, a dealer that sees no data gives them random numbers; safe while all follow the protocol, the dealer colludes with nobody, and one of the parties with no other",
     learns: &[
         "each party: the architecture, the layers' fraction bits and magnitudes (powers of two) and the number of inputs; nothing of inputs or results, nor of weights unless these were declared public",
-        "dealer: what each party learns, and the masks of everything; no masked value, so nothing of inputs, weights or results",
+        "dealer: what each party learns, and the masks of everything; no masked value, so nothing of inputs or results, nor of weights unless these were declared public",
         "model owner: nothing",
         "data owner and result receiver, in a deployment: the public plan, as the parties do",
         "result receiver: the output to its last fraction bit; and, as hidden values are rounded at random, from many equal or similar inputs more than the outputs of a fixed function tell, in the end weights: open labels only (--reveal label) to a receiver who must not learn the model; no party should also be the receiver",

@@ -351,7 +351,8 @@ fn input<C: Cast>(watcher: Watcher, run: usize, x: &[u32]) -> (Vec<u32>, Vec<Vec
     let (first, step): (u32, u32) = if run.is_multiple_of(2) { (0x3b5, 0x2d1) } else { (0x9e37_79b9, 0x243f_6a88) };
     let mut parts: Vec<Vec<u32>> =
         (0..=C::COMPUTING as u32).map(|i| vec![first.wrapping_add(step.wrapping_mul(i)); N]).collect();
-    let hidden = (0..C::COMPUTING).find(|&of| !watcher.knows::<C>(of)).unwrap_or(C::COMPUTING);
+    // The last one: of a product party 0 has all but linear terms, whose sum is the result.
+    let hidden = (0..C::COMPUTING).rfind(|&of| !watcher.knows::<C>(of)).unwrap_or(C::COMPUTING);
     let known =
         |at: usize| (0..=C::COMPUTING).filter(|&i| i != hidden).fold(0, |sum: u32, i| sum.wrapping_add(parts[i][at]));
     parts[hidden] = x.iter().enumerate().map(|(at, x)| x.wrapping_sub(known(at))).collect();

@@ -29,6 +29,8 @@ pub struct Comparison {
     pub threads: usize,
     /// Whether the parties may know the weights.
     pub public_weights: bool,
+    /// Whether truncations always round down.
+    pub exact: bool,
     /// Whether a party deals for itself, which protects nothing from it, where there is a
     /// dealer.
     pub insecure_self_dealer: bool,
@@ -120,6 +122,7 @@ impl<'a> Job<'a> {
                 input: entry.input.clone(),
                 threads: options.threads,
                 public_weights: options.public_weights && via.protocol().is_some(),
+                exact: options.exact && via.protocol().is_some(),
                 insecure_self_dealer: options.insecure_self_dealer
                     && via.protocol().and_then(ProtocolKind::dealer).is_some(),
                 calibration: if via == Via::Ckks { entry.samples.inputs.clone() } else { Vec::new() },

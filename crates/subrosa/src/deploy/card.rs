@@ -20,6 +20,8 @@ pub struct Card {
     protocol: String,
     /// Whether the servers know the weights.
     public_weights: bool,
+    /// Whether truncations always round down.
+    exact: bool,
     /// Whether only labels are opened.
     pub labels_only: bool,
     /// Inputs, in ONNX order.
@@ -66,6 +68,7 @@ impl Card {
             name: name.to_owned(),
             protocol: fixed.protocol.name().to_owned(),
             public_weights: fixed.options.public_weights,
+            exact: fixed.options.exact,
             labels_only,
             inputs: inner.model.inputs().to_vec(),
             ranges: fixed.lowered.inputs.iter().map(|r| (r.lo, r.hi)).collect(),
@@ -110,7 +113,8 @@ impl Card {
         if !consistent {
             return Err(wrong("its inputs and outputs are not those of its program"));
         }
-        let options = Options { public_weights: card.public_weights, threads: 1, insecure_self_dealer: false };
+        let options =
+            Options { public_weights: card.public_weights, threads: 1, exact: card.exact, insecure_self_dealer: false };
         // Runs every instruction on lengths alone, and so checks that they fit together.
         subrosa_mpc::predict(protocol, &program, 1, &options).map_err(|e| wrong(&e.to_string()))?;
         let ranges = card.ranges.iter().map(|&(lo, hi)| InputRange { lo, hi }).collect();

@@ -16,7 +16,8 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    pub(crate) const ALL: [Self; 3] = [Self::Via(Via::Plain), Self::Oracle, Self::Via(Via::Rep3)];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Via(Via::Plain), Self::Oracle, Self::Via(Via::Rep3), Self::Via(Via::Rep4), Self::Via(Via::Beaver2)];
     pub(crate) const PLAIN: Self = Self::Via(Via::Plain);
 
     pub(crate) fn name(self) -> &'static str {
