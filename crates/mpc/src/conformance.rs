@@ -24,7 +24,7 @@ macro_rules! protocol_conformance {
             use super::*;
             use $crate::conformance as suite;
             $crate::protocol_conformance!(@tests $protocol;
-                sharing linear products kept_factors matrix_products convolutions truncation comparison relu truncated_relu
+                sharing linear products kept_factors matrix_products convolutions truncation truncation_of_a_million comparison relu truncated_relu
                 preprocessing_is_bound_to_its_primitive messages_are_uniform other_seeds_other_messages empty_vectors
             );
         }
@@ -332,6 +332,27 @@ pub fn truncation<P: Protocol>() {
             }
         }
     }
+}
+
+/// A million values of the whole claimed range: none is wrong by more than one unit, and the
+/// mean of the rounding is the value itself.
+pub fn truncation_of_a_million<P: Protocol>() {
+    let (n, shift) = (1 << 20, 12);
+    let x = samples(k::<P>() - 1, n, 42);
+    let calls = [Primitive::Trunc { n, shift, form: Form::Share }];
+    let got = priced::<P>(std::slice::from_ref(&x), &calls, &[n], |p, s| {
+        let y = p.trunc(Source::Share(&s[0]), shift)?;
+        Ok(vec![p.to_product(&y)])
+    });
+    let mut bias = 0f64;
+    for (x, got) in x.iter().zip(&got[0]) {
+        let floor = x >> shift;
+        assert!((floor..=floor + 1).contains(got), "{x} >> {shift}: {got} instead of {floor}");
+        bias += (got - floor) as f64 - (x - (floor << shift)) as f64 / f64::from(1 << shift);
+    }
+    // Each term has a standard deviation of at most one half; six deviations of the sum.
+    let limit = 6.0 * 0.5 * (n as f64).sqrt();
+    assert!(bias.abs() < limit, "the roundings add up to {bias:.0}, beyond {limit:.0}");
 }
 
 /// At every width, exact, the extremes included.
