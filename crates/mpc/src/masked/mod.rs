@@ -365,7 +365,7 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
 /// Lets the allocator keep the memory of freed vectors up to this size: glibc's gives it back
 /// to the system until a block as large was freed once (mallopt(3), `M_MMAP_THRESHOLD`),
 /// and then every layer of every batch is paid for in page faults. No effect elsewhere.
-fn large_blocks_stay() {
+pub(crate) fn large_blocks_stay() {
     const LARGEST: usize = (32 << 20) - (64 << 10);
     drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST)));
 }

@@ -122,7 +122,11 @@ impl<R: Ring> Rep4<R> {
 
 /// Planes one after another, piece by piece.
 fn joined<'a>(planes: impl Iterator<Item = &'a Pieces<u64>> + Clone, held: usize) -> Pieces<u64> {
-    let piece = |at: usize| planes.clone().flat_map(|plane| plane.get(at).into_iter().flatten().copied()).collect();
+    let piece = |at: usize| {
+        let mut all = Vec::new();
+        planes.clone().filter_map(|plane| plane.get(at)).for_each(|plane| all.extend_from_slice(plane));
+        all
+    };
     (0..held).map(piece).collect()
 }
 

@@ -206,11 +206,15 @@ impl<R: Ring> Rep4<R> {
             return Err(Error::Misuse("rep4: bits to be opened have not as many masks".into()));
         }
         let masked = |(p, bits): (usize, Vec<Vec<u64>>)| {
-            let each = bits.into_iter().zip(&masks).flat_map(|(mut plane, mask)| {
-                xor_assign(&mut plane, &at(mask, p));
-                plane
-            });
-            each.collect::<Vec<u64>>()
+            let mut all = Vec::with_capacity(count * plane_words(n));
+            for (plane, mask) in bits.iter().zip(&masks) {
+                let start = all.len();
+                all.extend_from_slice(plane);
+                if let (Some(plane), Some(mask)) = (all.get_mut(start..), mask.get(p)) {
+                    xor_assign(plane, mask);
+                }
+            }
+            all
         };
         let pieces: Pieces<u64> = pieces.into_iter().enumerate().map(masked).collect();
         let opened = self.open_planes(n, count, pieces)?;

@@ -17,7 +17,7 @@ use crate::masked::{narrow_words, planes, sub_from};
 use crate::protocol::Primitive;
 use std::sync::Arc;
 use subrosa_core::{Cost, Prg, Seed};
-use subrosa_ring::bits::{plane_bytes, plane_words, planes_from_bytes, xor_assign};
+use subrosa_ring::bits::{and_xor_assign, plane_bytes, plane_words, planes_from_bytes, xor_assign};
 use subrosa_ring::{Ring, Word, pack, packed_len, unpack};
 use zeroize::Zeroize;
 
@@ -262,9 +262,16 @@ impl<R: Ring> Rep4<R> {
     /// The product, element by element, of two vectors of planes in pieces. One round.
     pub(super) fn and(&mut self, n: usize, x: &[Vec<u64>], y: &[Vec<u64>]) -> Result<Pieces<u64>, Error> {
         let len = x.first().map_or(0, Vec::len);
+        // x_a (y_a + y_b) + x_b y_a
         let term = |(a, b): (usize, usize)| -> Vec<u64> {
-            let at = |v: &[Vec<u64>], piece: usize, i: usize| v.get(piece).and_then(|v| v.get(i)).copied().unwrap_or(0);
-            (0..len).map(|i| at(x, a, i) & (at(y, a, i) ^ at(y, b, i)) ^ at(x, b, i) & at(y, a, i)).collect()
+            let mut z = vec![0; len];
+            if let (Some(x_a), Some(x_b), Some(y_a), Some(y_b)) = (x.get(a), x.get(b), y.get(a), y.get(b)) {
+                let mut both = y_a.clone();
+                xor_assign(&mut both, y_b);
+                and_xor_assign(&mut z, x_a, &both);
+                and_xor_assign(&mut z, x_b, y_a);
+            }
+            z
         };
         let terms = self.own_pairs().into_iter().map(term).collect();
         self.deal_planes(n, len.checked_div(plane_words(n)).unwrap_or(0), terms)

@@ -32,9 +32,14 @@ use subrosa_ring::{BitPlanes, Ring, Word, mask};
 const OF_LOW_PIECES: &[usize] = &[0];
 const OF_TOP_MASK: &[usize] = &[1, 2];
 
+/// A new mask, and what consumes or opens what it masks.
+type WithMask<W, T> = Result<(Pieces<W>, T), Error>;
+/// The masks of a value, and of a product what opens it.
+type Opening<W> = (Vec<Arc<Vec<W>>>, Pieces<W>);
+
 impl<R: Ring> Rep4<R> {
     /// Gives a product a mask, in the preprocessing: the mask, and what opens it.
-    fn mask_product(&mut self, x: &Product<R::Word>) -> Result<(Pieces<R::Word>, Pieces<R::Word>), Error> {
+    fn mask_product(&mut self, x: &Product<R::Word>) -> WithMask<R::Word, Pieces<R::Word>> {
         let mut offset = self.uncrossed(x)?;
         let mask = self.mask_words(x.n);
         sub_pieces(&mut offset, &mask);
@@ -54,7 +59,7 @@ impl<R: Ring> Rep4<R> {
     }
 
     /// The masks of what is truncated and, of a product, what opens it.
-    fn prepare_source(&mut self, x: &Source<'_, Self>) -> Result<(Vec<Arc<Vec<R::Word>>>, Pieces<R::Word>), Error> {
+    fn prepare_source(&mut self, x: &Source<'_, Self>) -> Result<Opening<R::Word>, Error> {
         match x {
             Source::Share(x) => Ok((x.masks.clone(), Vec::new())),
             Source::Product(x) => {
@@ -172,7 +177,7 @@ impl<R: Ring> Rep4<R> {
         &mut self,
         masks: &[impl AsRef<Vec<R::Word>>],
         shift: u32,
-    ) -> Result<(Pieces<R::Word>, Truncation<R::Word>), Error> {
+    ) -> WithMask<R::Word, Truncation<R::Word>> {
         let (me, k) = (self.me, R::WIDTH.bits());
         let n = masks.first().map_or(0, |m| m.as_ref().len());
         let held = |piece: usize| slot(me, piece).and_then(|at| masks.get(at)).map(|m| m.as_ref().as_slice());
@@ -249,7 +254,7 @@ impl<R: Ring> Rep4<R> {
         &mut self,
         masks: &[impl AsRef<Vec<R::Word>>],
         width: u32,
-    ) -> Result<(Pieces<R::Word>, Selection<R::Word>), Error> {
+    ) -> WithMask<R::Word, Selection<R::Word>> {
         let (n, bits) = (masks.first().map_or(0, |m| m.as_ref().len()), R::WIDTH.bits());
         let (compare, l) = self.prepare_sign(width, masks)?;
         let slope = self.bits_in_ring(n, &l)?;

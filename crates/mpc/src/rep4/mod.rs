@@ -33,7 +33,7 @@ mod vouch;
 pub use share::{Product, Share};
 
 use crate::Error;
-use crate::masked::{SEED_BYTES, add_into, sub_from, words, zip};
+use crate::masked::{SEED_BYTES, add_into, large_blocks_stay, sub_from, words, zip};
 use crate::protocol::{Contradiction, Evaluator, Primitive, Protocol, Source};
 use deal::{Material, Parts, Streams};
 use share::{HELD, HELPER, PUBLIC, Pieces, add_pieces, slot, sub_pieces};
@@ -246,10 +246,9 @@ impl<R: Ring> Evaluator for Rep4<R> {
             true => x.masks.iter().map(|m| m.to_vec()).collect(),
             false => vec![zeros(); deal::held(self.me)],
         };
-        if let (true, Some(c)) = (self.offline == x.known, &x.value) {
-            if let Some(piece) = slot(self.me, PUBLIC).and_then(|at| pieces.get_mut(at)) {
-                add_into(piece, c);
-            }
+        let public = slot(self.me, PUBLIC).and_then(|at| pieces.get_mut(at));
+        if let (true, Some(c), Some(piece)) = (self.offline == x.known, &x.value, public) {
+            add_into(piece, c);
         }
         Product { n: x.n, pieces, crossed: Vec::new() }
     }
@@ -334,6 +333,7 @@ impl<R: Ring> Protocol for Rep4<R> {
         if me >= Self::PARTIES {
             return Err(Error::Misuse(format!("rep4 has parties 0 to 3; endpoint {me} is none of them")));
         }
+        large_blocks_stay();
         let seeds = setup::seeds(&mut session)?;
         let streams = seeds.iter().map(Streams::new).collect();
         Ok(Self { me, session, seeds, batches: 0, streams, offline: false, material: VecDeque::new() })
