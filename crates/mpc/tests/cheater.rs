@@ -1,6 +1,6 @@
 //! A party that deviates somewhere in mlp or lenet, under protocols whose claim is malicious: the
 //! right result, or an error about a peer. Where and how is drawn anew in every run, and
-//! printed. (`conformance::cheater` tries every message, on small vectors.)
+//! stated on failure. (`conformance::cheater` tries every message, on small vectors.)
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -30,7 +30,6 @@ fn deviate(name: &str, times: usize) {
     let inputs = [lowered.encode(0, &pixels).unwrap()];
     let expected = oracle::run(&program, &lowered.weights, &inputs, 1).unwrap();
     let seed = Seed::random().unwrap();
-    println!("{name}: seed {:02x?}", seed.expose());
     let mut prg = seed.stream("cheater");
     let options = Options { threads: 1, ..Options::default() };
     for &kind in ProtocolKind::ALL.iter().filter(|kind| kind.claim().adversary == Adversary::MaliciousAbort) {
@@ -48,7 +47,7 @@ fn deviate(name: &str, times: usize) {
                 2 => Fault::Duplicate { frame },
                 _ => Fault::Flip { frame, byte: 16 + below(&mut prg, 64), mask: 1 << below(&mut prg, 8) },
             };
-            let at = format!("{name} under {}: {cheater} to {to}, {fault:?}", kind.name());
+            let at = format!("{name} under {}: {cheater} to {to}, {fault:?}, seed {:02x?}", kind.name(), seed.expose());
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let sessions = subrosa_net::local(&names).into_iter();
             let sessions = sessions.map(|s| if s.id() == cheater { s.with_fault(to, fault) } else { s }).collect();
@@ -62,8 +61,8 @@ fn deviate(name: &str, times: usize) {
                 Err(other) => panic!("{at}: {other}"),
             }
         }
-        println!("{name} under {}: {wrong_ends} of {times} deviations ended the session", kind.name());
-        assert!(wrong_ends > 0);
+        let seed = seed.expose();
+        assert!(wrong_ends > 0, "{name}: none of {times} deviations was noticed, seed {seed:02x?}");
     }
 }
 

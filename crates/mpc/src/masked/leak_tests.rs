@@ -113,13 +113,15 @@ pub(crate) const SHIFT: u32 = 3;
 
 type Party<C> = Masked<Z32, C>;
 
+type Body<C> = fn(&mut Party<C>, &Share<u32>) -> Result<Product<u32>, Error>;
+
 /// One use of the protocol on a secret vector `x`, its result opened.
 struct Case<C: Cast> {
     /// `x` is uniform over all values of so many signed bits.
     bits: u32,
     /// Told to `prepare`, and called in this order.
     calls: &'static [Primitive],
-    body: fn(&mut Party<C>, &Share<u32>) -> Result<Product<u32>, Error>,
+    body: Body<C>,
 }
 
 impl<C: Cast> Case<C> {
