@@ -81,9 +81,7 @@ pub enum PeerFault {
     #[error("the connection was damaged on the way ({0}); start the session again")]
     Damaged(String),
     /// What it sent is not what another party vouches for.
-    #[error(
-        "sent something else than {by} vouches for, so one of the two deviates from the protocol; nothing was opened"
-    )]
+    #[error("sent something else than {by} vouches for, so one of the two deviates from the protocol")]
     Contradicted {
         /// The other party's name.
         by: String,
