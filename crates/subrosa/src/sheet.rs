@@ -183,7 +183,10 @@ fn learns(options: &PlanOptions) -> Vec<String> {
     let dealer = options
         .insecure_self_dealer
         .then(|| "party 0, by --insecure-self-dealer: everything, as it knows the masks that it deals".to_owned());
-    claimed.chain(public).chain(dealer).collect()
+    let exact = options.exact.then(|| {
+        "result receiver, by --exact: what a fixed function tells, as hidden values are always rounded down".to_owned()
+    });
+    claimed.chain(public).chain(exact).chain(dealer).collect()
 }
 
 fn insecure(options: &PlanOptions) -> Vec<String> {

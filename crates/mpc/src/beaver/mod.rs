@@ -43,7 +43,7 @@ const CLAIM: Claim = Claim {
     parties: 0,
     threshold: 0,
     security_bits: 128,
-    summary: "parties compute on shares, a dealer that sees no data gives them random numbers; safe while all follow the protocol, the dealer colludes with nobody, and one of the parties with no other",
+    summary: "parties compute on shares, a dealer that sees no data gives them random numbers; safe while all follow the protocol, the dealer colludes with nobody, and at least one party colludes with no other",
     learns: &[
         "each party: the architecture, the layers' fraction bits and magnitudes (powers of two) and the number of inputs; nothing of inputs or results, nor of weights unless these were declared public",
         "dealer: what each party learns, and the masks of everything; no masked value, so nothing of inputs or results, nor of weights unless these were declared public",
