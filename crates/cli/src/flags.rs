@@ -17,6 +17,13 @@ pub(crate) struct PlanFlags {
     /// Let the compute parties know the weights: faster, only the input is secret
     #[arg(long)]
     pub(crate) public_weights: bool,
+    /// Round down wherever the plan truncates, as the reference does, instead of down or up at
+    /// random: one more comparison each
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Let a party deal for itself, which protects nothing from it: for measuring (via beaver)
+    #[arg(long)]
+    pub(crate) insecure_self_dealer: bool,
     #[command(flatten)]
     pub(crate) range: RangeFlags,
 }
@@ -47,8 +54,17 @@ impl PlanFlags {
             Opened::Logits => Reveal::Logits,
             Opened::Label => Reveal::Label,
         };
-        let (ring, public_weights) = (self.ring, self.public_weights);
-        PlanOptions { via, batch, input, reveal, ring, public_weights, ..PlanOptions::default() }
+        PlanOptions {
+            via,
+            batch,
+            input,
+            reveal,
+            ring: self.ring,
+            public_weights: self.public_weights,
+            exact: self.exact,
+            insecure_self_dealer: self.insecure_self_dealer,
+            ..PlanOptions::default()
+        }
     }
 }
 

@@ -41,13 +41,13 @@ fn command_lines() {
     let folder = tempfile::tempdir().unwrap();
     let mlp = shipped("models/mlp.onnx");
     let mlp = mlp.as_str();
-    let backends = "unknown backend 'rep4': choose one of plain, rep3, ckks";
+    let backends = "unknown backend 'rep5': choose one of plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, ckks";
     check(
         folder.path(),
         &[
-            (vec!["plan", mlp, "--via", "rep4"], 2, &[backends]),
-            (vec!["run", mlp, "--input", "x.npy", "--via", "rep4"], 2, &[backends]),
-            (vec!["compare", "--via", "rep4"], 2, &[backends]),
+            (vec!["plan", mlp, "--via", "rep5"], 2, &[backends]),
+            (vec!["run", mlp, "--input", "x.npy", "--via", "rep5"], 2, &[backends]),
+            (vec!["compare", "--via", "rep5"], 2, &[backends]),
             (vec!["frobnicate"], 2, &["unrecognized subcommand 'frobnicate'"]),
             (vec!["plan", mlp, "--frobnicate"], 2, &["unexpected argument '--frobnicate'"]),
             (vec!["plan", mlp, "--ring", "40"], 2, &["choose one of 32, 48, 64"]),

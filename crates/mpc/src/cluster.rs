@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use subrosa_core::{Cost, Meter, Phase};
 use subrosa_graph::{Program, WeightSet};
-use subrosa_net::Session;
+use subrosa_net::{PeerFault, Session};
 
 /// A running cluster. Dropping it stops the parties.
 pub struct LocalCluster {
@@ -65,7 +65,7 @@ impl LocalCluster {
         weights: WeightSet,
         options: &Options,
     ) -> Result<Self, Error> {
-        let names = endpoint_names(kind);
+        let names = endpoint_names(kind, options);
         let sessions = subrosa_net::local(&names.iter().map(String::as_str).collect::<Vec<_>>());
         Self::over(sessions, kind, program, &weights, options)
     }
@@ -128,8 +128,7 @@ impl LocalCluster {
     fn meters(&mut self) -> Result<Vec<Meter>, Error> {
         let answers: Vec<_> = self.parties.iter().enumerate().map(|(i, p)| p.answer(i)).collect();
         let (meters, mut errors): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-        // Of several errors the one that is not "a peer is gone" is the cause.
-        errors.sort_by_key(|e| !matches!(e, Err(Error::Misuse(_) | Error::Entropy(_))));
+        errors.sort_by_key(|e| e.as_ref().err().map_or(Hearsay::Own, hearsay));
         match errors.into_iter().next() {
             Some(Err(error)) => Err(error),
             Some(Ok(_)) | None => Ok(meters.into_iter().flatten().collect()),
@@ -158,9 +157,35 @@ impl Drop for LocalCluster {
     }
 }
 
-/// Names of a cluster's endpoints in their order: compute parties, then the three roles.
-pub fn endpoint_names(kind: ProtocolKind) -> Vec<String> {
-    (0..kind.parties()).map(|i| format!("party {i}")).chain(ROLES.map(String::from)).collect()
+/// Names of a cluster's endpoints in their order: compute parties, their dealer if they have
+/// one, then the three roles.
+pub fn endpoint_names(kind: ProtocolKind, options: &Options) -> Vec<String> {
+    let name = |i| match (kind.dealer() == Some(i), options.insecure_self_dealer) {
+        (true, false) => "dealer".to_owned(),
+        (true, true) => "party 0, dealing for itself".to_owned(),
+        (false, _) => format!("party {i}"),
+    };
+    (0..kind.parties()).map(name).chain(ROLES.map(String::from)).collect()
+}
+
+/// How far an error is from its cause: of several, the nearest is reported.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Hearsay {
+    /// The party's own.
+    Own,
+    /// What it noticed of a peer.
+    Noticed,
+    /// What a peer told it, or that one left.
+    Told,
+}
+
+fn hearsay(error: &Error) -> Hearsay {
+    match error {
+        Error::Misuse(_) | Error::Entropy(_) => Hearsay::Own,
+        Error::Peer(subrosa_net::Error::Peer { kind: PeerFault::Aborted(_) | PeerFault::Gone, .. }) => Hearsay::Told,
+        Error::Peer(_) => Hearsay::Noticed,
+        Error::Stopped { .. } => Hearsay::Told,
+    }
 }
 
 /// The roles' ends of the session.

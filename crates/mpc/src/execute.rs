@@ -8,7 +8,7 @@ mod check;
 mod values;
 
 use crate::Error;
-use crate::protocol::{Evaluator, Linear, WordOf};
+use crate::protocol::{Evaluator, Linear, Source, WordOf};
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_graph::program::Id;
 use subrosa_graph::{FixedOp, Program};
@@ -26,7 +26,7 @@ pub enum Weights<P: Evaluator> {
 /// Evaluates `program` on `batch` samples and returns its outputs, to be opened.
 ///
 /// `inputs` are shares of `batch` samples each. `after` is called after each instruction
-/// with its index.
+/// with its index. With `exact`, truncations give the floor and nothing else.
 ///
 /// **Errors:** whatever the protocol's primitives return; [`Error::Misuse`] for a program
 /// that does not fit the inputs or that lowering would not produce.
@@ -36,11 +36,12 @@ pub fn execute<P: Evaluator>(
     weights: &Weights<P>,
     inputs: Vec<P::Share>,
     batch: usize,
+    exact: bool,
     mut after: impl FnMut(&P, usize),
 ) -> Result<Vec<P::Product>, Error> {
     check::check(program)?;
     let values = Values::new(program, batch);
-    let mut run = Run { party, program, weights, inputs: inputs.into_iter().map(Some).collect(), values };
+    let mut run = Run { party, program, weights, exact, inputs: inputs.into_iter().map(Some).collect(), values };
     for id in 0..program.insts.len() {
         let value = run.eval(id)?;
         run.values.store(id, value);
@@ -53,6 +54,7 @@ struct Run<'a, P: Evaluator> {
     party: &'a mut P,
     program: &'a Program,
     weights: &'a Weights<P>,
+    exact: bool,
     inputs: Vec<Option<P::Share>>,
     values: Values<'a, P>,
 }
@@ -189,13 +191,31 @@ impl<P: Evaluator> Run<'_, P> {
     }
 
     fn trunc(&mut self, x: Id, shift: u32) -> Result<Value<P>, Error> {
-        let source = self.values.source(x)?;
-        Ok(Value::Share(self.party.trunc(source, shift)?))
+        Ok(Value::Share(match self.exact {
+            true => self.floor(x, shift)?,
+            false => self.party.trunc(self.values.source(x)?, shift)?,
+        }))
     }
 
     fn trunc_relu(&mut self, x: Id, shift: u32, width: u32) -> Result<Value<P>, Error> {
+        if self.exact {
+            let floor = self.floor(x, shift)?;
+            return Ok(Value::Share(self.party.relu(&floor, width)?));
+        }
         let source = self.values.source(x)?;
         Ok(Value::Share(self.party.trunc_relu(source, shift, width)?))
+    }
+
+    /// `floor(x / 2^shift)`: a truncation `y` is that or one more, and it is one more exactly
+    /// where `x - y 2^shift`, which is at least `-2^shift` and less than `2^shift`, is negative.
+    fn floor(&mut self, x: Id, shift: u32) -> Result<P::Share, Error> {
+        self.reshared(x)?;
+        let x = self.values.share(x)?;
+        let y = self.party.trunc(Source::Share(x), shift)?;
+        let unit = Word::from_i64(1 << shift);
+        let rest = x.sub(&y.map(y.len(), |y| y.iter().map(|y: &WordOf<P>| y.mul(unit)).collect()));
+        let over = self.party.ltz(&rest, shift + 1)?;
+        Ok(y.sub(&over))
     }
 
     fn relu(&mut self, x: Id) -> Result<Value<P>, Error> {

@@ -1,7 +1,7 @@
 //! Secure multi-party computation of fixed-point programs.
 //!
 //! - [`protocol`]: the two traits a protocol implements, [`Evaluator`] and [`Protocol`];
-//! - [`rep3`]: the first protocol;
+//! - [`masked`]: the engine of protocols in which a dealer knows the masks: [`rep3`], [`beaver`];
 //! - [`execute`]: runs a program on any evaluator;
 //! - [`predict`](mod@predict): its cost before it runs, by running it on [`dry`];
 //! - [`party`]: one compute party; [`roles`]: what owners and the receiver do;
@@ -20,6 +20,11 @@ macro_rules! with_protocol {
     ($kind:expr, $ring:expr, $p:ident => $body:expr) => {
         match $kind {
             $crate::ProtocolKind::Rep3 => with_ring!($crate::rep3::Rep3, $ring, $p => $body),
+            $crate::ProtocolKind::Rep4 => with_ring!($crate::rep4::Rep4, $ring, $p => $body),
+            $crate::ProtocolKind::Beaver2 => with_ring!($crate::beaver::Beaver2, $ring, $p => $body),
+            $crate::ProtocolKind::Beaver3 => with_ring!($crate::beaver::Beaver3, $ring, $p => $body),
+            $crate::ProtocolKind::Beaver4 => with_ring!($crate::beaver::Beaver4, $ring, $p => $body),
+            $crate::ProtocolKind::Beaver5 => with_ring!($crate::beaver::Beaver5, $ring, $p => $body),
         }
     };
 }
@@ -44,25 +49,29 @@ macro_rules! with_ring {
     }};
 }
 
+pub mod beaver;
 pub mod cluster;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod dry;
 mod error;
 pub mod execute;
+pub mod masked;
 pub mod party;
 pub mod predict;
 pub mod protocol;
 pub mod rep3;
+pub mod rep4;
 pub mod roles;
 
 pub use cluster::{Inference, LocalCluster, Measured};
 pub use error::Error;
 pub use party::{Job, ModelShare, Party, Seats};
 pub use predict::{NodeCost, Predicted, predict};
-pub use protocol::{Evaluator, Form, Linear, Primitive, Protocol, Source};
+pub use protocol::{Contradiction, Evaluator, Form, Linear, Primitive, Protocol, Source};
 
-use subrosa_core::Claim;
+use subrosa_core::{Claim, RingWidth};
+use subrosa_net::EndpointId;
 
 /// The protocols. A new one adds a variant, and a row in the table at the head of this
 /// file.
@@ -70,20 +79,41 @@ use subrosa_core::Claim;
 pub enum ProtocolKind {
     /// Replicated secret sharing between three parties ([`rep3`]).
     Rep3,
+    /// Replicated secret sharing between four parties, one of whom may deviate ([`rep4`]).
+    Rep4,
+    /// Two parties and a dealer ([`beaver`]).
+    Beaver2,
+    /// Three parties and a dealer.
+    Beaver3,
+    /// Four parties and a dealer.
+    Beaver4,
+    /// Five parties and a dealer.
+    Beaver5,
 }
 
 impl ProtocolKind {
     /// Every protocol.
-    pub const ALL: &'static [Self] = &[Self::Rep3];
+    pub const ALL: &'static [Self] =
+        &[Self::Rep3, Self::Rep4, Self::Beaver2, Self::Beaver3, Self::Beaver4, Self::Beaver5];
 
     /// Name as `--via` spells it.
     pub fn name(self) -> &'static str {
         predict::describe(self).0
     }
 
-    /// Number of compute parties.
+    /// Number of parties, a dealer included: endpoints of a session before the roles.
     pub fn parties(self) -> usize {
-        predict::describe(self).1.parties
+        with_protocol!(self, RingWidth::W64, P => <P as Protocol>::PARTIES)
+    }
+
+    /// How many of them, the first, are there when the input comes.
+    pub fn online(self) -> usize {
+        with_protocol!(self, RingWidth::W64, P => <P as Protocol>::ONLINE)
+    }
+
+    /// The party that deals and takes no other part, where there is one.
+    pub fn dealer(self) -> Option<EndpointId> {
+        (self.online() < self.parties()).then(|| self.online())
     }
 
     /// The security claim.
@@ -106,4 +136,10 @@ pub struct Options {
     /// Threads of each party's kernels; 0 stands for 1. Each party's own choice: results and
     /// messages are the same for all.
     pub threads: usize,
+    /// Truncations round down, always, at one more comparison each. If not, they round down or
+    /// up at random, which shows in results (see the caveat in `docs/rep3.md`).
+    pub exact: bool,
+    /// A party deals for itself: no protection, as it knows all masks and masked values. For
+    /// measuring on one machine, with protocols that have a dealer.
+    pub insecure_self_dealer: bool,
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use subrosa_core::{Cost, Phase};
 use subrosa_graph::Program;
 use subrosa_net::{EndpointId, Session};
-use subrosa_ring::{Ring, Threads, unpack};
+use subrosa_ring::{Ring, Threads, packed_len, unpack};
 
 /// A compute party at work, whatever its protocol.
 pub struct Party {
@@ -144,7 +144,7 @@ fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, batch: 
         let n = program.insts.get(id).map_or(0, |i| i.shape.len()) * batch;
         inputs.push(party.input(seats.data_owner, n)?);
     }
-    for output in execute(party, program, weights, inputs, batch, |_, _| ())? {
+    for output in execute(party, program, weights, inputs, batch, job.options.exact, |_, _| ())? {
         party.open_to(seats.receiver, &output)?;
     }
     Ok(())
@@ -152,9 +152,11 @@ fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, batch: 
 
 /// What all parties must agree on before anything secret flows.
 fn agreement<P: Protocol>(job: &Job) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 session agreement v3");
+    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 session agreement v4");
     let public = if job.options.public_weights { "public weights" } else { "" };
-    for part in [env!("CARGO_PKG_VERSION"), P::NAME, public] {
+    let dealer = if job.options.insecure_self_dealer { "insecure self dealer" } else { "" };
+    let exact = if job.options.exact { "exact" } else { "" };
+    for part in [env!("CARGO_PKG_VERSION"), P::NAME, public, dealer, exact] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
@@ -183,7 +185,7 @@ fn take_model<P: Protocol>(party: &mut P, job: &Job, model: ModelShare<'_>) -> R
         return Ok(if job.options.public_weights { Weights::Public(vec![]) } else { Weights::Shares(vec![]) });
     }
     let expected = match job.options.public_weights {
-        true => P::opening_bytes(n),
+        true => packed_len(n, P::Ring::WIDTH.bits()),
         false => P::dealt_bytes(me, n),
     };
     let message = match model {

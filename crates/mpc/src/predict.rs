@@ -8,7 +8,7 @@ use crate::{Error, Options, ProtocolKind};
 use subrosa_core::{Claim, Cost, RingWidth};
 use subrosa_graph::Program;
 use subrosa_net::EndpointId;
-use subrosa_ring::Ring;
+use subrosa_ring::{Ring, packed_len};
 
 /// What a batch will cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,8 @@ pub(crate) fn demand<R: Ring>(
         false => Weights::Shares(sizes.map(Length::of).collect()),
     };
     let mut marks = Vec::with_capacity(program.insts.len());
-    let outputs = execute(&mut dry, program, &weights, inputs, batch, |dry, _| marks.push(dry.calls().len()))?;
+    let mark = |dry: &Dry<R>, _| marks.push(dry.calls().len());
+    let outputs = execute(&mut dry, program, &weights, inputs, batch, options.exact, mark)?;
     for output in &outputs {
         dry.open_to(NOWHERE, output)?;
     }
@@ -110,7 +111,7 @@ fn weights_cost<P: Protocol>(program: &Program, options: &Options) -> Cost {
     match (n, options.public_weights) {
         (0, _) => Cost::FREE,
         (_, false) => Cost::round((0..P::PARTIES).map(|party| P::dealt_bytes(party, n) as u64)),
-        (_, true) => Cost::messages(P::PARTIES as u64, P::opening_bytes(n) as u64),
+        (_, true) => Cost::messages(P::PARTIES as u64, packed_len(n, P::Ring::WIDTH.bits()) as u64),
     }
 }
 

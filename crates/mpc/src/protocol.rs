@@ -16,7 +16,7 @@
 use crate::Error;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{Claim, Cost};
-use subrosa_net::{EndpointId, Session};
+use subrosa_net::{EndpointId, PeerFault, Session};
 use subrosa_ring::Ring;
 
 /// The word type of a protocol's ring.
@@ -91,8 +91,11 @@ pub trait Evaluator: Sized {
 pub trait Protocol: Evaluator {
     /// Name as `--via` spells it.
     const NAME: &'static str;
-    /// Number of compute parties; they are endpoints `0..PARTIES` of the session.
+    /// Number of parties; they are endpoints `0..PARTIES` of the session.
     const PARTIES: usize;
+    /// Parties `0..ONLINE` are there when the input comes: data owner and receiver talk to
+    /// them alone. The others, a dealer say, are done after the preprocessing.
+    const ONLINE: usize;
     /// The security claim.
     const CLAIM: Claim;
     /// Paper, section and URL.
@@ -122,12 +125,12 @@ pub trait Protocol: Evaluator {
     /// About how many bytes a party keeps of what [`Protocol::prepare`] made.
     fn offline_memory(demand: &[Primitive]) -> u64;
 
-    /// A data owner's messages to the compute parties, in their order, that share `secret`
-    /// (words are taken modulo 2^k), for [`Evaluator::input`]. Runs at the owner, who is no
-    /// compute party.
+    /// A data owner's messages to the parties that are online, in their order, that share
+    /// `secret` (words are taken modulo 2^k), for [`Evaluator::input`]. Runs at the owner, who
+    /// is no party.
     fn deal(secret: &[WordOf<Self>]) -> Result<Vec<Vec<u8>>, Error>;
-    /// The same for what is there before any preprocessing (a model), to be read with
-    /// [`Protocol::dealt`].
+    /// The same for what is there before any preprocessing (a model), to all parties, to be
+    /// read with [`Protocol::dealt`].
     fn deal_kept(secret: &[WordOf<Self>]) -> Result<Vec<Vec<u8>>, Error>;
     /// Length in bytes of the message that [`Protocol::deal_kept`] makes for `party`, for `n`
     /// elements.
@@ -135,10 +138,29 @@ pub trait Protocol: Evaluator {
     /// This party's share from such a message, of that length. Local: a party may keep a
     /// message and read it again in every session.
     fn dealt(&self, n: usize, message: &[u8]) -> Self::Share;
-    /// Payload bytes the receiver expects from each party for `n` elements.
+    /// Payload bytes the receiver expects from each party that is online for `n` elements.
     fn opening_bytes(n: usize) -> usize;
-    /// The opened vector, at the receiver, from the parties' messages in their order.
-    fn reconstruct(n: usize, messages: &[Vec<u8>]) -> Vec<WordOf<Self>>;
+    /// The opened vector, at the receiver, from these messages in the parties' order.
+    ///
+    /// **Errors:** [`Contradiction`], of protocols that detect a party that deviates.
+    fn reconstruct(n: usize, messages: &[Vec<u8>]) -> Result<Vec<WordOf<Self>>, Contradiction>;
+}
+
+/// What one party sent is not what another vouches for: one of the two deviates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Who sent it.
+    pub sender: EndpointId,
+    /// Who vouches for something else.
+    pub by: EndpointId,
+}
+
+impl Contradiction {
+    /// Ends `session` with the error that names both.
+    pub fn accuse(self, session: &mut Session) -> Error {
+        let by = session.names().get(self.by).cloned().unwrap_or_default();
+        Error::Peer(session.accuse(self.sender, PeerFault::Contradicted { by }))
+    }
 }
 
 /// Either kind of vector, where a primitive takes both.
@@ -179,6 +201,23 @@ pub enum Form {
     Share,
     /// A product that was not reshared.
     Product,
+}
+
+impl Primitive {
+    /// Whether its shift and width fit a ring of `k` bits.
+    pub fn fits(&self, k: u32) -> bool {
+        match *self {
+            Self::Trunc { shift, .. } => shift > 0 && shift <= k - 2,
+            Self::TruncRelu { shift, width, .. } => shift > 0 && width > 0 && shift.saturating_add(width) <= k,
+            Self::Ltz { width, .. } | Self::Relu { width, .. } => width > 0 && width <= k,
+            Self::Input { .. }
+            | Self::OpenTo { .. }
+            | Self::Mul { .. }
+            | Self::MatMul { .. }
+            | Self::Conv { .. }
+            | Self::Reshare { .. } => true,
+        }
+    }
 }
 
 /// One call of a method that may communicate or consume preprocessing, with its sizes:

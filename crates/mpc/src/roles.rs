@@ -2,11 +2,11 @@
 //! compute. Each function speaks for one endpoint of a session.
 
 use crate::predict::weight_elements;
-use crate::protocol::{Protocol, WordOf};
+use crate::protocol::{Evaluator, Protocol, WordOf};
 use crate::{Error, Options, ProtocolKind};
 use subrosa_graph::{Program, WeightSet};
 use subrosa_net::Session;
-use subrosa_ring::{Ring, Word, pack, sign_extend};
+use subrosa_ring::{Ring, Word, pack, packed_len, sign_extend};
 
 /// The model owner's message to each compute party, in their order: its share of all
 /// weights, or the weights themselves where the options make them public. Empty for a
@@ -27,7 +27,7 @@ pub fn model_share_bytes(kind: ProtocolKind, program: &Program, options: &Option
     let n = weight_elements(program);
     with_protocol!(kind, program.ring, P => match (n, options.public_weights) {
         (0, _) => 0,
-        (_, true) => P::opening_bytes(n),
+        (_, true) => packed_len(n, <P as Evaluator>::Ring::WIDTH.bits()),
         (_, false) => P::dealt_bytes(party, n),
     })
 }
@@ -104,12 +104,12 @@ fn reconstruct<P: Protocol>(session: &mut Session, program: &Program, batch: usi
     let mut outputs = Vec::new();
     for &id in &program.outputs {
         let n = program.insts.get(id).map_or(0, |i| i.shape.len()) * batch;
-        let expected: Vec<_> = (0..P::PARTIES).map(|p| (p, P::opening_bytes(n))).collect();
+        let expected: Vec<_> = (0..P::ONLINE).map(|p| (p, P::opening_bytes(n))).collect();
         let messages = match n {
             0 => Vec::new(),
             _ => session.round(vec![], &expected)?,
         };
-        let words = P::reconstruct(n, &messages);
+        let words = P::reconstruct(n, &messages).map_err(|fault| fault.accuse(session))?;
         outputs.push(words.into_iter().map(|w| sign_extend(w, P::Ring::WIDTH.bits())).collect());
     }
     Ok(outputs)

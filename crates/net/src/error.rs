@@ -89,6 +89,12 @@ pub enum PeerFault {
     /// What came over its connection is not what it sent.
     #[error("the connection was damaged on the way ({0}); start the session again")]
     Damaged(String),
+    /// What it sent is not what another party vouches for.
+    #[error("sent something else than {by} vouches for, so one of the two deviates from the protocol")]
+    Contradicted {
+        /// The other party's name.
+        by: String,
+    },
     /// A message that is not the next one of its link: one was lost, repeated or reordered.
     #[error("sent message number {got} where number {expected} belongs; start the session again")]
     Sequence {

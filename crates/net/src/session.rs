@@ -262,6 +262,14 @@ impl Session {
         }
     }
 
+    /// Ends the session because of what `peer` did, as found out above the session: every
+    /// peer is told, and later rounds return the error again.
+    pub fn accuse(&mut self, peer: EndpointId, fault: PeerFault) -> Error {
+        let error = self.blame(peer, fault);
+        self.stop(&error.to_string());
+        self.failed.insert(error).clone()
+    }
+
     /// Tells every peer that this endpoint stops, and why (no secrets), and consumes the
     /// session.
     pub fn abort(mut self, reason: &str) {

@@ -14,6 +14,16 @@ pub enum Via {
     Plain,
     /// By three parties over replicated secret shares.
     Rep3,
+    /// By four parties over replicated secret shares, one of whom may deviate.
+    Rep4,
+    /// By two parties over secret shares, with a dealer.
+    Beaver2,
+    /// By three parties over secret shares, with a dealer.
+    Beaver3,
+    /// By four parties over secret shares, with a dealer.
+    Beaver4,
+    /// By five parties over secret shares, with a dealer.
+    Beaver5,
     /// By one server on ciphertexts that only the client can open.
     Ckks,
 }
@@ -30,7 +40,8 @@ const PLAIN: Claim = Claim {
 
 impl Via {
     /// Every backend.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Rep3, Self::Ckks];
+    pub const ALL: [Self; 8] =
+        [Self::Plain, Self::Rep3, Self::Rep4, Self::Beaver2, Self::Beaver3, Self::Beaver4, Self::Beaver5, Self::Ckks];
 
     /// Those that take any model: what is compared unless others are named. Homomorphic
     /// encryption takes polynomial models only.
@@ -38,36 +49,70 @@ impl Via {
 
     /// Its name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Ckks => "ckks",
-            Self::Rep3 => ProtocolKind::Rep3.name(),
-        }
+        self.about().0
     }
 
     /// Against whom it protects, and who learns what.
     pub fn claim(self) -> Claim {
-        match self {
-            Self::Plain => PLAIN,
-            Self::Ckks => subrosa_he::CLAIM,
-            Self::Rep3 => ProtocolKind::Rep3.claim(),
-        }
+        self.about().1
     }
 
     /// Where it is described.
     pub fn source(self) -> &'static str {
-        match self {
-            Self::Plain => "tract, on 32-bit floating point",
-            Self::Ckks => subrosa_he::SOURCE,
-            Self::Rep3 => ProtocolKind::Rep3.source(),
-        }
+        self.about().2
     }
 
     /// The protocol behind it; none for [`Via::Plain`] and [`Via::Ckks`].
     pub fn protocol(self) -> Option<ProtocolKind> {
+        match self.kind() {
+            Kind::Plain | Kind::Ckks => None,
+            Kind::Parties(protocol) => Some(protocol),
+        }
+    }
+
+    /// Name, claim, source.
+    fn about(self) -> (&'static str, Claim, &'static str) {
+        match self.kind() {
+            Kind::Plain => ("plain", PLAIN, "tract, on 32-bit floating point"),
+            Kind::Ckks => ("ckks", subrosa_he::CLAIM, subrosa_he::SOURCE),
+            Kind::Parties(protocol) => (protocol.name(), protocol.claim(), protocol.source()),
+        }
+    }
+
+    pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::Plain | Self::Ckks => None,
-            Self::Rep3 => Some(ProtocolKind::Rep3),
+            Self::Plain => Kind::Plain,
+            Self::Ckks => Kind::Ckks,
+            Self::Rep3 => Kind::Parties(ProtocolKind::Rep3),
+            Self::Rep4 => Kind::Parties(ProtocolKind::Rep4),
+            Self::Beaver2 => Kind::Parties(ProtocolKind::Beaver2),
+            Self::Beaver3 => Kind::Parties(ProtocolKind::Beaver3),
+            Self::Beaver4 => Kind::Parties(ProtocolKind::Beaver4),
+            Self::Beaver5 => Kind::Parties(ProtocolKind::Beaver5),
+        }
+    }
+}
+
+/// The families of protections: what code that differs between them matches on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// In the clear.
+    Plain,
+    /// A protocol between parties.
+    Parties(ProtocolKind),
+    /// Homomorphic encryption.
+    Ckks,
+}
+
+impl From<ProtocolKind> for Via {
+    fn from(protocol: ProtocolKind) -> Self {
+        match protocol {
+            ProtocolKind::Rep3 => Self::Rep3,
+            ProtocolKind::Rep4 => Self::Rep4,
+            ProtocolKind::Beaver2 => Self::Beaver2,
+            ProtocolKind::Beaver3 => Self::Beaver3,
+            ProtocolKind::Beaver4 => Self::Beaver4,
+            ProtocolKind::Beaver5 => Self::Beaver5,
         }
     }
 }
@@ -106,8 +151,9 @@ mod tests {
         for via in Via::ALL {
             assert_eq!(via.name().parse::<Via>().unwrap(), via);
         }
-        let error = "rep4".parse::<Via>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown backend 'rep4': choose one of plain, rep3, ckks");
+        let error = "rep5".parse::<Via>().unwrap_err();
+        let choices = "plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, ckks";
+        assert_eq!(error.to_string(), format!("unknown backend 'rep5': choose one of {choices}"));
     }
 
     #[test]

@@ -22,6 +22,12 @@ pub struct PlanOptions {
     pub ring: Option<RingWidth>,
     /// Whether the compute parties may know the weights (faster; only the input is secret).
     pub public_weights: bool,
+    /// Whether truncations always round down, as the reference does; if not, they round down or
+    /// up at random, which is cheaper.
+    pub exact: bool,
+    /// Whether a party deals for itself, which protects nothing from it: for measuring, via
+    /// protocols that have a dealer.
+    pub insecure_self_dealer: bool,
     /// Threads a party.
     pub threads: usize,
     /// Samples like the inputs to come, one flat array an input; may be empty. Via ckks, the
@@ -40,6 +46,8 @@ impl Default for PlanOptions {
             reveal: Reveal::Logits,
             ring: None,
             public_weights: false,
+            exact: false,
+            insecure_self_dealer: false,
             threads: 1,
             calibration: Vec::new(),
             network: None,

@@ -94,7 +94,12 @@ impl Fixed {
             model.graph().check_batching()?;
         }
         let lowered = lower(model, options)?;
-        let mpc = Options { public_weights: options.public_weights, threads: options.threads };
+        let mpc = Options {
+            public_weights: options.public_weights,
+            threads: options.threads,
+            exact: options.exact,
+            insecure_self_dealer: options.insecure_self_dealer,
+        };
         let predicted = subrosa_mpc::predict(protocol, &lowered.program, options.batch, &mpc)?;
         Ok(Self { protocol, options: mpc, lowered, predicted })
     }
@@ -132,6 +137,18 @@ fn check(options: &PlanOptions) -> Result<()> {
         return Err(Error::misuse(message, &format!("choose 1 to {MAX_BATCH}")));
     }
     check_threads(options.threads)?;
+    let dealt = options.via.protocol().and_then(ProtocolKind::dealer).is_some();
+    if options.insecure_self_dealer && !dealt {
+        let message = format!("a party that deals for itself was asked for, but '{}' has no dealer", options.via);
+        return Err(Error::misuse(
+            message,
+            "leave --insecure-self-dealer out, or choose a backend that has one (--via beaver)",
+        ));
+    }
+    if options.exact && options.via.protocol().is_none() {
+        let message = format!("exact truncation was asked for, but '{}' truncates nothing", options.via);
+        return Err(Error::misuse(message, "leave --exact out, or choose another backend (--via rep3)"));
+    }
     let fixed_only = options.ring.is_some() || options.public_weights;
     if options.via == Via::Plain && fixed_only {
         let message = "a ring or public weights were asked for, but 'plain' has neither";
@@ -156,6 +173,12 @@ fn digest(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>, ckks: Opt
     let mut hash = blake3::Hasher::new_derive_key("subrosa 2026-11 plan digest v1");
     let choices = format!("{} {} {:?} {}", options.via, options.batch, options.reveal, options.public_weights);
     hash.update(choices.as_bytes());
+    if options.exact {
+        hash.update(b" exact");
+    }
+    if options.insecure_self_dealer {
+        hash.update(b" insecure self dealer");
+    }
     match (fixed, ckks) {
         (Some(fixed), _) => hash.update(&fixed.lowered.program.digest()),
         (None, Some(ckks)) => hash.update(&ckks.plan.public.digest()),

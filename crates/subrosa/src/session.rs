@@ -164,7 +164,7 @@ impl PlainEngine {
 
 fn start_cluster(fixed: &Fixed, network: Option<Network>) -> Result<LocalCluster> {
     let program = Arc::new(fixed.lowered.program.clone());
-    let names = endpoint_names(fixed.protocol);
+    let names = endpoint_names(fixed.protocol, &fixed.options);
     let sessions = subrosa_net::local(&names.iter().map(String::as_str).collect::<Vec<_>>()).into_iter();
     let sessions = sessions.map(|s| match network {
         Some(network) => s.shaped(network),

@@ -35,6 +35,9 @@ pub struct PlanSheet {
     pub reveal: &'static str,
     /// Whether the parties know the weights.
     pub public_weights: bool,
+    /// What was asked for that weakens the claim.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub insecure: Vec<String>,
     /// The inputs and the ranges the plan was proven for.
     pub inputs: Vec<InputSheet>,
     /// What is opened, and how exactly.
@@ -138,6 +141,7 @@ impl PlanSheet {
                 Reveal::Label => "label",
             },
             public_weights: options.public_weights,
+            insecure: insecure(options),
             inputs: inputs(model, options, fixed, ckks),
             outputs: opened.iter().enumerate().map(|(i, port)| output(i, port, fixed)).collect(),
             fixed: fixed.map(|fixed| FixedSheet::new(model, fixed)),
@@ -176,7 +180,19 @@ impl InputSheet {
 fn learns(options: &PlanOptions) -> Vec<String> {
     let claimed = options.via.claim().learns.iter().map(|s| (*s).to_owned());
     let public = options.public_weights.then(|| "each server, by --public-weights: the weights too".to_owned());
-    claimed.chain(public).collect()
+    let dealer = options
+        .insecure_self_dealer
+        .then(|| "party 0, by --insecure-self-dealer: everything, as it knows the masks that it deals".to_owned());
+    let exact = options.exact.then(|| {
+        "result receiver, by --exact: what a fixed function tells, as hidden values are always rounded down".to_owned()
+    });
+    claimed.chain(public).chain(exact).chain(dealer).collect()
+}
+
+fn insecure(options: &PlanOptions) -> Vec<String> {
+    let weights = options.public_weights.then(|| "public-weights".to_owned());
+    let dealer = options.insecure_self_dealer.then(|| "self-dealer".to_owned());
+    weights.into_iter().chain(dealer).collect()
 }
 
 fn inputs(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>, ckks: Option<&Ckks>) -> Vec<InputSheet> {

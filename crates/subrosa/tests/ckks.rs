@@ -55,6 +55,8 @@ fn a_comparison_has_a_row_with_its_bytes() {
         workloads: vec![subrosa::compare::Workload { batch: 1, images: Some(4) }],
         threads: 1,
         public_weights: false,
+        exact: false,
+        insecure_self_dealer: false,
         budget: None,
         network: None,
     };

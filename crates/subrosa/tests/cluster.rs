@@ -71,6 +71,24 @@ fn a_kept_model_serves_many_inferences_in_several_lanes() {
 }
 
 #[test]
+fn every_protocol_runs_between_services() {
+    for (via, parties) in [(Via::Rep4, 4), (Via::Beaver2, 3)] {
+        let deployment = Deployment::via(via.name(), parties, "").all_started();
+        let clinic = deployment.client("clinic");
+        let plan = plan("mlp", via, 8);
+        assert_eq!(clinic.provision(&plan, "digits").unwrap(), 1);
+        let samples = digits(&plan, 20);
+        let mut remote = clinic.open("digits", None, &options(8, 1)).unwrap();
+        let output = remote.run_watched(&samples.inputs, &mut |_, _| ()).unwrap();
+        same(&output, &plan, &samples);
+        assert_eq!(output.via, via);
+        let local = plan.open().unwrap().run(&samples.inputs).unwrap();
+        assert_eq!(output.batches[0].online.cost, local.batches[0].online.cost, "{via}");
+        assert_eq!(output.batches[0].offline.cost, local.batches[0].offline.cost, "{via}");
+    }
+}
+
+#[test]
 fn a_brought_model_is_not_kept() {
     let deployment = Deployment::started("");
     let clinic = deployment.client("clinic");
@@ -92,7 +110,7 @@ fn a_share_at_rest_shows_neither_weights_nor_card() {
     let deployment = Deployment::started("");
     let plan = plan("mlp", Via::Rep3, 1);
     deployment.client("clinic").provision(&plan, "digits").unwrap();
-    for (party, name) in PARTIES.iter().enumerate() {
+    for (party, name) in PARTIES[..3].iter().enumerate() {
         let bytes = std::fs::read(deployment.state(party).join("models/digits/1.share")).unwrap();
         assert!(!bytes.windows(6).any(|w| w == b"digits" || w == b"SROPRO"), "{name}");
     }
@@ -222,7 +240,7 @@ fn metrics_and_traces_count_without_values() {
     let samples = text.lines().find(|l| l.starts_with("subrosa_samples_total")).unwrap();
     assert!(samples.ends_with(" 6"), "{samples}");
     assert!(http_get(&at, "/").starts_with("HTTP/1.1 404"));
-    for party in PARTIES {
+    for party in &PARTIES[..3] {
         let lines = std::fs::read_to_string(deployment.folder.path().join(format!("{party}.jsonl"))).unwrap();
         assert!(lines.contains(&trace) && lines.contains("\"run\""), "{party}: {lines}");
     }

@@ -161,6 +161,12 @@ impl Run {
         Ok(Some(verify(output, &plain)))
     }
 
+    /// What was asked for that weakens the claim.
+    fn insecure(&self) -> Vec<&'static str> {
+        let flags = [(self.flags.public_weights, "public-weights"), (self.flags.insecure_self_dealer, "self-dealer")];
+        flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
+    }
+
     fn print(&self, output: &Output, samples: &Samples, verification: Option<&Verification>) -> Result<()> {
         let accuracy = accuracy(output, samples);
         if self.json {
@@ -168,6 +174,7 @@ impl Run {
                 "output": output,
                 "labels": output.labels(),
                 "simulated": self.simulate,
+                "insecure": self.insecure(),
                 "accuracy": accuracy,
                 "agreement": verification.map(Verification::agreement),
                 "verification": verification,
@@ -176,6 +183,9 @@ impl Run {
         }
         let mut text = predictions(output, verification);
         text += &costs(output, self.simulate);
+        for flag in self.insecure() {
+            text += &format!("insecure  {flag}\n");
+        }
         if let Some(accuracy) = accuracy {
             text += &format!("accuracy  {}\n", text::percent(accuracy));
         }

@@ -210,9 +210,8 @@ fn products_extended(
 /// `x` plus its rotations.
 fn sum(params: &Params, x: Ciphertext, elements: &[usize], keys: &EvaluationKeys) -> Result<Ciphertext, Error> {
     let digits = params.decompose(&x.c1);
-    let terms = parallel::map(elements.to_vec(), |g| {
-        Ok(params.automorphism_extended(&x, &digits, keys.galois(g, x.level())?))
-    });
+    let terms =
+        parallel::map(elements.to_vec(), |g| Ok(params.automorphism_extended(&x, &digits, keys.galois(g, x.level())?)));
     let Some(total) = total(params, terms)? else { return Ok(x) };
     let mut y = params.mod_down_pair(total);
     params.add(&mut y.c0, &x.c0);

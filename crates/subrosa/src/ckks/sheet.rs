@@ -126,7 +126,9 @@ pub(super) fn memory(ckks: &Ckks) -> u64 {
     let key = |level: usize| 2 * public.params.digits(level) as u64 * poly(level + public.params.special());
     let keys: u64 = public.rotations.iter().map(|r| key(r.1)).sum::<u64>() + public.relinearise.map_or(0, key);
     let work = match &ckks.plan.work {
-        Work::Latency(stages) => stages.iter().map(|s| s.diagonals() as u64).sum::<u64>() * poly(top + public.params.special()),
+        Work::Latency(stages) => {
+            stages.iter().map(|s| s.diagonals() as u64).sum::<u64>() * poly(top + public.params.special())
+        }
         Work::Throughput(work) => work.value_bytes(public.params.n()),
     };
     keys + work

@@ -1,7 +1,7 @@
 //! One row: run, time, set against plain.
 
 use crate::Result;
-use crate::backends::Via;
+use crate::backends::Kind;
 use crate::data::Samples;
 use crate::machine::peak_rss_mb;
 use crate::output::{Batch, Output};
@@ -165,28 +165,28 @@ fn matches(found: &[i64], labels: &[i64]) -> usize {
 
 /// In the clear there is one: tract is run as most people run it.
 fn threads(plan: &Plan) -> usize {
-    match plan.sheet().via {
-        Via::Plain => 1,
-        Via::Rep3 | Via::Ckks => plan.inner.options.threads,
+    match plan.sheet().via.kind() {
+        Kind::Plain => 1,
+        Kind::Parties(_) | Kind::Ckks => plan.inner.options.threads,
     }
 }
 
 fn network(plan: &Plan) -> String {
-    match (plan.sheet().via, plan.inner.options.network) {
-        (Via::Plain, _) => "none".to_owned(),
-        (Via::Rep3, None) | (Via::Ckks, _) => "in-process".to_owned(),
-        (Via::Rep3, Some(network)) => network.to_string(),
+    match (plan.sheet().via.kind(), plan.inner.options.network) {
+        (Kind::Plain, _) => "none".to_owned(),
+        (Kind::Parties(_), None) | (Kind::Ckks, _) => "in-process".to_owned(),
+        (Kind::Parties(_), Some(network)) => network.to_string(),
     }
 }
 
 fn insecure(plan: &Plan) -> Vec<String> {
-    let weights = plan.inner.options.public_weights.then(|| "public-weights".to_owned());
-    weights.into_iter().collect()
+    plan.sheet().insecure.clone()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backends::Via;
     use crate::output::Phase;
 
     fn measurement(times: &[f64], last: usize) -> Measurement {

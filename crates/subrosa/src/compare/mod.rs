@@ -16,6 +16,7 @@ use crate::{Error, Result};
 use measure::Measurement;
 use std::time::Duration;
 use subrosa_core::{Report, Row};
+use subrosa_mpc::ProtocolKind;
 
 /// What to compare.
 #[derive(Clone, Debug)]
@@ -28,6 +29,11 @@ pub struct Comparison {
     pub threads: usize,
     /// Whether the parties may know the weights.
     pub public_weights: bool,
+    /// Whether truncations always round down.
+    pub exact: bool,
+    /// Whether a party deals for itself, which protects nothing from it, where there is a
+    /// dealer.
+    pub insecure_self_dealer: bool,
     /// A network to imitate between the parties.
     pub network: Option<Network>,
     /// Stop a protected row after this time, at the end of a batch.
@@ -115,9 +121,12 @@ impl<'a> Job<'a> {
                 batch,
                 input: entry.input.clone(),
                 threads: options.threads,
-                public_weights: options.public_weights && via == Via::Rep3,
+                public_weights: options.public_weights && via.protocol().is_some(),
+                exact: options.exact && via.protocol().is_some(),
+                insecure_self_dealer: options.insecure_self_dealer
+                    && via.protocol().and_then(ProtocolKind::dealer).is_some(),
                 calibration: if via == Via::Ckks { entry.samples.inputs.clone() } else { Vec::new() },
-                network: options.network.filter(|_| via == Via::Rep3),
+                network: options.network.filter(|_| via.protocol().is_some()),
                 ..PlanOptions::default()
             })
         };

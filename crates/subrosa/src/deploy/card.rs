@@ -20,6 +20,8 @@ pub struct Card {
     protocol: String,
     /// Whether the servers know the weights.
     public_weights: bool,
+    /// Whether truncations always round down.
+    exact: bool,
     /// Whether only labels are opened.
     pub labels_only: bool,
     /// Inputs, in ONNX order.
@@ -57,11 +59,16 @@ impl Card {
         let Some(fixed) = &inner.fixed else {
             return Err(Error::misuse("'plain' has no parties to run on", "plan for rep3 (--via rep3)"));
         };
+        if inner.options.insecure_self_dealer {
+            let hint = "leave --insecure-self-dealer out: it is for measuring on one machine";
+            return Err(Error::misuse("in a deployment the dealer is somebody of its own", hint));
+        }
         let labels_only = inner.options.reveal == Reveal::Label;
         Ok(Self {
             name: name.to_owned(),
             protocol: fixed.protocol.name().to_owned(),
             public_weights: fixed.options.public_weights,
+            exact: fixed.options.exact,
             labels_only,
             inputs: inner.model.inputs().to_vec(),
             ranges: fixed.lowered.inputs.iter().map(|r| (r.lo, r.hi)).collect(),
@@ -106,7 +113,8 @@ impl Card {
         if !consistent {
             return Err(wrong("its inputs and outputs are not those of its program"));
         }
-        let options = Options { public_weights: card.public_weights, threads: 1 };
+        let options =
+            Options { public_weights: card.public_weights, threads: 1, exact: card.exact, insecure_self_dealer: false };
         // Runs every instruction on lengths alone, and so checks that they fit together.
         subrosa_mpc::predict(protocol, &program, 1, &options).map_err(|e| wrong(&e.to_string()))?;
         let ranges = card.ranges.iter().map(|&(lo, hi)| InputRange { lo, hi }).collect();

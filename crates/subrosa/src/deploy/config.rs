@@ -190,7 +190,11 @@ impl ClusterConfig {
         let (have, need) = (self.parties.len(), self.protocol.parties());
         if have != need {
             let message = format!("{} has {need} compute parties, but {have} are listed", self.protocol.name());
-            return Err(Error::misuse(message, "give one [[party]] table each"));
+            let hint = match self.protocol.dealer() {
+                Some(_) => "give one [[party]] table each; the last of them is the dealer",
+                None => "give one [[party]] table each",
+            };
+            return Err(Error::misuse(message, hint));
         }
         let names = self.parties.iter().map(|p| p.name.clone()).chain(self.clients.iter().map(|c| c.name.clone()));
         let prints = self.prints().map(|(print, _)| print.to_string());

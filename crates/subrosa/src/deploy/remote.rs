@@ -178,7 +178,7 @@ impl Remote {
     }
 
     fn output(&self, samples: usize, results: Vec<Option<(Vec<Vec<f32>>, Batch)>>) -> Output {
-        let mut output = empty_output(&self.model.card, self.setup);
+        let mut output = empty_output(&self.model, self.setup);
         output.samples = samples;
         for (values, record) in results.into_iter().flatten() {
             output.values.iter_mut().zip(values).for_each(|(all, new)| all.extend(new));
@@ -225,10 +225,11 @@ fn decode(model: &Model, outputs: &[Vec<i64>]) -> Vec<Vec<f32>> {
     outputs.iter().enumerate().map(|(i, v)| subrosa_graph::decode_output(&model.program, i, v)).collect()
 }
 
-fn empty_output(card: &Card, setup: Spent) -> Output {
+fn empty_output(model: &Model, setup: Spent) -> Output {
+    let card = &model.card;
     Output {
         model: card.name.clone(),
-        via: Via::Rep3,
+        via: Via::from(model.protocol),
         labels_only: card.labels_only,
         samples: 0,
         ports: card.outputs.clone(),
@@ -257,7 +258,7 @@ impl Receiving {
     ///
     /// **Errors:** [`Error::Peer`] naming the party.
     pub fn run(mut self) -> Result<Output> {
-        let mut output = empty_output(&self.model.card, Spent::default());
+        let mut output = empty_output(&self.model, Spent::default());
         let expected: Vec<_> = (0..self.parties).map(|p| (p, 8)).collect();
         self.session.set_phase(Phase::Online);
         loop {

@@ -1,4 +1,4 @@
-//! Three parties and their clients, on the loopback interface.
+//! Three parties, or as many as a protocol has, and their clients, on the loopback interface.
 #![allow(dead_code, clippy::expect_used, reason = "each test uses a part of it, and fails here if it must")]
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use subrosa::deploy::{Cluster, ClusterConfig, Fingerprint, Identity, PartyOptions, PartyServer, Stop, Validity};
 use tempfile::TempDir;
 
-pub(crate) const PARTIES: [&str; 3] = ["hospital", "vendor", "regulator"];
+pub(crate) const PARTIES: [&str; 4] = ["hospital", "vendor", "regulator", "auditor"];
 pub(crate) const CLIENTS: [(&str, &str); 3] = [
     ("clinic", r#"["model-owner", "data-owner", "receiver"]"#),
     ("laboratory", r#"["data-owner"]"#),
@@ -42,15 +42,20 @@ pub(crate) fn identity(folder: &Path, name: &str) -> Identity {
 impl Deployment {
     /// Identities and a configuration with these further lines; nothing runs yet.
     pub(crate) fn new(limits: &str) -> Self {
+        Self::via("rep3", 3, limits)
+    }
+
+    /// As [`Deployment::new`], for another protocol with so many parties, a dealer included.
+    pub(crate) fn via(backend: &str, parties: usize, limits: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let make = |name: &str| -> Fingerprint {
             let identity = Identity::create(name, Validity::days(1)).expect("an identity");
             identity.save(&folder.path().join(name), false).expect("saved");
             identity.fingerprint()
         };
-        let ports = free_ports::<3>();
-        let mut config = String::new();
-        for (name, port) in PARTIES.iter().zip(ports) {
+        let ports = free_ports::<4>();
+        let mut config = format!("backend = \"{backend}\"\n");
+        for (name, port) in PARTIES.iter().zip(ports).take(parties) {
             let print = make(name);
             config +=
                 &format!("[[party]]\nname = \"{name}\"\naddress = \"127.0.0.1:{port}\"\nfingerprint = \"{print}\"\n");
@@ -60,13 +65,16 @@ impl Deployment {
             config += &format!("[[client]]\nname = \"{name}\"\nroles = {roles}\nfingerprint = \"{print}\"\n");
         }
         config += &format!("[limits]\n{limits}\n");
-        Self { folder, config, servers: PARTIES.map(|_| None).into(), log: Arc::default() }
+        Self { folder, config, servers: (0..parties).map(|_| None).collect(), log: Arc::default() }
     }
 
     pub(crate) fn started(limits: &str) -> Self {
-        let mut deployment = Self::new(limits);
-        (0..3).for_each(|i| deployment.start(i));
-        deployment
+        Self::new(limits).all_started()
+    }
+
+    pub(crate) fn all_started(mut self) -> Self {
+        (0..self.servers.len()).for_each(|i| self.start(i));
+        self
     }
 
     pub(crate) fn parsed(&self) -> ClusterConfig {

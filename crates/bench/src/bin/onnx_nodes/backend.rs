@@ -16,8 +16,14 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Via(Via::Plain), Self::Oracle, Self::Via(Via::Rep3), Self::Via(Via::Ckks)];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Via(Via::Plain),
+        Self::Oracle,
+        Self::Via(Via::Rep3),
+        Self::Via(Via::Rep4),
+        Self::Via(Via::Beaver2),
+        Self::Via(Via::Ckks),
+    ];
     pub(crate) const PLAIN: Self = Self::Via(Via::Plain);
 
     pub(crate) fn name(self) -> &'static str {

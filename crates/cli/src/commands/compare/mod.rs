@@ -52,6 +52,12 @@ pub(crate) struct Compare {
     /// Let the compute parties know the weights
     #[arg(long)]
     public_weights: bool,
+    /// Round down wherever a plan truncates, instead of down or up at random
+    #[arg(long)]
+    exact: bool,
+    /// Let a party deal for itself, which protects nothing from it: for measuring (via beaver)
+    #[arg(long)]
+    insecure_self_dealer: bool,
     #[command(flatten)]
     range: RangeFlags,
     /// Write the rows as JSON
@@ -110,6 +116,8 @@ impl Compare {
             workloads: self.workloads(),
             threads: self.threads,
             public_weights: self.public_weights,
+            exact: self.exact,
+            insecure_self_dealer: self.insecure_self_dealer,
             network: self.network,
             budget: self.unbounded().then_some(BUDGET),
         }

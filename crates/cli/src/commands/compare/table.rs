@@ -25,8 +25,12 @@ pub(super) fn show(report: &Report, data: &str) -> String {
     out += "  as plain: share of images with the same answer as in the clear\n";
     out += "  latency: median of one batch, preprocessing included; slowdown: against plain at the same batch\n";
     out += "  sent/image: bytes between all parties; all parties run on this machine\n";
-    if report.rows.iter().any(|r| !r.insecure.is_empty()) {
+    let insecure = |flag: &str| report.rows.iter().any(|r| r.insecure.iter().any(|f| f == flag));
+    if insecure("public-weights") {
         out += "  --public-weights: each server also knows the weights, whatever stands below\n";
+    }
+    if insecure("self-dealer") {
+        out += "  --insecure-self-dealer: party 0 deals for itself and knows everything, whatever stands below\n";
     }
     out.push('\n');
     out + &claims(report)

@@ -168,7 +168,7 @@ impl Provision {
                 "note: the inputs' range is not given; --calibrate FILE or --input-range LO,HI makes results more exact",
             );
         }
-        let plan = model.plan(&PlanOptions { ..self.flags.options(Via::Rep3, 1, input) })?;
+        let plan = model.plan(&PlanOptions { ..self.flags.options(Via::from(cluster.config().protocol), 1, input) })?;
         let name = self.name.unwrap_or_else(|| model.name().to_owned());
         let version = cluster.provision(&plan, &name)?;
         if self.json {

@@ -1,7 +1,7 @@
 //! Truncation, sign and relu of masked values.
 //!
-//! A primitive's result is `y = f(c, e)` plus products of what parties 0 and 1 know (the
-//! masked value `c`, the masked sign `e`) with functions of masks, of which party 2 has
+//! A primitive's result is `y = f(c, e)` plus products of what the computing parties know (the
+//! masked value `c`, the masked sign `e`) with functions of masks, of which the dealer has
 //! dealt them additive parts. So each computes its part locally, adds its part of the
 //! result's new mask, and both open the sum: one round.
 //!
@@ -15,7 +15,8 @@
 //! **Relu**: with the sign `e + l mod 2`, `relu(y) = (1 - l) y` where `e = 0`, `l y` where
 //! `e = 1`. Dealt: `l`, and `l` times what is dealt for `y`.
 
-use super::Rep3;
+use super::Masked;
+use super::cast::Cast;
 use super::compare::{self, CompareMaterial};
 use super::deal::{Parts, Stage};
 use super::share::{Product, Share, add_into, sub_from, zip};
@@ -27,16 +28,16 @@ use subrosa_ring::bits::expand_bits;
 use subrosa_ring::isa::{Loop, isa, run};
 use subrosa_ring::{BitPlanes, Ring, Word, mask};
 
-/// A value's own mask (party 2: all of it) and what opens it.
+/// A value's own mask (the dealer: all of it) and what opens it.
 struct Opening<'a, W: Word> {
     mask: Cow<'a, [W]>,
     offset: Vec<W>,
 }
 
-/// What a sign consumes, at parties 0 and 1; its mask as words, at party 2.
+/// What a sign consumes, at the computing parties; its mask as words, at the dealer.
 type SignMaterial<W> = (Option<CompareMaterial>, Option<Vec<W>>);
 
-impl<R: Ring> Rep3<R> {
+impl<R: Ring, C: Cast> Masked<R, C> {
     pub(super) fn is_offline(&self) -> bool {
         matches!(self.stage, Stage::Offline(_))
     }
@@ -45,7 +46,7 @@ impl<R: Ring> Rep3<R> {
     fn mask_product(&mut self, x: &Product<R::Word>) -> Result<Opening<'static, R::Word>, Error> {
         let mask = self.mask_words(x.n);
         let mut offset = self.split_product(x.n, x.z.as_deref())?;
-        if self.me < 2 {
+        if !self.is_dealer() {
             if let Some(z) = &x.z {
                 add_into(&mut offset, z);
             }
@@ -85,17 +86,17 @@ impl<R: Ring> Rep3<R> {
             return Ok(Share::masked(mask.into_owned()));
         }
         let material = self.take(call)?;
-        if self.me == 2 {
+        if self.is_dealer() {
             return Ok(Share::absent(x.n));
         }
         Ok(Share::opened(self.open_product(x, &material.parts.offset)?))
     }
 
-    /// `r = -m` modulo 2^k, at party 2.
+    /// `r = -m` modulo 2^k, at the dealer.
     fn negated(&self, m: &[R::Word]) -> Option<Vec<R::Word>> {
         let low = mask(R::WIDTH.bits());
         let r = |m: &R::Word| R::Word::from_u64(m.to_u64().wrapping_neg() & low);
-        (self.me == 2).then(|| m.iter().map(r).collect())
+        (self.is_dealer()).then(|| m.iter().map(r).collect())
     }
 
     pub(super) fn truncate(&mut self, x: &Source<'_, Self>, shift: u32) -> Result<Share<R::Word>, Error> {
@@ -112,7 +113,7 @@ impl<R: Ring> Rep3<R> {
             return Ok(Share::masked(mask));
         }
         let material = self.take(call)?;
-        if self.me == 2 {
+        if self.is_dealer() {
             return Ok(Share::absent(n));
         }
         let c = self.open_source(x, &material.parts.offset)?;
@@ -129,13 +130,13 @@ impl<R: Ring> Rep3<R> {
             let r = self.negated(part(&x.mask)?);
             let (compare, l) = self.prepare_sign(n, 0, width, r.as_deref())?;
             let slope = self.deal_words(n, k, l)?;
-            let zeros = vec![R::Word::default(); if self.me < 2 { n } else { 0 }];
+            let zeros = vec![R::Word::default(); if !self.is_dealer() { n } else { 0 }];
             let (mask, base) = self.under_new_mask(n, zeros);
             self.keep(call, Parts { compare, slope, base: [base, Vec::new()], ..Parts::default() });
             return Ok(Share::masked(mask));
         }
         let mut material = self.take(call)?;
-        if self.me == 2 {
+        if self.is_dealer() {
             return Ok(Share::absent(n));
         }
         let e = self.masked_sign(part(&x.value)?, 0, width, material.parts.compare.take())?;
@@ -160,9 +161,9 @@ impl<R: Ring> Rep3<R> {
             let slope = self.deal_words(n, k, l)?;
             let lm = self.deal_words(n, k, masked)?;
             let mask = self.mask_words(n);
-            let base = match self.me {
-                2 => Default::default(),
-                _ => {
+            let base = match self.is_dealer() {
+                true => Default::default(),
+                false => {
                     let one = zip(&lm, &mask, Word::sub);
                     // m - l m, less the new mask.
                     let mut zero = zip(m, &lm, Word::sub);
@@ -174,7 +175,7 @@ impl<R: Ring> Rep3<R> {
             return Ok(Share::masked(mask));
         }
         let mut material = self.take(call)?;
-        if self.me == 2 {
+        if self.is_dealer() {
             return Ok(Share::absent(n));
         }
         let c = part(&x.value)?;
@@ -213,7 +214,7 @@ impl<R: Ring> Rep3<R> {
             return Ok(Share::masked(mask));
         }
         let mut material = self.take(call)?;
-        if self.me == 2 {
+        if self.is_dealer() {
             return Ok(Share::absent(n));
         }
         let c = self.open_source(x, &material.parts.offset)?;
@@ -224,19 +225,19 @@ impl<R: Ring> Rep3<R> {
         Ok(Share::opened(self.open(out)?))
     }
 
-    /// 1 at party 1, who adds what both know; 0 at party 0.
+    /// 1 at party 1, who adds what all know; 0 at the others.
     fn public_part(&self) -> R::Word {
         R::Word::from_u64(u64::from(self.me == 1))
     }
 
-    /// A new mask, and the negated part and mask (nothing at party 2).
+    /// A new mask, and the negated part and mask (nothing at the dealer).
     fn under_new_mask(&mut self, n: usize, mut part: Vec<R::Word>) -> (Vec<R::Word>, Vec<R::Word>) {
         let mask = self.mask_words(n);
         negate_with(&mut part, &mask);
         (mask, part)
     }
 
-    /// The material of a sign, and at party 2 its mask as words.
+    /// The material of a sign, and at the dealer its mask as words.
     fn prepare_sign(
         &mut self,
         n: usize,
@@ -246,9 +247,9 @@ impl<R: Ring> Rep3<R> {
     ) -> Result<SignMaterial<R::Word>, Error> {
         let r = r.map(|r| BitPlanes::from_words(r, low, width as usize));
         let (material, sign) = compare::prepare(self, n, width, r)?;
-        match self.me {
-            2 => Ok((None, Some(expand_bits(&sign, n)))),
-            _ => Ok((Some(material), None)),
+        match self.is_dealer() {
+            true => Ok((None, Some(expand_bits(&sign, n)))),
+            false => Ok((Some(material), None)),
         }
     }
 
@@ -260,7 +261,7 @@ impl<R: Ring> Rep3<R> {
         width: u32,
         material: Option<CompareMaterial>,
     ) -> Result<Vec<R::Word>, Error> {
-        let material = material.ok_or_else(|| Error::Misuse("rep3: a comparison without material".into()))?;
+        let material = material.ok_or_else(|| Error::Misuse(format!("{}: a comparison without material", C::NAME)))?;
         let u = BitPlanes::from_words(c, low, width as usize);
         let e = compare::sign(self, c.len(), &u, material)?;
         Ok(expand_bits(&e, c.len()))
@@ -271,7 +272,7 @@ impl<R: Ring> Rep3<R> {
 fn part<W>(part: &Option<Arc<Vec<W>>>) -> Result<&[W], Error> {
     part.as_deref()
         .map(Vec::as_slice)
-        .ok_or_else(|| Error::Misuse("rep3: a share of the preprocessing was used online".into()))
+        .ok_or_else(|| Error::Misuse("a share of the preprocessing was used online".into()))
 }
 
 /// `x = -x - y`.

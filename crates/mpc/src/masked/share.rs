@@ -1,8 +1,8 @@
-//! Masked values: `x = c + m_0 + m_2`, the three parts of a replicated sharing.
+//! Masked values: `x = c + m_0 + m_1 + ...`, a part of the mask for each computing party.
 //!
-//! Parties 0 and 1 hold the *masked value* `c`; party 0 holds `m_0`, party 1 `m_2`, and
-//! party 2 both, of which it keeps the sum, the *mask*. A mask is drawn in the
-//! preprocessing, before the value exists, so that party 2 is done when the input comes.
+//! All computing parties hold the *masked value* `c` and each its `m_i`; the dealer holds
+//! all of these, of which it keeps the sum, the *mask*. A mask is drawn in the
+//! preprocessing, before the value exists, so that the dealer is done when the input comes.
 
 use crate::protocol::Linear;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ pub struct Share<W> {
     pub(super) n: usize,
     /// Dealt before the preprocessing (a weight): then both parts are there at all times.
     pub(super) known: bool,
-    /// Parties 0 and 1: `c`. Absent in the preprocessing.
+    /// Computing parties: `c`. Absent in the preprocessing.
     pub(super) value: Option<Arc<Vec<W>>>,
-    /// `m_0`, `m_2`, or at party 2 their sum. Absent online: what is needed of it then is
+    /// `m_i`, or at the dealer their sum. Absent online: what is needed of it then is
     /// in the material.
     pub(super) mask: Option<Arc<Vec<W>>>,
     /// The sum of both where the value is known.
@@ -25,7 +25,7 @@ pub struct Share<W> {
 
 /// A party's additive part of a product, or of a linear function of products. It is
 /// correlated with the factors' shares, so it leaves a party only under a fresh mask (Araki
-/// et al. 2016/768, section 3.2): the field is private to `rep3`.
+/// et al. 2016/768, section 3.2): the field is private to `masked`.
 ///
 /// The parts computed in the preprocessing and those computed online add up to the product.
 #[derive(Clone)]
@@ -64,12 +64,12 @@ impl<W: Word> Share<W> {
         Self { mask: Some(Arc::new(mask)), ..Self::absent(0) }.of_len()
     }
 
-    /// What parties 0 and 1 have of it online.
+    /// What the computing parties have of it online.
     pub(super) fn opened(value: Vec<W>) -> Self {
         Self { value: Some(Arc::new(value)), ..Self::absent(0) }.of_len()
     }
 
-    /// What party 2 has of it online.
+    /// What the dealer has of it online.
     pub(super) fn absent(n: usize) -> Self {
         Self { n, known: false, value: None, mask: None, both: None }
     }
@@ -119,16 +119,16 @@ impl<W: Word> Linear<W> for Product<W> {
 }
 
 /// Elementwise `f`, up to the shorter length.
-pub(super) fn zip<A: Copy, B: Copy, C>(x: &[A], y: &[B], f: impl Fn(A, B) -> C) -> Vec<C> {
+pub(crate) fn zip<A: Copy, B: Copy, C>(x: &[A], y: &[B], f: impl Fn(A, B) -> C) -> Vec<C> {
     x.iter().zip(y).map(|(&x, &y)| f(x, y)).collect()
 }
 
 /// `x += y`, elementwise.
-pub(super) fn add_into<W: Word>(x: &mut [W], y: &[W]) {
+pub(crate) fn add_into<W: Word>(x: &mut [W], y: &[W]) {
     x.iter_mut().zip(y).for_each(|(x, &y)| *x = x.add(y));
 }
 
 /// `x -= y`, elementwise.
-pub(super) fn sub_from<W: Word>(x: &mut [W], y: &[W]) {
+pub(crate) fn sub_from<W: Word>(x: &mut [W], y: &[W]) {
     x.iter_mut().zip(y).for_each(|(x, &y)| *x = x.sub(y));
 }

@@ -1,24 +1,26 @@
 //! The sign of a masked value: a comparison of two operands each of which somebody knows.
 //!
-//! `x = u - r` with `u = c`, known to parties 0 and 1, and `r = -m`, known to party 2, both
+//! `x = u - r` with `u = c`, known to the computing parties, and `r = -m`, known to the dealer, both
 //! modulo 2^width (after a truncation by `f`: of the bits from `f` on). Then `msb(x) =
 //! msb(u) + msb(r) + borrow`, and the borrow out of the lower bits comes from groups
 //! ([`super::groups`], local) joined by a prefix tree: `(g, p) . (g', p') = (g + p g', p
 //! p')`, high half first. Bits are masked like values: `b = e + l`, `e` known to parties 0
-//! and 1, `l = l_0 + l_2`. Party 2 knows the masks of every bit of the tree beforehand,
-//! so it deals the products of masks, and parties 0 and 1 alone exchange a bit for each AND.
+//! and 1, `l = l_0 + l_1 + ...`. The dealer knows the masks of every bit of the tree beforehand,
+//! so it deals the products of masks, and the computing parties alone exchange a bit for each AND.
 //!
 //! Rounds: 1 with one group; else 1 + levels.
 
-use super::Rep3;
+use super::Masked;
+use super::cast::Cast;
 use super::groups::{groups, less_and_equal, levels, monomial_count, products};
+use super::tree::{Bits, and_levels, blocks_of, joined, operands};
 use crate::Error;
 use subrosa_core::Cost;
 use subrosa_ring::bits::{and_xor_assign, plane_bytes, plane_words, planes_from_bytes, planes_to_bytes, xor_assign};
 use subrosa_ring::{BitPlanes, Ring};
 use zeroize::Zeroize;
 
-/// What parties 0 and 1 need for one comparison.
+/// What the computing parties need for one comparison.
 pub(super) struct CompareMaterial {
     /// Parts of the mask bits' monomials, group by group, then of its top bit.
     monomials: Vec<u64>,
@@ -42,26 +44,16 @@ impl Drop for CompareMaterial {
     }
 }
 
-/// Planes that party 2 deals for a comparison.
+/// Planes that the dealer deals for a comparison.
 pub(super) fn dealt_planes(width: u32) -> usize {
     let sizes = groups(width);
     sizes.iter().map(|&g| monomial_count(g)).sum::<usize>() + 1 + and_levels(sizes.len()).iter().sum::<usize>()
 }
 
-/// ANDs on each level of the tree, the last being the one whose result is the sign.
-fn and_levels(blocks: usize) -> Vec<usize> {
-    let (mut blocks, mut ands) = (blocks, Vec::new());
-    while blocks > 1 {
-        // The lowest pair passes nothing on.
-        ands.push(if blocks == 2 { 1 } else { blocks / 2 * 2 - 1 });
-        blocks = blocks.div_ceil(2);
-    }
-    ands
-}
-
 /// Declared cost of [`sign`].
-pub(super) fn cost(n: usize, width: u32) -> Cost {
-    let between = |planes: usize| Cost::messages(2, (planes * plane_bytes(n)) as u64);
+pub(super) fn cost<C: Cast>(n: usize, width: u32) -> Cost {
+    let between =
+        |planes: usize| Cost::messages((C::COMPUTING * (C::COMPUTING - 1)) as u64, (planes * plane_bytes(n)) as u64);
     let blocks = groups(width).len();
     let ands = and_levels(blocks);
     let tree = ands.split_last().map_or(&[] as &[usize], |(_, tree)| tree);
@@ -69,78 +61,23 @@ pub(super) fn cost(n: usize, width: u32) -> Cost {
     first + tree.iter().map(|&ands| between(ands)).sum() + between(1)
 }
 
-/// A run of groups in the prefix tree: its borrow, and whether it passes a borrow on
-/// (never needed of the lowest).
-struct Block<B> {
-    less: B,
-    equal: Option<B>,
-}
-
-/// What is known of a bit: offline a mask, online the masked bit too.
-trait Bits: Clone {
-    fn xor(&mut self, other: &Self);
-}
-
-impl Bits for Vec<u64> {
-    fn xor(&mut self, other: &Self) {
-        xor_assign(self, other);
-    }
-}
-
 #[derive(Clone)]
-struct Masked {
+struct MaskedBits {
     bits: Vec<u64>,
     mask: Vec<u64>,
 }
 
-impl Bits for Masked {
+impl Bits for MaskedBits {
     fn xor(&mut self, other: &Self) {
         xor_assign(&mut self.bits, &other.bits);
         xor_assign(&mut self.mask, &other.mask);
     }
 }
 
-/// Groups' borrows, lowest first, then equalities of all but the lowest, as blocks.
-fn blocks_of<B>(mut bits: Vec<B>, count: usize) -> Vec<Block<B>> {
-    let equals = bits.split_off(count.min(bits.len()));
-    let equals = std::iter::once(None).chain(equals.into_iter().map(Some));
-    bits.into_iter().zip(equals).map(|(less, equal)| Block { less, equal }).collect()
-}
-
-/// The operands of a level's ANDs: neighbouring blocks, lowest first; an odd one at the
-/// top waits.
-fn operands<B>(blocks: &[Block<B>]) -> Vec<(&B, &B)> {
-    let mut pairs = Vec::new();
-    for pair in blocks.chunks_exact(2) {
-        if let [low, Block { less: _, equal: Some(equal) }] = pair {
-            pairs.push((equal, &low.less));
-            pairs.extend(low.equal.as_ref().map(|low| (equal, low)));
-        }
-    }
-    pairs
-}
-
-/// The next level's blocks from this one's and the results of its ANDs.
-fn joined<B: Bits>(blocks: Vec<Block<B>>, ands: Vec<B>) -> Vec<Block<B>> {
-    let (mut blocks, mut ands, mut joined) = (blocks.into_iter(), ands.into_iter(), Vec::new());
-    while let Some(low) = blocks.next() {
-        let Some(Block { mut less, equal: _ }) = blocks.next() else {
-            joined.push(low);
-            break;
-        };
-        if let Some(carried) = ands.next() {
-            less.xor(&carried);
-        }
-        let equal = low.equal.and_then(|_| ands.next());
-        joined.push(Block { less, equal });
-    }
-    joined
-}
-
 /// The preprocessing of `n` comparisons of `width` bits of masked values, from bit `low`
-/// on; `r` at party 2. Returns the sign's mask: a party's part, or at party 2 the sum.
-pub(super) fn prepare<R: Ring>(
-    party: &mut Rep3<R>,
+/// on; `r` at the dealer. Returns the sign's mask: a party's part, or at the dealer the sum.
+pub(super) fn prepare<R: Ring, C: Cast>(
+    party: &mut Masked<R, C>,
     n: usize,
     width: u32,
     r: Option<BitPlanes>,
@@ -168,13 +105,13 @@ pub(super) fn prepare<R: Ring>(
     Ok((CompareMaterial { monomials, groups, gamma, masks, sign: sign.clone() }, sign))
 }
 
-/// Parts of the product of two masks, at party 2 given as they are.
-fn deal_and<R: Ring>(party: &mut Rep3<R>, n: usize, x: &[u64], y: &[u64]) -> Result<Vec<u64>, Error> {
-    let product = (party.me == 2).then(|| x.iter().zip(y).map(|(x, y)| x & y).collect());
+/// Parts of the product of two masks, at the dealer given as they are.
+fn deal_and<R: Ring, C: Cast>(party: &mut Masked<R, C>, n: usize, x: &[u64], y: &[u64]) -> Result<Vec<u64>, Error> {
+    let product = (party.is_dealer()).then(|| x.iter().zip(y).map(|(x, y)| x & y).collect());
     party.deal_planes(n, 1, product)
 }
 
-/// At party 2: every group's monomials, then the top bit.
+/// At the dealer: every group's monomials, then the top bit.
 fn all_products(r: &BitPlanes, sizes: &[usize]) -> Vec<u64> {
     let planes: Vec<&[u64]> = r.planes().collect();
     let count = sizes.iter().map(|&g| monomial_count(g)).sum::<usize>() + 1;
@@ -188,9 +125,9 @@ fn all_products(r: &BitPlanes, sizes: &[usize]) -> Vec<u64> {
     out
 }
 
-/// At parties 0 and 1: the masked sign bits `e`, from the masked values' bits `u`.
-pub(super) fn sign<R: Ring>(
-    party: &mut Rep3<R>,
+/// At the computing parties: the masked sign bits `e`, from the masked values' bits `u`.
+pub(super) fn sign<R: Ring, C: Cast>(
+    party: &mut Masked<R, C>,
     n: usize,
     u: &BitPlanes,
     mut material: CompareMaterial,
@@ -237,7 +174,7 @@ fn evaluate(
     sizes: &[usize],
     monomials: &[u64],
 ) -> (Vec<Vec<u64>>, Vec<Vec<u64>>, Vec<u64>) {
-    // The empty product is 1: party 0's part is 1, party 1's is 0.
+    // The empty product is 1: party 0's part is 1, the others' are 0.
     let one = if me == 0 { u64::MAX } else { 0 };
     let planes: Vec<&[u64]> = u.planes().collect();
     let (mut u, mut dealt) = (planes.as_slice(), monomials);
@@ -257,7 +194,7 @@ fn evaluate(
 }
 
 /// This party's part of `x & y`: `(e + l)(e' + l') = e e' + e l' + e' l + l l'`.
-fn and(me: usize, (x, y): (&Masked, &Masked), mut gamma: Vec<u64>) -> Vec<u64> {
+fn and(me: usize, (x, y): (&MaskedBits, &MaskedBits), mut gamma: Vec<u64>) -> Vec<u64> {
     and_xor_assign(&mut gamma, &x.bits, &y.mask);
     and_xor_assign(&mut gamma, &y.bits, &x.mask);
     if me == 1 {
@@ -266,22 +203,23 @@ fn and(me: usize, (x, y): (&Masked, &Masked), mut gamma: Vec<u64>) -> Vec<u64> {
     gamma
 }
 
-/// Masks this party's parts of bits and adds the other's. One round.
-fn exchange<R: Ring>(
-    party: &mut Rep3<R>,
+/// Masks this party's parts of bits and adds the others'. One round.
+fn exchange<R: Ring, C: Cast>(
+    party: &mut Masked<R, C>,
     n: usize,
     mut parts: Vec<Vec<u64>>,
     masks: Vec<Vec<u64>>,
-) -> Result<Vec<Masked>, Error> {
+) -> Result<Vec<MaskedBits>, Error> {
     // Anything left over would leave unmasked.
     let covered = parts.len() == masks.len() && parts.iter().zip(&masks).all(|(part, mask)| part.len() == mask.len());
     if !covered {
-        return Err(Error::Misuse("rep3: bits to be opened have not as many masks".into()));
+        return Err(Error::Misuse(format!("{}: bits to be opened have not as many masks", C::NAME)));
     }
     parts.iter_mut().zip(&masks).for_each(|(part, mask)| xor_assign(part, mask));
     let message = planes_to_bytes(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), n);
-    let received = party.swap(message)?;
-    let theirs = planes_from_bytes(&received, parts.len(), n);
-    parts.iter_mut().zip(theirs.planes()).for_each(|(part, theirs)| xor_assign(part, theirs));
-    Ok(parts.into_iter().zip(masks).map(|(bits, mask)| Masked { bits, mask }).collect())
+    for received in party.swap(message)? {
+        let theirs = planes_from_bytes(&received, parts.len(), n);
+        parts.iter_mut().zip(theirs.planes()).for_each(|(part, theirs)| xor_assign(part, theirs));
+    }
+    Ok(parts.into_iter().zip(masks).map(|(bits, mask)| MaskedBits { bits, mask }).collect())
 }

@@ -1,9 +1,8 @@
-//! Whether what a party sees *together* says anything about a secret.
+//! Whether what a party, or a coalition, sees *together* says anything about a secret.
 //!
 //! Messages that look uniform one by one may still leak jointly: two ciphertexts under one
-//! key, a bit opened without a zero share. So here everything that a watching party knows
-//! beforehand (its slots' streams, its own randomness, its input parts) is made *flat*: the
-//! same for all elements of a vector. What it then receives and sends must be distributed,
+//! key, a bit opened without a zero share. So here everything that the watching parties know
+//! beforehand (their streams, their input parts) is made *flat*: the same for all elements of a vector. What it then receives and sends must be distributed,
 //! element by element, independently of the secret `x`, for whatever flat values. Tested
 //! against bits of `x`, over [`N`] elements, in [`RUNS`] runs with other flat values:
 //! parities of up to three bits that went over its links, and parities of up to three bits
@@ -31,9 +30,11 @@
 use super::compare::dealt_planes;
 use super::groups::groups;
 use super::streams::Streams;
-use super::{Product, Rep3, Share};
+use super::{Cast, Masked, Product, Share};
 use crate::Error;
+use crate::beaver::WithDealer;
 use crate::protocol::{Evaluator, Form, Primitive, Protocol, Source};
+use crate::rep3::ThreeServers;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -58,9 +59,14 @@ thread_local! {
 }
 
 /// Makes everything that this thread draws from streams inside `region` flat.
-fn flatten<T>(region: &T) {
+pub(crate) fn flatten<T>(region: &T) {
     let start = std::ptr::from_ref(region).addr();
     FLAT.with_borrow_mut(|flat| flat.regions.push(start..start + size_of::<T>()));
+}
+
+/// The number of the run that this thread's party is in.
+pub(crate) fn flatten_run(run: usize) {
+    FLAT.with_borrow_mut(|flat| flat.run = run);
 }
 
 /// `None` unless the stream is flat; else whether the next vector drawn from it is filled
@@ -101,91 +107,95 @@ pub(super) fn flatten_plane(prg: &Prg, plane: &mut [u64]) {
 // --- What is run. ---
 
 /// Elements of a vector; whole words of every plane, whole bytes of every packed vector.
-const N: usize = 1 << 14;
-const K: u32 = Z32::WIDTH.bits();
-const SHIFT: u32 = 3;
-const RECEIVER: usize = 3;
+pub(crate) const N: usize = 1 << 14;
+pub(crate) const K: u32 = Z32::WIDTH.bits();
+pub(crate) const SHIFT: u32 = 3;
 
-type Party = Rep3<Z32>;
+type Party<C> = Masked<Z32, C>;
+
+type Body<C> = fn(&mut Party<C>, &Share<u32>) -> Result<Product<u32>, Error>;
 
 /// One use of the protocol on a secret vector `x`, its result opened.
-struct Case {
+struct Case<C: Cast> {
     /// `x` is uniform over all values of so many signed bits.
     bits: u32,
     /// Told to `prepare`, and called in this order.
     calls: &'static [Primitive],
-    body: fn(&mut Party, &Share<u32>) -> Result<Product<u32>, Error>,
+    body: Body<C>,
 }
 
-const TRUNC: Case = Case {
-    bits: K - 1,
-    calls: &[Primitive::Trunc { n: N, shift: SHIFT, form: Form::Share }],
-    body: |p, x| p.trunc(Source::Share(x), SHIFT).map(|y| p.to_product(&y)),
-};
-const TRUNC_SQUARE: Case = Case {
-    bits: K / 2 - 1,
-    calls: &[Primitive::Mul { n: N }, Primitive::Trunc { n: N, shift: SHIFT, form: Form::Product }],
-    body: |p, x| {
-        let square = p.mul(x, x)?;
-        p.trunc(Source::Product(&square), SHIFT).map(|y| p.to_product(&y))
-    },
-};
-/// A product that is a share with the parts spread, over the whole range.
-const TRUNC_PRODUCT: Case = Case {
-    bits: K - 1,
-    calls: &[Primitive::Mul { n: N }, Primitive::Trunc { n: N, shift: SHIFT, form: Form::Product }],
-    body: |p, x| {
-        let same = times_one(p, x)?;
-        p.trunc(Source::Product(&same), SHIFT).map(|y| p.to_product(&y))
-    },
-};
-const SQUARE: Case = Case {
-    bits: K / 2 - 1,
-    calls: &[Primitive::Mul { n: N }, Primitive::Reshare { n: N }],
-    body: |p, x| {
-        let square = p.mul(x, x)?;
-        p.reshare(&square).map(|y| p.to_product(&y))
-    },
-};
-/// By a weight, dealt before: parties 0 and 1 compute half of it in the preprocessing.
-const WEIGHTED: Case = Case {
-    bits: K - 1,
-    calls: &[Primitive::Mul { n: N }, Primitive::Trunc { n: N, shift: SHIFT, form: Form::Product }],
-    body: |p, x| {
-        // 1 in three parts.
-        let (c, m_0, m_2) = (0x1234_5679, 0x89ab_cdef, 1u32.wrapping_sub(0x1234_5679).wrapping_sub(0x89ab_cdef));
-        let mask = [m_0, m_2, m_0.wrapping_add(m_2)][p.me];
-        let one = Share::known(N, (p.me < 2).then(|| vec![c; N]), vec![mask; N]);
-        let same = p.mul(x, &one)?;
-        p.trunc(Source::Product(&same), SHIFT).map(|y| p.to_product(&y))
-    },
-};
-/// Opened as it is.
-const PRODUCT: Case = Case { bits: K / 2 - 1, calls: &[Primitive::Mul { n: N }], body: |p, x| p.mul(x, x) };
-/// One group of bits: no tree.
-const LTZ_5: Case = ltz_case::<5>();
-/// Two groups: one level, its AND opened directly.
-const LTZ_7: Case = ltz_case::<7>();
-/// Four groups: two levels, the first one reshared, equalities included.
-const LTZ_14: Case = ltz_case::<14>();
-const RELU_5: Case = relu_case::<5>();
-/// Three groups.
-const RELU_12: Case = relu_case::<12>();
-const TRUNC_RELU_5: Case = Case {
-    bits: 5 + SHIFT,
-    calls: &[Primitive::TruncRelu { n: N, shift: SHIFT, width: 5, form: Form::Share }],
-    body: |p, x| p.trunc_relu(Source::Share(x), SHIFT, 5).map(|y| p.to_product(&y)),
-};
-const TRUNC_RELU_12: Case = Case {
-    bits: 12 + SHIFT,
-    calls: &[Primitive::Mul { n: N }, Primitive::TruncRelu { n: N, shift: SHIFT, width: 12, form: Form::Product }],
-    body: |p, x| {
-        let same = times_one(p, x)?;
-        p.trunc_relu(Source::Product(&same), SHIFT, 12).map(|y| p.to_product(&y))
-    },
-};
+impl<C: Cast> Case<C> {
+    const TRUNC: Self = Case {
+        bits: K - 1,
+        calls: &[Primitive::Trunc { n: N, shift: SHIFT, form: Form::Share }],
+        body: |p, x| p.trunc(Source::Share(x), SHIFT).map(|y| p.to_product(&y)),
+    };
+    const TRUNC_SQUARE: Self = Case {
+        bits: K / 2 - 1,
+        calls: &[Primitive::Mul { n: N }, Primitive::Trunc { n: N, shift: SHIFT, form: Form::Product }],
+        body: |p, x| {
+            let square = p.mul(x, x)?;
+            p.trunc(Source::Product(&square), SHIFT).map(|y| p.to_product(&y))
+        },
+    };
+    /// A product that is a share with the parts spread, over the whole range.
+    const TRUNC_PRODUCT: Self = Case {
+        bits: K - 1,
+        calls: &[Primitive::Mul { n: N }, Primitive::Trunc { n: N, shift: SHIFT, form: Form::Product }],
+        body: |p, x| {
+            let same = times_one(p, x)?;
+            p.trunc(Source::Product(&same), SHIFT).map(|y| p.to_product(&y))
+        },
+    };
+    const SQUARE: Self = Case {
+        bits: K / 2 - 1,
+        calls: &[Primitive::Mul { n: N }, Primitive::Reshare { n: N }],
+        body: |p, x| {
+            let square = p.mul(x, x)?;
+            p.reshare(&square).map(|y| p.to_product(&y))
+        },
+    };
+    /// By a weight, dealt before: parties 0 and 1 compute half of it in the preprocessing.
+    const WEIGHTED: Self = Case {
+        bits: K - 1,
+        calls: &[Primitive::Mul { n: N }, Primitive::Trunc { n: N, shift: SHIFT, form: Form::Product }],
+        body: |p, x| {
+            // 1, masked with as many parts as there are.
+            let part = |i: usize| 0x89ab_cdef_u32.wrapping_mul(2 * i as u32 + 1);
+            let all = (0..C::COMPUTING).fold(0, |sum, i| part(i).wrapping_add(sum));
+            let mask = if p.is_dealer() { all } else { part(p.me) };
+            let one = Share::known(N, (!p.is_dealer()).then(|| vec![1u32.wrapping_sub(all); N]), vec![mask; N]);
+            let same = p.mul(x, &one)?;
+            p.trunc(Source::Product(&same), SHIFT).map(|y| p.to_product(&y))
+        },
+    };
+    /// Opened as it is.
+    const PRODUCT: Self = Case { bits: K / 2 - 1, calls: &[Primitive::Mul { n: N }], body: |p, x| p.mul(x, x) };
+    /// One group of bits: no tree.
+    const LTZ_5: Self = ltz_case::<C, 5>();
+    /// Two groups: one level, its AND opened directly.
+    const LTZ_7: Self = ltz_case::<C, 7>();
+    /// Four groups: two levels, the first one reshared, equalities included.
+    const LTZ_14: Self = ltz_case::<C, 14>();
+    const RELU_5: Self = relu_case::<C, 5>();
+    /// Three groups.
+    const RELU_12: Self = relu_case::<C, 12>();
+    const TRUNC_RELU_5: Self = Case {
+        bits: 5 + SHIFT,
+        calls: &[Primitive::TruncRelu { n: N, shift: SHIFT, width: 5, form: Form::Share }],
+        body: |p, x| p.trunc_relu(Source::Share(x), SHIFT, 5).map(|y| p.to_product(&y)),
+    };
+    const TRUNC_RELU_12: Self = Case {
+        bits: 12 + SHIFT,
+        calls: &[Primitive::Mul { n: N }, Primitive::TruncRelu { n: N, shift: SHIFT, width: 12, form: Form::Product }],
+        body: |p, x| {
+            let same = times_one(p, x)?;
+            p.trunc_relu(Source::Product(&same), SHIFT, 12).map(|y| p.to_product(&y))
+        },
+    };
+}
 
-const fn ltz_case<const WIDTH: u32>() -> Case {
+const fn ltz_case<C: Cast, const WIDTH: u32>() -> Case<C> {
     Case {
         bits: WIDTH,
         calls: &[Primitive::Ltz { n: N, width: WIDTH }],
@@ -193,7 +203,7 @@ const fn ltz_case<const WIDTH: u32>() -> Case {
     }
 }
 
-const fn relu_case<const WIDTH: u32>() -> Case {
+const fn relu_case<C: Cast, const WIDTH: u32>() -> Case<C> {
     Case {
         bits: WIDTH,
         calls: &[Primitive::Relu { n: N, width: WIDTH }],
@@ -201,7 +211,7 @@ const fn relu_case<const WIDTH: u32>() -> Case {
     }
 }
 
-fn times_one(p: &mut Party, x: &Share<u32>) -> Result<Product<u32>, Error> {
+fn times_one<C: Cast>(p: &mut Party<C>, x: &Share<u32>) -> Result<Product<u32>, Error> {
     let ones = p.public(&vec![1; N]);
     p.mul(x, &ones)
 }
@@ -212,37 +222,70 @@ fn times_one(p: &mut Party, x: &Share<u32>) -> Result<Product<u32>, Error> {
 #[derive(Clone, Copy)]
 enum Lost {
     Nothing,
-    /// One stream of a slot.
+    /// One stream that a computing party shares with the dealer.
     Stream(usize, fn(&Streams) -> &Prg),
-    /// The zero shares of all slots.
-    Zero,
+    /// What opened results are masked with.
+    Openings,
 }
 
-/// All that `watcher` (a party, or [`RECEIVER`]) received and sent, element by element,
-/// while all that it knew beforehand was flat; and the values `x` it should not learn.
-fn watch(case: &Case, watcher: usize, lost: Lost, run: usize) -> (Vec<Field>, Vec<u32>) {
+/// Who watches: parties who put together what they see, or the receiver alone.
+#[derive(Clone, Copy)]
+enum Watcher {
+    Parties(&'static [usize]),
+    Receiver,
+}
+
+impl Watcher {
+    fn has(self, party: usize) -> bool {
+        match self {
+            Self::Parties(parties) => parties.contains(&party),
+            Self::Receiver => false,
+        }
+    }
+
+    /// Whether it knows what computing party `of` shares with the dealer.
+    fn knows<C: Cast>(self, of: usize) -> bool {
+        self.has(of) || self.has(C::COMPUTING)
+    }
+}
+
+/// All that `watcher` received and sent, element by element, while all that it knew
+/// beforehand was flat; and the values `x` it should not learn.
+fn watch<C: Cast>(case: &Case<C>, watcher: Watcher, lost: Lost, run: usize) -> (Vec<Field>, Vec<u32>) {
     let x: Vec<u32> =
         seed(run as u8).stream("x").u64s(N).into_iter().map(|v| sign_extend(v, case.bits) as u32).collect();
-    let mut sessions = subrosa_net::local(&["party 0", "party 1", "party 2", "receiver"]);
+    let (parties, receiver_id) = (Party::<C>::PARTIES, Party::<C>::PARTIES);
+    let names: Vec<String> = (0..=parties).map(|i| format!("endpoint {i}")).collect();
+    let mut sessions = subrosa_net::local(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let mut receiver = sessions.pop().unwrap();
-    let sent: Vec<[Vec<u8>; 4]> = std::thread::scope(|scope| {
+    let sent: Vec<Vec<Vec<u8>>> = std::thread::scope(|scope| {
         let x = &x;
         let start = |session| scope.spawn(move || party(session, case, watcher, lost, run, x));
         let threads: Vec<_> = sessions.into_iter().map(start).collect();
-        receiver.round(vec![], &[0, 1, 2].map(|p| (p, Party::opening_bytes(N)))).unwrap();
+        let parts: Vec<_> = (0..Party::<C>::ONLINE).map(|p| (p, Party::<C>::opening_bytes(N))).collect();
+        receiver.round(vec![], &parts).unwrap();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
     // What it sent follows from what it knew and received, so that is its own as well.
-    let links = (0..3).flat_map(|p| [(p, watcher), (watcher, p)]).filter(|(from, to)| from != to && *from < 3);
-    let read = |(from, to): (usize, usize)| read(from, to, &layout(case.calls, from, to), &sent[from][to]);
-    let mut fields: Vec<Field> = links.flat_map(read).collect();
-    // The values that parties 0 and 1 open.
-    let on = |from: usize, to: usize| {
-        let on_link = move |f: &&Field| f.online && f.bits == K && f.name.starts_with(&format!("{from}->{to} "));
-        fields.iter().filter(on_link)
+    let is_watched = |from: usize, to: usize| match watcher {
+        Watcher::Parties(_) => to < parties && (watcher.has(from) || watcher.has(to)),
+        Watcher::Receiver => to == receiver_id,
     };
-    if watcher < 2 {
-        let opened: Vec<Field> = on(0, 1).zip(on(1, 0)).map(|(a, b)| combine(a, b, '+')).collect();
+    let links = (0..parties).flat_map(|from| (0..=parties).map(move |to| (from, to)));
+    let links = links.filter(|&(from, to)| from != to && is_watched(from, to));
+    let read = |(from, to): (usize, usize)| read(from, to, &layout::<C>(case.calls, from, to), &sent[from][to]);
+    let mut fields: Vec<Field> = links.flat_map(read).collect();
+    // The values that the computing parties open: everybody's message to a watching one, and
+    // its own to another.
+    if let Some(me) = (0..C::COMPUTING).find(|&p| watcher.has(p)) {
+        let on = |from: usize| {
+            let to = if from == me { (me + 1) % C::COMPUTING } else { me };
+            fields.iter().filter(move |f| f.online && f.bits == K && f.name.starts_with(&format!("{from}->{to} ")))
+        };
+        let mut opened: Vec<Field> = on(0).zip(on(1)).map(|(a, b)| combine(a, b, '+')).collect();
+        for from in 2..C::COMPUTING {
+            opened = opened.iter().zip(on(from)).map(|(a, b)| combine(a, b, '+')).collect();
+        }
         fields.extend(opened);
     }
     (fields, x)
@@ -253,72 +296,81 @@ fn seed(of: u8) -> Seed {
 }
 
 /// Runs one party; returns what it sent to each endpoint.
-fn party(
+fn party<C: Cast>(
     session: subrosa_net::Session,
-    case: &Case,
-    watcher: usize,
+    case: &Case<C>,
+    watcher: Watcher,
     lost: Lost,
     run: usize,
     x: &[u32],
-) -> [Vec<u8>; 4] {
-    let mut p = Party::setup(session).unwrap();
-    let (me, slots) = (p.me, [p.me, (p.me + 1) % 3]);
+) -> Vec<Vec<u8>> {
+    let mut p = Party::<C>::setup(session).unwrap();
+    let receiver = Party::<C>::PARTIES;
+    flatten_run(run);
+    let streams: Vec<usize> = if p.is_dealer() { (0..C::COMPUTING).collect() } else { vec![p.me] };
     // The same in all runs, so that complements, not chance, make the known values differ.
-    let slot_seed = |slot: usize| seed(100).derive(&[slot as u8]);
-    FLAT.with_borrow_mut(|flat| flat.run = run);
-    p.seeds = slots.map(slot_seed);
-    let known = |slot: usize| watcher < 3 && (slot == watcher || slot == (watcher + 1) % 3);
-    for (slot, streams) in slots.into_iter().zip([&p.a, &p.b]) {
-        if known(slot) {
+    p.seeds = streams.iter().map(|&of| seed(100).derive(&[of as u8])).collect();
+    for (of, streams) in streams.into_iter().zip(&p.streams) {
+        if watcher.knows::<C>(of) {
             flatten(streams);
         }
         match lost {
-            Lost::Stream(of, stream) if of == slot => flatten(stream(streams)),
-            Lost::Zero => flatten(&streams.zero),
+            Lost::Stream(at, stream) if at == of => flatten(stream(streams)),
+            Lost::Openings => {
+                flatten(&streams.zero);
+                flatten(&streams.product);
+            }
             Lost::Stream(..) | Lost::Nothing => {}
         }
     }
+    if matches!(lost, Lost::Openings) {
+        flatten(&p.cast);
+    }
     p.session.record_transcript();
-    let slot = |slot: usize| input_slot(slot, watcher, run, x);
-    let mask = match me {
-        0 => slot(0),
-        1 => slot(2),
-        _ => slot(0).iter().zip(slot(2)).map(|(a, b)| a.wrapping_add(b)).collect(),
+    let (c, masks) = input::<C>(watcher, run, x);
+    let mask = match p.is_dealer() {
+        true => masks.into_iter().reduce(|sum, mask| sum.iter().zip(mask).map(|(a, b)| a.wrapping_add(b)).collect()),
+        false => masks.into_iter().nth(p.me),
     };
-    let rehearse = |p: &mut Party| {
-        let output = (case.body)(p, &Share::masked(mask))?;
-        p.open_to(RECEIVER, &output)
+    let rehearse = |p: &mut Party<C>| {
+        let output = (case.body)(p, &Share::masked(mask.unwrap_or_default()))?;
+        p.open_to(receiver, &output)
     };
-    p.prepare(case.calls, rehearse).unwrap();
-    let shared = if me == 2 { Share::absent(N) } else { Share::opened(slot(1)) };
+    let calls = [case.calls, &[Primitive::OpenTo { n: N }]].concat();
+    p.prepare(&calls, rehearse).unwrap();
+    let shared = if p.is_dealer() { Share::absent(N) } else { Share::opened(c) };
     let output = (case.body)(&mut p, &shared).unwrap();
-    p.open_to(RECEIVER, &output).unwrap();
-    let mut sent: [Vec<u8>; 4] = Default::default();
+    p.open_to(receiver, &output).unwrap();
+    let mut sent = vec![Vec::new(); receiver + 1];
     p.session.transcript().iter().for_each(|(to, message)| sent[*to].extend(message));
     sent
 }
 
-/// A slot of the shared input: flat, but for one that a watching party does not hold.
-fn input_slot(slot: usize, watcher: usize, run: usize, x: &[u32]) -> Vec<u32> {
+/// The shared input, `c` and the masks: flat, but for one that the watcher does not know.
+fn input<C: Cast>(watcher: Watcher, run: usize, x: &[u32]) -> (Vec<u32>, Vec<Vec<u32>>) {
     // Small ones in every other run: then their sum with a value hardly ever carries into
     // its top bits, and what the top bits say is seen without undoing the sum.
-    let (first, second): (u32, u32) = if run.is_multiple_of(2) { (0x3b5, 0x2d1) } else { (0x9e37_79b9, 0x243f_6a88) };
-    match (slot + 3 - watcher % 3) % 3 {
-        0 => vec![first; N],
-        1 => vec![second; N],
-        _ => x.iter().map(|x| x.wrapping_sub(first).wrapping_sub(second)).collect(),
-    }
+    let (first, step): (u32, u32) = if run.is_multiple_of(2) { (0x3b5, 0x2d1) } else { (0x9e37_79b9, 0x243f_6a88) };
+    let mut parts: Vec<Vec<u32>> =
+        (0..=C::COMPUTING as u32).map(|i| vec![first.wrapping_add(step.wrapping_mul(i)); N]).collect();
+    // The last one: of a product party 0 has all but linear terms, whose sum is the result.
+    let hidden = (0..C::COMPUTING).rfind(|&of| !watcher.knows::<C>(of)).unwrap_or(C::COMPUTING);
+    let known =
+        |at: usize| (0..=C::COMPUTING).filter(|&i| i != hidden).fold(0, |sum: u32, i| sum.wrapping_add(parts[i][at]));
+    parts[hidden] = x.iter().enumerate().map(|(at, x)| x.wrapping_sub(known(at))).collect();
+    let c = parts.pop().unwrap_or_default();
+    (c, parts)
 }
 
 // --- What it received. ---
 
 /// A vector that went over a link: `N` values of `bits` bits.
-struct Field {
-    name: String,
-    bits: u32,
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) bits: u32,
     /// Sent after the inputs were there: what was sent before cannot depend on them.
-    online: bool,
-    values: Vec<u32>,
+    pub(crate) online: bool,
+    pub(crate) values: Vec<u32>,
 }
 
 /// Splits what `from` sent into vectors of the given widths.
@@ -335,12 +387,14 @@ fn read(from: usize, to: usize, widths: &[(u32, bool)], mut sent: &[u8]) -> Vec<
 }
 
 /// The widths of all vectors that party `from` sends to `to`, in order, and whether online.
-fn layout(calls: &[Primitive], from: usize, to: usize) -> Vec<(u32, bool)> {
-    if to == RECEIVER {
-        return vec![(K, true)];
+fn layout<C: Cast>(calls: &[Primitive], from: usize, to: usize) -> Vec<(u32, bool)> {
+    if to == Party::<C>::PARTIES {
+        return vec![(K, true); usize::from(from < Party::<C>::ONLINE)];
     }
-    let offline = calls.iter().flat_map(|&call| offline_layout(call, from, to)).map(|bits| (bits, false));
-    offline.chain(calls.iter().flat_map(|&call| online_layout(call, from, to)).map(|bits| (bits, true))).collect()
+    let mut offline: Vec<u32> = calls.iter().flat_map(|&call| offline_layout::<C>(call, from, to)).collect();
+    offline.extend((!C::DEALER_OPENS && (from, to) == (C::COMPUTING, 0)).then_some(K));
+    let online = calls.iter().flat_map(|&call| online_layout::<C>(call, from, to)).map(|bits| (bits, true));
+    offline.into_iter().map(|bits| (bits, false)).chain(online).collect()
 }
 
 /// The truncation shift and the compared width of a call.
@@ -367,12 +421,15 @@ fn is_product(call: Primitive) -> bool {
     )
 }
 
-fn offline_layout(call: Primitive, from: usize, to: usize) -> Vec<u32> {
+fn offline_layout<C: Cast>(call: Primitive, from: usize, to: usize) -> Vec<u32> {
     let (shift, width) = sizes(call);
     let mut widths = Vec::new();
-    match (from, to) {
-        (2, 0) => widths.extend(is_product(call).then_some(K)),
-        (2, 1) => {
+    if from != C::COMPUTING {
+        return widths;
+    }
+    match to {
+        0 => widths.extend(is_product(call).then_some(K)),
+        to if to == C::COMPUTING - 1 => {
             widths.extend(width.iter().flat_map(|&width| vec![1; dealt_planes(width)]));
             match (call, shift, width) {
                 (Primitive::Ltz { .. }, _, _) => widths.push(K),
@@ -382,15 +439,15 @@ fn offline_layout(call: Primitive, from: usize, to: usize) -> Vec<u32> {
                 (_, None, _) => {}
             }
         }
-        (_, _) => {}
+        _ => {}
     }
     widths
 }
 
-fn online_layout(call: Primitive, from: usize, to: usize) -> Vec<u32> {
+fn online_layout<C: Cast>(call: Primitive, from: usize, to: usize) -> Vec<u32> {
     let (shift, width) = sizes(call);
     let mut widths = Vec::new();
-    if from == 2 || to == 2 {
+    if from == C::COMPUTING || to == C::COMPUTING {
         return widths;
     }
     widths.extend(is_product(call).then_some(K));
@@ -420,7 +477,7 @@ fn looked_at(bits: u32) -> Vec<u32> {
 }
 
 /// The looked-at bits of `values` as planes, constant ones left out.
-fn planes(name: &str, bits: u32, values: &[u32]) -> Vec<(String, Vec<u64>)> {
+pub(crate) fn planes(name: &str, bits: u32, values: &[u32]) -> Vec<(String, Vec<u64>)> {
     let all = BitPlanes::from_words(values, 0, bits as usize);
     let planes = looked_at(bits).into_iter().map(|i| (format!("{name}.{i}"), all.plane(i as usize).to_vec()));
     planes
@@ -430,7 +487,7 @@ fn planes(name: &str, bits: u32, values: &[u32]) -> Vec<(String, Vec<u64>)> {
 
 /// Looks for dependences of received values on the targets, planes of bits that are
 /// uniform whatever was received.
-struct Search {
+pub(crate) struct Search {
     targets: Vec<(String, Vec<u64>)>,
     /// How far from half of the elements the number of agreements may be.
     limit: u32,
@@ -445,7 +502,7 @@ const MANY_WORDS: usize = 12;
 const ENOUGH: usize = 3;
 
 impl Search {
-    fn new(targets: Vec<(String, Vec<u64>)>) -> Self {
+    pub(crate) fn new(targets: Vec<(String, Vec<u64>)>) -> Self {
         let n = targets[0].1.len() * 64;
         let limit = (DEVIATION * (n as f64).sqrt()).ceil() as u32;
         Self { targets, limit, found: Vec::new() }
@@ -509,7 +566,7 @@ impl Search {
     }
 
     /// All tests on what went over the links, as bits and as words.
-    fn all(mut self, mut fields: Vec<Field>) -> Vec<String> {
+    pub(crate) fn all(mut self, mut fields: Vec<Field>) -> Vec<String> {
         fields.sort_by_key(|field| field.online);
         let mut seen = HashSet::new();
         let mut new = |field: &Field| {
@@ -569,7 +626,7 @@ fn combine(a: &Field, b: &Field, sign: char) -> Field {
 }
 
 /// Dependences of what `watcher` receives on `x`, from the first run that has any.
-fn leaks(case: &Case, watcher: usize, lost: Lost) -> Vec<String> {
+fn leaks<C: Cast>(case: &Case<C>, watcher: Watcher, lost: Lost) -> Vec<String> {
     first_found(|run| {
         let (fields, x) = watch(case, watcher, lost, run);
         Search::new(planes("x", case.bits, &x)).all(fields)
@@ -594,9 +651,9 @@ enum Hidden {
 }
 
 /// As [`leaks`], for the receiver.
-fn leaks_to_receiver(case: &Case, hidden: Hidden, lost: Lost) -> Vec<String> {
+fn leaks_to_receiver<C: Cast>(case: &Case<C>, hidden: Hidden, lost: Lost) -> Vec<String> {
     first_found(|run| {
-        let (mut fields, mut x) = watch(case, RECEIVER, lost, run);
+        let (mut fields, mut x) = watch(case, Watcher::Receiver, lost, run);
         if let Hidden::Magnitude = hidden {
             let lowest = |x: u32| x >> (case.bits - 2) & 3 == 2;
             let kept: Vec<usize> = (0..N).filter(|&i| lowest(x[i])).collect();
@@ -616,92 +673,140 @@ fn leaks_to_receiver(case: &Case, hidden: Hidden, lost: Lost) -> Vec<String> {
 }
 
 /// Runs of each case, with other randomness.
-const RUNS: usize = 8;
+pub(crate) const RUNS: usize = 8;
 /// What counts as dependent: so many times the square root of the number of elements away
 /// from half of them.
 const DEVIATION: f64 = 3.7;
 
-fn no_party_learns(cases: &[Case]) {
+const SINGLE: &[Watcher] = &[Watcher::Parties(&[0]), Watcher::Parties(&[1]), Watcher::Parties(&[2])];
+/// Of three parties and a dealer: every two parties, and the dealer.
+const COALITIONS: &[Watcher] =
+    &[Watcher::Parties(&[0, 1]), Watcher::Parties(&[0, 2]), Watcher::Parties(&[1, 2]), Watcher::Parties(&[3])];
+
+type Rep3Case = Case<ThreeServers>;
+type BeaverCase = Case<WithDealer<3>>;
+
+fn nobody_learns<C: Cast>(cases: &[Case<C>], watchers: &[Watcher]) {
     for case in cases {
-        for watcher in 0..3 {
+        for &watcher in watchers {
             let found = leaks(case, watcher, Lost::Nothing);
-            assert!(found.is_empty(), "party {watcher} learns from {:?}: {found:#?}", case.calls);
+            let Watcher::Parties(parties) = watcher else { continue };
+            assert!(found.is_empty(), "{}: {parties:?} learn from {:?}: {found:#?}", C::NAME, case.calls);
         }
     }
 }
 
-#[test]
-fn parties_learn_nothing_from_products_and_truncations() {
-    no_party_learns(&[TRUNC, TRUNC_PRODUCT, TRUNC_SQUARE, SQUARE, WEIGHTED]);
+macro_rules! nobody_learns {
+    ($($name:ident: $case:ty, $watchers:expr, [$($of:ident)*];)*) => {
+        $(#[test]
+        fn $name() {
+            nobody_learns(&[$(<$case>::$of),*], $watchers);
+        })*
+    };
 }
 
-#[test]
-fn parties_learn_nothing_from_comparisons() {
-    no_party_learns(&[LTZ_5, LTZ_7, LTZ_14]);
-}
-
-#[test]
-fn parties_learn_nothing_from_relus() {
-    no_party_learns(&[RELU_5, RELU_12, TRUNC_RELU_5]);
-}
-
-#[test]
-fn parties_learn_nothing_from_deep_truncated_relus() {
-    no_party_learns(&[TRUNC_RELU_12]);
+nobody_learns! {
+    parties_learn_nothing_from_products_and_truncations: Rep3Case, SINGLE, [TRUNC TRUNC_PRODUCT TRUNC_SQUARE SQUARE WEIGHTED];
+    parties_learn_nothing_from_comparisons: Rep3Case, SINGLE, [LTZ_5 LTZ_7 LTZ_14];
+    parties_learn_nothing_from_relus: Rep3Case, SINGLE, [RELU_5 RELU_12 TRUNC_RELU_5];
+    parties_learn_nothing_from_deep_truncated_relus: Rep3Case, SINGLE, [TRUNC_RELU_12];
+    coalitions_learn_nothing_from_products_and_truncations: BeaverCase, COALITIONS, [TRUNC TRUNC_PRODUCT SQUARE WEIGHTED];
+    coalitions_learn_nothing_from_comparisons: BeaverCase, COALITIONS, [LTZ_5 LTZ_7];
+    coalitions_learn_nothing_from_relus: BeaverCase, COALITIONS, [RELU_5 TRUNC_RELU_5];
 }
 
 /// Where the outside receiver gets results from, and what they do not tell.
-const OPENED: [(&Case, Hidden); 8] = [
-    (&TRUNC, Hidden::Dropped),
-    (&TRUNC_PRODUCT, Hidden::Dropped),
-    (&TRUNC_SQUARE, Hidden::Sign),
-    (&PRODUCT, Hidden::Sign),
-    (&LTZ_14, Hidden::Magnitude),
-    (&RELU_5, Hidden::Magnitude),
-    (&RELU_12, Hidden::Magnitude),
-    (&TRUNC_RELU_12, Hidden::Magnitude),
-];
-
-#[test]
-fn the_receiver_learns_the_result_only() {
-    for (case, hidden) in OPENED {
-        let found = leaks_to_receiver(case, hidden, Lost::Nothing);
-        assert!(found.is_empty(), "the receiver learns from {:?}: {found:#?}", case.calls);
+fn the_receiver_learns_the_result_only<C: Cast>() {
+    for (case, hidden) in [
+        (Case::<C>::TRUNC, Hidden::Dropped),
+        (Case::TRUNC_PRODUCT, Hidden::Dropped),
+        (Case::TRUNC_SQUARE, Hidden::Sign),
+        (Case::PRODUCT, Hidden::Sign),
+        (Case::LTZ_14, Hidden::Magnitude),
+        (Case::RELU_5, Hidden::Magnitude),
+        (Case::RELU_12, Hidden::Magnitude),
+        (Case::TRUNC_RELU_12, Hidden::Magnitude),
+    ] {
+        let found = leaks_to_receiver(&case, hidden, Lost::Nothing);
+        assert!(found.is_empty(), "{}: the receiver learns from {:?}: {found:#?}", C::NAME, case.calls);
     }
+    // Other results than products carry fresh masks of their own.
+    let found = leaks_to_receiver(&Case::<C>::PRODUCT, Hidden::Sign, Lost::Openings);
+    assert!(!found.is_empty(), "{}: not noticed: a product opened as it is", C::NAME);
 }
 
-/// Every stream that protects something: without it (flat), the party that does not hold
-/// its slot notices.
+#[test]
+fn the_receiver_of_rep3_learns_the_result_only() {
+    the_receiver_learns_the_result_only::<ThreeServers>();
+}
+
+#[test]
+fn the_receiver_of_beaver_learns_the_result_only() {
+    the_receiver_learns_the_result_only::<WithDealer<3>>();
+}
+
+/// A stream, what is run without it, and who has to notice.
+type Loss<C> = (&'static str, usize, fn(&Streams) -> &Prg, Case<C>, Watcher);
+
+fn noticed<C: Cast>(losses: &[Loss<C>]) {
+    let missed =
+        |(_, of, stream, case, watcher): &&Loss<C>| leaks(case, *watcher, Lost::Stream(*of, *stream)).is_empty();
+    let missed: Vec<_> = losses.iter().filter(missed).map(|(name, of, ..)| (name, of)).collect();
+    assert!(missed.is_empty(), "{}: not noticed: {missed:?}", C::NAME);
+}
+
+/// Every stream that protects something: without it (flat), whoever does not know it
+/// notices.
 #[test]
 fn every_lost_mask_is_noticed() {
-    let of = Lost::Stream;
-    let masks: &[(&str, Lost, &Case, usize)] = &[
-        ("mask of an opened product, slot 2", of(2, |s| &s.mask), &SQUARE, 0),
-        ("mask of an opened product, slot 0", of(0, |s| &s.mask), &SQUARE, 1),
-        ("mask of a truncated value, slot 2", of(2, |s| &s.mask), &TRUNC, 0),
-        ("mask of a truncated value, slot 0", of(0, |s| &s.mask), &TRUNC, 1),
-        ("mask of a sign, slot 2", of(2, |s| &s.mask), &LTZ_5, 0),
-        ("mask of a sign, slot 0", of(0, |s| &s.mask), &LTZ_5, 1),
-        ("mask of a relu, slot 2", of(2, |s| &s.mask), &RELU_5, 0),
-        ("mask of a relu, slot 0", of(0, |s| &s.mask), &RELU_5, 1),
-        ("mask of a truncated relu, slot 2", of(2, |s| &s.mask), &TRUNC_RELU_5, 0),
-        ("mask of a truncated relu, slot 0", of(0, |s| &s.mask), &TRUNC_RELU_5, 1),
-        ("masks of bits, slot 2", of(2, |s| &s.mask_bits), &LTZ_5, 0),
-        ("masks of bits, slot 0", of(0, |s| &s.mask_bits), &LTZ_5, 1),
-        ("masks of bits, slot 2, a tree", of(2, |s| &s.mask_bits), &LTZ_7, 0),
-        ("masks of bits, slot 0, a tree", of(0, |s| &s.mask_bits), &LTZ_7, 1),
-        ("party 2's product, slot 2", of(2, |s| &s.product), &SQUARE, 0),
-        ("party 2's product with a weight, slot 2", of(2, |s| &s.product), &WEIGHTED, 0),
-        ("dealt words, slot 0", of(0, |s| &s.dealt), &TRUNC, 1),
-        ("dealt words, slot 0", of(0, |s| &s.dealt), &RELU_5, 1),
-        ("dealt words, slot 0", of(0, |s| &s.dealt), &TRUNC_RELU_5, 1),
-        ("dealt bits, slot 0", of(0, |s| &s.dealt_bits), &LTZ_5, 1),
-        ("dealt bits, slot 0, a tree", of(0, |s| &s.dealt_bits), &LTZ_7, 1),
-    ];
-    let missed = |(_, lost, case, watcher): &&(&str, Lost, &Case, usize)| leaks(case, *watcher, *lost).is_empty();
-    let missed: Vec<_> = masks.iter().filter(missed).map(|(name, _, _, watcher)| (name, watcher)).collect();
-    assert!(missed.is_empty(), "not noticed: {missed:?}");
-    // Other results than products carry fresh masks of their own.
-    let found = leaks_to_receiver(&PRODUCT, Hidden::Sign, Lost::Zero);
-    assert!(!found.is_empty(), "not noticed: a product opened without zero shares");
+    let (zero, one) = (Watcher::Parties(&[0]), Watcher::Parties(&[1]));
+    noticed::<ThreeServers>(&[
+        ("mask of an opened product", 1, |s| &s.mask, Case::SQUARE, zero),
+        ("mask of an opened product", 0, |s| &s.mask, Case::SQUARE, one),
+        ("mask of a truncated value", 1, |s| &s.mask, Case::TRUNC, zero),
+        ("mask of a truncated value", 0, |s| &s.mask, Case::TRUNC, one),
+        ("mask of a sign", 1, |s| &s.mask, Case::LTZ_5, zero),
+        ("mask of a sign", 0, |s| &s.mask, Case::LTZ_5, one),
+        ("mask of a relu", 1, |s| &s.mask, Case::RELU_5, zero),
+        ("mask of a relu", 0, |s| &s.mask, Case::RELU_5, one),
+        ("mask of a truncated relu", 1, |s| &s.mask, Case::TRUNC_RELU_5, zero),
+        ("mask of a truncated relu", 0, |s| &s.mask, Case::TRUNC_RELU_5, one),
+        ("masks of bits", 1, |s| &s.mask_bits, Case::LTZ_5, zero),
+        ("masks of bits", 0, |s| &s.mask_bits, Case::LTZ_5, one),
+        ("masks of bits, a tree", 1, |s| &s.mask_bits, Case::LTZ_7, zero),
+        ("masks of bits, a tree", 0, |s| &s.mask_bits, Case::LTZ_7, one),
+        ("the dealer's product", 1, |s| &s.product, Case::SQUARE, zero),
+        ("the dealer's product with a weight", 1, |s| &s.product, Case::WEIGHTED, zero),
+        ("dealt words", 0, |s| &s.dealt, Case::TRUNC, one),
+        ("dealt words", 0, |s| &s.dealt, Case::RELU_5, one),
+        ("dealt words", 0, |s| &s.dealt, Case::TRUNC_RELU_5, one),
+        ("dealt bits", 0, |s| &s.dealt_bits, Case::LTZ_5, one),
+        ("dealt bits, a tree", 0, |s| &s.dealt_bits, Case::LTZ_7, one),
+    ]);
+}
+
+/// The same with three parties, two of whom collude: what the third shares with the dealer
+/// hides everything.
+#[test]
+fn a_coalition_notices_every_lost_mask() {
+    let others = [Watcher::Parties(&[1, 2]), Watcher::Parties(&[0, 2]), Watcher::Parties(&[0, 1])];
+    for (of, &watcher) in others.iter().enumerate() {
+        noticed::<WithDealer<3>>(&[
+            ("mask of an opened product", of, |s| &s.mask, Case::SQUARE, watcher),
+            ("mask of a truncated value", of, |s| &s.mask, Case::TRUNC, watcher),
+            ("mask of a relu", of, |s| &s.mask, Case::RELU_5, watcher),
+            ("masks of bits", of, |s| &s.mask_bits, Case::LTZ_7, watcher),
+        ]);
+    }
+    for of in [0, 1] {
+        let watcher = others[of];
+        noticed::<WithDealer<3>>(&[
+            ("dealt words", of, |s| &s.dealt, Case::TRUNC, watcher),
+            ("dealt words", of, |s| &s.dealt, Case::RELU_5, watcher),
+            ("dealt bits", of, |s| &s.dealt_bits, Case::LTZ_7, watcher),
+        ]);
+    }
+    for of in [1, 2] {
+        noticed::<WithDealer<3>>(&[("the dealer's product", of, |s| &s.product, Case::SQUARE, others[of])]);
+    }
 }

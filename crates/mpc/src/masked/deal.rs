@@ -1,16 +1,18 @@
-//! What party 2 deals in the preprocessing, and the masks that all draw.
+//! What the dealer deals in the preprocessing, and the masks that all draw.
 //!
 //! The preprocessing is a run of the program without its inputs: each primitive draws the
 //! masks of its results, computes what depends on masks only, and leaves [`Material`] for
-//! its turn online. Party 2, who knows every mask, deals functions of them: to parties 0
-//! and 1 as two additive parts, party 0's from a stream of slot 0, party 1's sent. All of a
-//! batch is two messages, one each to parties 0 and 1: one round. Nothing is sent to party
-//! 2, in the preprocessing or online.
+//! its turn online. The dealer, who knows every mask, deals functions of them as additive
+//! parts: all but one come from streams that it shares with their receivers, and the last,
+//! the *correction*, is sent: those of products to party 0, all others to the last party.
+//! So a batch is two messages and one round, whatever the number of parties. Nothing is sent
+//! to the dealer, in the preprocessing or online.
 
-use super::compare::{self, CompareMaterial};
-use super::share::{add_into, sub_from, zip};
-use super::streams::{narrow_words, planes, words};
-use super::{Rep3, compare::dealt_planes};
+use super::Masked;
+use super::cast::Cast;
+use super::compare::{self, CompareMaterial, dealt_planes};
+use super::share::{add_into, sub_from};
+use super::streams::{Streams, narrow_words, planes, words};
 use crate::Error;
 use crate::protocol::{Form, Primitive};
 use std::sync::Arc;
@@ -30,11 +32,13 @@ pub(super) enum Stage {
     Online,
 }
 
-/// Party 2's messages: written by it, read by the others.
+/// The dealer's messages: written by it, read by the others.
 pub(super) struct Dealing {
-    /// At party 2: to parties 0 and 1.
-    pub(super) to: [Vec<u8>; 2],
-    /// At parties 0 and 1.
+    /// At the dealer: to party 0.
+    pub(super) to_first: Vec<u8>,
+    /// At the dealer: to the last computing party.
+    pub(super) to_last: Vec<u8>,
+    /// At the computing parties.
     received: Vec<u8>,
     read: usize,
 }
@@ -50,7 +54,7 @@ pub(super) struct Material<W: Word> {
 /// The parts of [`Material`]; what a primitive does not need is empty.
 #[derive(Default)]
 pub(super) struct Parts<W> {
-    /// What is added to a product's online part before it is opened. At party 2: the part
+    /// What is added to a product's online part before it is opened. At the dealer: the part
     /// of a result that it sends to the receiver.
     pub(super) offset: Vec<W>,
     /// The masks of two factors, neither known before.
@@ -76,14 +80,15 @@ impl<W: Word> Drop for Material<W> {
 }
 
 impl Dealing {
-    /// At parties 0 and 1: to be read.
+    /// At the computing parties: to be read.
     pub(super) fn of(received: Vec<u8>) -> Self {
-        Self { to: Default::default(), received, read: 0 }
+        Self { to_first: Vec::new(), to_last: Vec::new(), received, read: 0 }
     }
 
-    /// At party 2: to be written, messages of these lengths.
+    /// At the dealer: to be written, messages of these lengths.
     pub(super) fn with_capacity(lens: [usize; 2]) -> Self {
-        Self { to: lens.map(Vec::with_capacity), received: Vec::new(), read: 0 }
+        let [to_first, to_last] = lens.map(Vec::with_capacity);
+        Self { to_first, to_last, received: Vec::new(), read: 0 }
     }
 
     /// The next `len` bytes of what was dealt; their number was checked.
@@ -94,31 +99,25 @@ impl Dealing {
     }
 }
 
-impl<R: Ring> Rep3<R> {
-    /// New masks of `n` words: this party's part, at party 2 the sum.
+impl<R: Ring, C: Cast> Masked<R, C> {
+    /// New masks of `n` words: this party's part, at the dealer the sum.
     pub(super) fn mask_words(&mut self, n: usize) -> Vec<R::Word> {
-        match self.me {
-            0 => words(&mut self.a.mask, n),
-            1 => words(&mut self.b.mask, n),
-            _ => {
-                let mut sum = words(&mut self.a.mask, n);
-                add_into(&mut sum, &words(&mut self.b.mask, n));
-                sum
-            }
-        }
+        let mut masks = self.streams.iter_mut().map(|streams| words(&mut streams.mask, n));
+        let first = masks.next().unwrap_or_default();
+        masks.fold(first, |mut sum, mask| {
+            add_into(&mut sum, &mask);
+            sum
+        })
     }
 
-    /// As [`Rep3::mask_words`], of `n` bits.
+    /// As [`Masked::mask_words`], of `n` bits.
     pub(super) fn mask_plane(&mut self, n: usize) -> Vec<u64> {
-        match self.me {
-            0 => planes(&mut self.a.mask_bits, 1, n),
-            1 => planes(&mut self.b.mask_bits, 1, n),
-            _ => {
-                let mut sum = planes(&mut self.a.mask_bits, 1, n);
-                xor_assign(&mut sum, &planes(&mut self.b.mask_bits, 1, n));
-                sum
-            }
-        }
+        let mut masks = self.streams.iter_mut().map(|streams| planes(&mut streams.mask_bits, 1, n));
+        let first = masks.next().unwrap_or_default();
+        masks.fold(first, |mut sum, mask| {
+            xor_assign(&mut sum, &mask);
+            sum
+        })
     }
 
     /// Keeps material for its turn.
@@ -129,88 +128,100 @@ impl<R: Ring> Rep3<R> {
     fn dealing(&mut self) -> Result<&mut Dealing, Error> {
         match &mut self.stage {
             Stage::Offline(dealing) => Ok(dealing),
-            Stage::Setup | Stage::Online => Err(Error::Misuse("rep3: dealt outside of the preprocessing".into())),
+            Stage::Setup | Stage::Online => {
+                Err(Error::Misuse(format!("{}: dealt outside of the preprocessing", C::NAME)))
+            }
         }
     }
 
-    /// Additive parts modulo 2^bits of what party 2 knows: nothing is left at party 2.
+    /// Additive parts modulo 2^bits of what the dealer knows: nothing is left at the dealer.
     pub(super) fn deal_words(
         &mut self,
         n: usize,
         bits: u32,
         secret: Option<Vec<R::Word>>,
     ) -> Result<Vec<R::Word>, Error> {
-        match (self.me, secret) {
-            (0, _) => Ok(narrow_words(&mut self.a.dealt, n, bits)),
-            (1, _) => Ok(unpack(self.dealing()?.take(packed_len(n, bits)), bits, n)),
-            (_, secret) => {
-                let mut part = secret.unwrap_or_default();
-                sub_from(&mut part, &narrow_words(&mut self.b.dealt, n, bits));
-                append(&mut self.dealing()?.to[1], &part, bits);
-                Ok(Vec::new())
+        if self.is_dealer() {
+            let mut part = secret.unwrap_or_default();
+            for streams in self.streams.iter_mut().take(C::COMPUTING - 1) {
+                sub_from(&mut part, &narrow_words(&mut streams.dealt, n, bits));
             }
+            append(&mut self.dealing()?.to_last, &part, bits);
+            return Ok(Vec::new());
+        }
+        match self.me == C::COMPUTING - 1 {
+            true => Ok(unpack(self.dealing()?.take(packed_len(n, bits)), bits, n)),
+            false => self.own(|streams| narrow_words(&mut streams.dealt, n, bits)),
         }
     }
 
-    /// As [`Rep3::deal_words`], `count` planes of bits.
+    /// As [`Masked::deal_words`], `count` planes of bits.
     pub(super) fn deal_planes(&mut self, n: usize, count: usize, secret: Option<Vec<u64>>) -> Result<Vec<u64>, Error> {
-        match (self.me, secret) {
-            (0, _) => Ok(planes(&mut self.a.dealt_bits, count, n)),
-            (1, _) => {
-                let bytes = self.dealing()?.take(count * plane_bytes(n));
-                Ok(match n % 64 {
-                    0 => bytes.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word)).collect(),
-                    _ => planes_from_bytes(bytes, count, n).words().to_vec(),
-                })
+        if self.is_dealer() {
+            let mut part = secret.unwrap_or_default();
+            for streams in self.streams.iter_mut().take(C::COMPUTING - 1) {
+                xor_assign(&mut part, &planes(&mut streams.dealt_bits, count, n));
             }
-            (_, secret) => {
-                let mut part = secret.unwrap_or_default();
-                xor_assign(&mut part, &planes(&mut self.b.dealt_bits, count, n));
-                let planes: Vec<&[u64]> = part.chunks_exact(plane_words(n).max(1)).collect();
-                let bytes = planes_to_bytes(&planes, n);
-                self.dealing()?.to[1].extend(bytes);
-                Ok(Vec::new())
-            }
+            let planes: Vec<&[u64]> = part.chunks_exact(plane_words(n).max(1)).collect();
+            let bytes = planes_to_bytes(&planes, n);
+            self.dealing()?.to_last.extend(bytes);
+            return Ok(Vec::new());
         }
+        if self.me < C::COMPUTING - 1 {
+            return self.own(|streams| planes(&mut streams.dealt_bits, count, n));
+        }
+        let bytes = self.dealing()?.take(count * plane_bytes(n));
+        Ok(match n % 64 {
+            0 => bytes.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word)).collect(),
+            _ => planes_from_bytes(bytes, count, n).words().to_vec(),
+        })
     }
 
-    /// Splits party 2's part of a product between parties 0, who is sent its part, and 1.
+    /// Splits the dealer's part of a product among the computing parties. Here party 0 is the
+    /// one who is sent its part.
     pub(super) fn split_product(&mut self, n: usize, z: Option<&[R::Word]>) -> Result<Vec<R::Word>, Error> {
         let k = R::WIDTH.bits();
+        if self.is_dealer() {
+            let mut part = z.map_or_else(|| vec![R::Word::default(); n], <[R::Word]>::to_vec);
+            for streams in self.streams.iter_mut().skip(1) {
+                sub_from(&mut part, &words(&mut streams.product, n));
+            }
+            append(&mut self.dealing()?.to_first, &part, k);
+            return Ok(Vec::new());
+        }
         match self.me {
             0 => Ok(unpack(self.dealing()?.take(packed_len(n, k)), k, n)),
-            1 => Ok(words(&mut self.b.product, n)),
-            _ => {
-                let theirs: Vec<R::Word> = words(&mut self.a.product, n);
-                let zero = R::Word::default();
-                let part: Vec<R::Word> = match z {
-                    Some(z) => zip(z, &theirs, Word::sub),
-                    None => theirs.iter().map(|&t| zero.sub(t)).collect(),
-                };
-                append(&mut self.dealing()?.to[0], &part, k);
-                Ok(Vec::new())
-            }
+            _ => self.own(|streams| words(&mut streams.product, n)),
         }
     }
 
-    /// Parties 0 and 1 send each other messages of one length. One round.
-    pub(super) fn swap(&mut self, message: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let (peer, len) = (1 - self.me.min(1), message.len());
-        let received = round(&mut self.session, vec![(peer, message)], &[(peer, len)])?;
-        Ok(received.into_iter().next().unwrap_or_default())
+    /// A draw from what a computing party shares with the dealer.
+    fn own<T>(&mut self, draw: impl FnOnce(&mut Streams) -> T) -> Result<T, Error> {
+        let missing = || Error::Misuse(format!("{}: a party has no streams", C::NAME));
+        self.streams.first_mut().map(draw).ok_or_else(missing)
     }
 
-    /// Parties 0 and 1 add their parts, which fresh masks hide. One round.
+    /// The computing parties send each other messages of one length. One round.
+    pub(super) fn swap(&mut self, message: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
+        let others: Vec<EndpointId> = (0..C::COMPUTING).filter(|&p| p != self.me).collect();
+        let receives: Vec<_> = others.iter().map(|&p| (p, message.len())).collect();
+        let mut sends: Vec<_> = others.iter().skip(1).map(|&p| (p, message.clone())).collect();
+        sends.extend(others.first().map(|&p| (p, message)));
+        round(&mut self.session, sends, &receives)
+    }
+
+    /// The computing parties add their parts, which fresh masks hide. One round.
     pub(super) fn open(&mut self, mut part: Vec<R::Word>) -> Result<Vec<R::Word>, Error> {
         let k = R::WIDTH.bits();
-        let received = self.swap(pack(&part, k))?;
-        match k {
-            32 => received.as_chunks().0.iter().zip(&mut part).for_each(|(&theirs, part)| {
-                *part = part.add(R::Word::from_u64(u32::from_le_bytes(theirs).into()));
-            }),
-            _ => {
-                let theirs: Vec<R::Word> = unpack(&received, k, part.len());
-                add_into(&mut part, &theirs);
+        for received in self.swap(pack(&part, k))? {
+            match k {
+                32 => received.as_chunks().0.iter().zip(&mut part).for_each(|(&theirs, part)| {
+                    *part = part.add(R::Word::from_u64(u32::from_le_bytes(theirs).into()));
+                }),
+                _ => {
+                    let theirs: Vec<R::Word> = unpack(&received, k, part.len());
+                    add_into(&mut part, &theirs);
+                }
             }
         }
         Ok(part)
@@ -229,14 +240,15 @@ fn append<W: Word>(message: &mut Vec<u8>, words: &[W], bits: u32) {
     }
 }
 
-/// Bytes that party 2 sends to parties 0 and 1 for a primitive.
-fn dealt_bytes(call: &Primitive, k: u32) -> [usize; 2] {
+/// Bytes that the dealer sends to the first and the last computing party for a primitive.
+fn dealt_bytes<C: Cast>(call: &Primitive, k: u32) -> [usize; 2] {
     let opened = |n: usize, form: Form| match form {
         Form::Share => 0,
         Form::Product => packed_len(n, k),
     };
     let signs = |n: usize, width: u32| dealt_planes(width) * plane_bytes(n);
     match *call {
+        Primitive::OpenTo { n } if !C::DEALER_OPENS => [packed_len(n, k), 0],
         Primitive::Input { .. }
         | Primitive::OpenTo { .. }
         | Primitive::Mul { .. }
@@ -256,29 +268,40 @@ fn dealt_bytes(call: &Primitive, k: u32) -> [usize; 2] {
     }
 }
 
-/// The lengths of party 2's two messages for all of `demand`.
-pub(super) fn message_bytes(demand: &[Primitive], k: u32) -> [usize; 2] {
-    demand.iter().map(|call| dealt_bytes(call, k)).fold([0, 0], |sum, b| [sum[0] + b[0], sum[1] + b[1]])
+/// How many parties send the receiver their parts of a result.
+pub(super) fn openers<C: Cast>() -> usize {
+    C::COMPUTING + usize::from(C::DEALER_OPENS)
+}
+
+/// The lengths of the dealer's two messages for all of `demand`.
+pub(super) fn message_bytes<C: Cast>(demand: &[Primitive], k: u32) -> [usize; 2] {
+    demand.iter().map(|call| dealt_bytes::<C>(call, k)).fold([0, 0], |sum, b| [sum[0] + b[0], sum[1] + b[1]])
 }
 
 /// Declared cost of the preprocessing.
-pub(super) fn cost(demand: &[Primitive], k: u32) -> Cost {
-    let sent: Vec<u64> = message_bytes(demand, k).into_iter().filter(|&b| b > 0).map(|b| b as u64).collect();
+pub(super) fn cost<C: Cast>(demand: &[Primitive], k: u32) -> Cost {
+    let sent: Vec<u64> = message_bytes::<C>(demand, k).into_iter().filter(|&b| b > 0).map(|b| b as u64).collect();
     if sent.is_empty() { Cost::FREE } else { Cost::round(sent) }
 }
 
 /// Declared online cost of a primitive.
-pub(super) fn online_cost(call: &Primitive, k: u32, dealt_input: [u64; 3]) -> Cost {
+pub(super) fn online_cost<C: Cast>(call: &Primitive, k: u32, dealt_input: &[u64]) -> Cost {
     let packed = |n: usize| packed_len(n, k) as u64;
-    let swapped = |n: usize| if n == 0 { Cost { rounds: 1, bytes: 0 } } else { Cost::messages(2, packed(n)) };
+    let swapped = |n: usize| {
+        if n == 0 {
+            Cost { rounds: 1, bytes: 0 }
+        } else {
+            Cost::messages((C::COMPUTING * (C::COMPUTING - 1)) as u64, packed(n))
+        }
+    };
     let opened = |n: usize, form: Form| match form {
         Form::Share => Cost::FREE,
         Form::Product => swapped(n),
     };
     match *call {
-        Primitive::Input { n } => Cost::round(dealt_input) + swapped(n),
+        Primitive::Input { n } => Cost::round(dealt_input.iter().copied()) + swapped(n),
         Primitive::OpenTo { n: 0 } => Cost { rounds: 1, bytes: 0 },
-        Primitive::OpenTo { n } => Cost::messages(3, packed(n)),
+        Primitive::OpenTo { n } => Cost::messages(openers::<C>() as u64, packed(n)),
         Primitive::Mul { .. } | Primitive::MatMul { .. } | Primitive::Conv { .. } => Cost::FREE,
         Primitive::Trunc { n: 0, .. }
         | Primitive::Ltz { n: 0, .. }
@@ -286,13 +309,13 @@ pub(super) fn online_cost(call: &Primitive, k: u32, dealt_input: [u64; 3]) -> Co
         | Primitive::TruncRelu { n: 0, .. } => Cost::FREE,
         Primitive::Reshare { n } => swapped(n),
         Primitive::Trunc { n, form, .. } => opened(n, form) + swapped(n),
-        Primitive::Ltz { n, width } | Primitive::Relu { n, width } => compare::cost(n, width) + swapped(n),
-        Primitive::TruncRelu { n, width, form, .. } => opened(n, form) + compare::cost(n, width) + swapped(n),
+        Primitive::Ltz { n, width } | Primitive::Relu { n, width } => compare::cost::<C>(n, width) + swapped(n),
+        Primitive::TruncRelu { n, width, form, .. } => opened(n, form) + compare::cost::<C>(n, width) + swapped(n),
     }
 }
 
 /// About how many bytes a party keeps of what it prepared.
-pub(super) fn memory(demand: &[Primitive], k: u32) -> u64 {
+pub(super) fn memory<C: Cast>(demand: &[Primitive], k: u32) -> u64 {
     let word = k.next_power_of_two() as u64 / 8;
     let words = |n: usize, count: u64| n as u64 * word * count;
     let opened = |form: Form| u64::from(form == Form::Product);
@@ -307,7 +330,7 @@ pub(super) fn memory(demand: &[Primitive], k: u32) -> u64 {
         Primitive::TruncRelu { n, width, form, .. } => signs(n, width) + words(n, 5 + opened(form)),
     };
     // The message is there while the material is made from it.
-    demand.iter().map(each).sum::<u64>() + message_bytes(demand, k)[1] as u64
+    demand.iter().map(each).sum::<u64>() + message_bytes::<C>(demand, k)[1] as u64
 }
 
 /// A round in which empty messages are neither sent nor expected.

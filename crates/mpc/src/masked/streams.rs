@@ -1,5 +1,5 @@
-//! The random streams of `rep3`: for each slot, one per purpose, known to the slot's two
-//! holders, who draw from them in the same order.
+//! The random streams that a computing party shares with the dealer: one a purpose. Both
+//! draw from them in the same order.
 //!
 //! No two uses share a stream, so no value is drawn twice (see `subrosa_core::prg`).
 
@@ -7,43 +7,44 @@ use subrosa_core::{Prg, Seed};
 use subrosa_ring::bits::mask_tail;
 use subrosa_ring::{Word, mask};
 
-/// The streams of one slot, at one of its two holders.
-pub(super) struct Streams {
-    /// Slots 0 and 2: the masks of values.
+/// The streams of one computing party, at it or at the dealer.
+pub struct Streams {
+    /// The masks of values.
     pub(super) mask: Prg,
-    /// Slots 0 and 2: the masks of bits.
+    /// The masks of bits.
     pub(super) mask_bits: Prg,
-    /// Slot 2: party 1's half of party 2's parts of products.
+    /// All but party 0: the party's part of the dealer's part of a product.
     pub(super) product: Prg,
-    /// Slot 0: party 0's half of what party 2 deals, words.
+    /// All but the last party: the party's part of what is dealt, words.
     pub(super) dealt: Prg,
-    /// Slot 0: party 0's half of what party 2 deals, bits.
+    /// All but the last party: the party's part of what is dealt, bits.
     pub(super) dealt_bits: Prg,
-    /// Every slot: zero shares, under which results are opened.
-    pub(super) zero: Prg,
+    /// Zero shares, under which results are opened where the dealer opens too.
+    pub(crate) zero: Prg,
 }
 
 impl Streams {
-    /// All streams of a slot from its seed.
-    pub(super) fn new(seed: &Seed) -> Self {
+    /// All streams of protocol `name` from a batch's seed.
+    pub(crate) fn new(name: &str, seed: &Seed) -> Self {
+        let stream = |purpose: &str| seed.stream(&format!("{name} {purpose}"));
         Self {
-            mask: seed.stream("rep3 mask"),
-            mask_bits: seed.stream("rep3 mask bits"),
-            product: seed.stream("rep3 product"),
-            dealt: seed.stream("rep3 dealt"),
-            dealt_bits: seed.stream("rep3 dealt bits"),
-            zero: seed.stream("rep3 zero"),
+            mask: stream("mask"),
+            mask_bits: stream("mask bits"),
+            product: stream("product"),
+            dealt: stream("dealt"),
+            dealt_bits: stream("dealt bits"),
+            zero: stream("zero"),
         }
     }
 }
 
 /// The next `n` random words of a stream.
-pub(super) fn words<W: Word>(prg: &mut Prg, n: usize) -> Vec<W> {
+pub(crate) fn words<W: Word>(prg: &mut Prg, n: usize) -> Vec<W> {
     narrow_words(prg, n, W::BITS)
 }
 
 /// The next `n` random words of `bits` bits.
-pub(super) fn narrow_words<W: Word>(prg: &mut Prg, n: usize, bits: u32) -> Vec<W> {
+pub(crate) fn narrow_words<W: Word>(prg: &mut Prg, n: usize, bits: u32) -> Vec<W> {
     // Whole words are drawn: cheaper than unpacking narrow ones.
     let low = mask(bits);
     let words: Vec<W> = match W::BITS {
@@ -57,7 +58,7 @@ pub(super) fn narrow_words<W: Word>(prg: &mut Prg, n: usize, bits: u32) -> Vec<W
 
 /// The next `count` random bit planes of `n` bits, one after another; the unused bits of
 /// each are zero.
-pub(super) fn planes(prg: &mut Prg, count: usize, n: usize) -> Vec<u64> {
+pub(crate) fn planes(prg: &mut Prg, count: usize, n: usize) -> Vec<u64> {
     let len = n.div_ceil(64);
     let mut words = prg.u64s(count * len);
     for plane in words.chunks_mut(len.max(1)) {

@@ -1,7 +1,7 @@
-//! `rep3` beside plain in one run: `rep3 [--quick | --batches=N] [WORD...]` runs the models
-//! whose name is among the words, or all; `--batches` a fixed number of times, to compare
-//! processor time (`perf stat`). Three parties as threads of one process over in-process links;
-//! plain is tract on one thread. Preprocessing ("offline") is made afresh for every batch
+//! Protocols beside plain in one run: `protocols [--quick | --batches=N] [WORD...]` runs the
+//! models and the protocols whose names are among the words, or all of either; `--batches` a
+//! fixed number of times, to compare processor time (`perf stat`). The parties are threads of one
+//! process over in-process links; plain is tract on one thread. Preprocessing ("offline") is made afresh for every batch
 //! and stated apart.
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
@@ -14,7 +14,6 @@ use subrosa_mpc::{LocalCluster, Options, Predicted, ProtocolKind, predict};
 
 const MODELS: [&str; 4] = ["mlp", "cnn", "lenet", "lenet5"];
 const BATCHES: [usize; 2] = [1, 128];
-const KIND: ProtocolKind = ProtocolKind::Rep3;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,13 +26,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let words: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
     head();
-    for name in MODELS.into_iter().filter(|m| words.is_empty() || words.iter().any(|w| w == m)) {
+    let named = |name: &str| words.iter().any(|w| *w == name);
+    let kinds: Vec<_> = ProtocolKind::ALL.iter().copied().filter(|kind| named(kind.name())).collect();
+    let kinds = if kinds.is_empty() { ProtocolKind::ALL.to_vec() } else { kinds };
+    let any_model = !MODELS.into_iter().any(named);
+    for name in MODELS.into_iter().filter(|m| any_model || named(m)) {
         let model = Model::from_bytes(&std::fs::read(path(name))?)?;
         let options =
             LowerOptions { ring: None, inputs: vec![InputRange { lo: 0.0, hi: 1.0 }], reveal: Reveal::Logits };
         let lowered = lower(model.graph(), &options)?;
-        for batch in BATCHES {
-            line(name, &model, &lowered, batch, effort)?;
+        for (batch, &kind) in BATCHES.into_iter().flat_map(|batch| kinds.iter().map(move |kind| (batch, kind))) {
+            line(kind, name, &model, &lowered, batch, effort)?;
         }
     }
     Ok(())
@@ -46,12 +49,12 @@ fn path(name: &str) -> String {
 fn head() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!("{}, {cores} cores, kernels {}", cpu(), subrosa_ring::isa());
-    println!("adversary: {}", KIND.claim().summary);
     println!("links: in-process; best of several batches; preprocessing is stated apart, none is reused");
-    println!("bytes: payload that a party sends for one image, mean of the three; owner and receiver are in online");
+    println!("bytes: payload that a party sends for one image, mean of all parties; owner and receiver are in online");
     println!(
-        "{:<8}{:>6}{:>6}{:>10}{:>10}{:>10}{:>9}{:>9}{:>8}{:>8}{:>10}{:>10}",
+        "{:<8}{:<9}{:>6}{:>6}{:>10}{:>10}{:>10}{:>9}{:>9}{:>8}{:>8}{:>10}{:>10}",
         "model",
+        "via",
         "batch",
         "ring",
         "plain ms",
@@ -67,6 +70,7 @@ fn head() {
 }
 
 fn line(
+    kind: ProtocolKind,
     name: &str,
     model: &Model,
     lowered: &Lowered,
@@ -79,7 +83,7 @@ fn line(
     let plain = plain_ms(model, batch, &input, time / 4)?;
     let program = Arc::new(lowered.program.clone());
     let options = Options::default();
-    let mut cluster = LocalCluster::start(KIND, program.clone(), lowered.weights.clone(), &options)?;
+    let mut cluster = LocalCluster::start(kind, program.clone(), lowered.weights.clone(), &options)?;
     let encoded = lowered.encode(0, &input)?;
     let (mut online, mut offline) = (f64::INFINITY, f64::INFINITY);
     let start = Instant::now();
@@ -94,10 +98,11 @@ fn line(
             }
         }
     }
-    let Predicted { offline: made, online: used, .. } = predict(KIND, &program, batch, &options)?;
-    let bytes = |bytes: u64| bytes as f64 / 3.0 / batch as f64;
+    let Predicted { offline: made, online: used, .. } = predict(kind, &program, batch, &options)?;
+    let bytes = |bytes: u64| bytes as f64 / kind.parties() as f64 / batch as f64;
     println!(
-        "{name:<8}{batch:>6}{:>6}{plain:>10.3}{online:>10.3}{offline:>10.3}{:>9.1}{:>9.1}{:>8}{:>8}{:>10.0}{:>10.0}",
+        "{name:<8}{:<9}{batch:>6}{:>6}{plain:>10.3}{online:>10.3}{offline:>10.3}{:>9.1}{:>9.1}{:>8}{:>8}{:>10.0}{:>10.0}",
+        kind.name(),
         program.ring.bits(),
         online / plain,
         (online + offline) / plain,

@@ -1,9 +1,9 @@
 //! The first layer of a comparison: groups of bits against a dealt mask.
 //!
-//! Parties 0 and 1 know `u` in the clear, party 2 knows the mask `r`, and the sign of
+//! The computing parties know `u` in the clear, the dealer knows the mask `r`, and the sign of
 //! `u - r` is wanted. Borrow and equality of a group of up to five bits are polynomials in
-//! the bits of `r` whose coefficients depend on `u` only; party 2 has shared every product
-//! of a group's mask bits between parties 0 and 1 ("monomials"), so they evaluate the
+//! the bits of `r` whose coefficients depend on `u` only; the dealer has shared every product
+//! of a group's mask bits between the computing parties ("monomials"), so they evaluate the
 //! polynomials locally. A prefix tree then joins the groups ([`super::compare`]).
 
 use subrosa_ring::bits::{and_assign, mask_tail};
@@ -16,7 +16,7 @@ const USUAL: u32 = 4;
 
 /// Sizes of the groups, lowest bits first, for a signed comparison of `width` bits (the
 /// sign bit is in no group).
-pub(super) fn groups(width: u32) -> Vec<usize> {
+pub(crate) fn groups(width: u32) -> Vec<usize> {
     let bits = width.saturating_sub(1);
     let usual = bits.div_ceil(USUAL);
     let fewer = 1 << levels_of(usual).saturating_sub(1);
@@ -25,7 +25,7 @@ pub(super) fn groups(width: u32) -> Vec<usize> {
 }
 
 /// Levels of the prefix tree over `groups` groups.
-pub(super) fn levels(groups: usize) -> u32 {
+pub(crate) fn levels(groups: usize) -> u32 {
     levels_of(groups as u32)
 }
 
@@ -34,12 +34,12 @@ fn levels_of(groups: u32) -> u32 {
 }
 
 /// Monomials of degree one and more of a group.
-pub(super) fn monomial_count(group: usize) -> usize {
+pub(crate) fn monomial_count(group: usize) -> usize {
     (1 << group) - 1
 }
 
 /// The products of `bits`, by index set from `{0}` on, one plane after another.
-pub(super) fn products(bits: &[&[u64]], out: &mut Vec<u64>) {
+pub(crate) fn products(bits: &[&[u64]], out: &mut Vec<u64>) {
     let (start, len) = (out.len(), bits.first().map_or(0, |b| b.len()));
     for set in 1..1usize << bits.len() {
         let rest = set & (set - 1);
@@ -60,7 +60,7 @@ pub(super) fn products(bits: &[&[u64]], out: &mut Vec<u64>) {
 /// `eq = e_0 e_1 ...` and `lt = sum_i (1 + u_i) r_i prod_(j>i) e_j`. Both are linear in the
 /// monomials, so folding the bits from the highest down, `v'[S] = (1 + u_i) v[S] + v[S+i]`,
 /// gives `eq` as the last entry and the summands of `lt` on the way.
-pub(super) fn less_and_equal(u: &[&[u64]], one: u64, monomials: &[u64], n: usize) -> (Vec<u64>, Vec<u64>) {
+pub(crate) fn less_and_equal(u: &[&[u64]], one: u64, monomials: &[u64], n: usize) -> (Vec<u64>, Vec<u64>) {
     let words = n.div_ceil(64);
     let (mut lt, mut eq) = (vec![0; words], vec![0; words]);
     run(isa(), Fold { u, one, monomials, lt: &mut lt, eq: &mut eq });

@@ -1,11 +1,12 @@
 //! Products: `x y = (c + m)(c' + m') = c c' + c m' + m c' + m m'`.
 //!
-//! Party 0 computes `c m'_0 + m_0 c'`, party 1 `c c' + c m'_2 + m_2 c'`, party 2 `m m'`: each
-//! term where its factors are first known. Party 2's is known in the preprocessing, and so
-//! is every term of a factor that was dealt before it (a weight): then one product is left
-//! for the time when the input is there, at each of parties 0 and 1.
+//! Computing party `i` computes `c m'_i + m_i c'`, and party 1 `c c'` with it, the dealer
+//! `m m'`: each term where its factors are first known. The dealer's is known in the
+//! preprocessing, and so is every term of a factor that was dealt before it (a weight): then
+//! one product is left for the time when the input is there, at each computing party.
 
-use super::Rep3;
+use super::Masked;
+use super::cast::Cast;
 use super::deal::{Material, Parts};
 use super::share::{Product, Share, zip};
 use crate::Error;
@@ -13,7 +14,7 @@ use crate::protocol::Primitive;
 use std::sync::Arc;
 use subrosa_ring::{Ring, Word};
 
-impl<R: Ring> Rep3<R> {
+impl<R: Ring, C: Cast> Masked<R, C> {
     /// This party's part, computed now, of a bilinear map with `len` results; `acc` adds its
     /// value on two vectors to a third.
     pub(super) fn bilinear(
@@ -38,7 +39,7 @@ impl<R: Ring> Rep3<R> {
             (true, true) => match (&y.both, y_mask, &y.value) {
                 (Some(both), _, _) => sum.add(x.value.as_ref(), Some(both)),
                 (None, Some(m), Some(c)) => sum.add(x.value.as_ref(), Some(&Arc::new(zip(m, c, Word::add)))),
-                (None, _, _) => return Err(missing(call)),
+                (None, _, _) => return Err(missing::<C>(call)),
             },
             (true, false) => sum.add(x.value.as_ref(), y_mask),
             (false, true) => sum.add(x.value.as_ref(), y.value.as_ref()),
@@ -62,7 +63,7 @@ impl<R: Ring> Rep3<R> {
             (false, false) => self.take(call).map(Some),
             (false, true) => {
                 let mut parts = Parts::default();
-                if self.me < 2 {
+                if !self.is_dealer() {
                     parts.factors = [x.mask.clone(), y.mask.clone()];
                 }
                 self.keep(call, parts);
@@ -74,9 +75,9 @@ impl<R: Ring> Rep3<R> {
     /// Which terms are this party's and computed in this stage.
     fn terms(&self, x: &Share<R::Word>, y: &Share<R::Word>) -> Terms {
         let offline = self.is_offline();
-        let mine = self.me < 2;
+        let mine = !self.is_dealer();
         Terms {
-            masks: self.me == 2 && offline,
+            masks: self.is_dealer() && offline,
             of_x_value: mine && x.known == offline,
             of_y_value: mine && y.known == offline,
             values: self.me == 1 && (x.known && y.known) == offline,
@@ -112,6 +113,6 @@ impl<W: Word, F: Fn(&[W], &[W], &mut [W])> Sum<W, F> {
     }
 }
 
-fn missing(call: Primitive) -> Error {
-    Error::Misuse(format!("rep3: {call:?} was called, which was not prepared"))
+pub(super) fn missing<C: Cast>(call: Primitive) -> Error {
+    Error::Misuse(format!("{}: {call:?} was called, which was not prepared", C::NAME))
 }

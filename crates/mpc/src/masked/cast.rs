@@ -1,0 +1,35 @@
+//! Who plays in a protocol of masked values.
+
+use super::streams::Streams;
+use crate::Error;
+use subrosa_core::{Claim, Cost, Seed};
+use subrosa_net::Session;
+use subrosa_ring::Word;
+
+/// What sets one protocol of masked values apart from another: how many parties know the
+/// masked values, who deals, and how results are opened.
+pub trait Cast: Sized {
+    /// Name of the protocol, and of its random streams.
+    const NAME: &'static str;
+    /// Parties `0..COMPUTING` know the masked values, at least two; party `COMPUTING` deals.
+    const COMPUTING: usize;
+    /// Whether the dealer sends the receiver a part of each result. If not, it is done when
+    /// the input comes.
+    const DEALER_OPENS: bool;
+    /// The security claim.
+    const CLAIM: Claim;
+    /// Paper, section and URL.
+    const SOURCE: &'static str;
+
+    /// Agrees on keys. Returns the seeds that this party shares with the dealer, one; at the
+    /// dealer, those of all computing parties.
+    fn setup(session: &mut Session) -> Result<(Self, Vec<Seed>), Error>;
+    /// Declared cost of [`Cast::setup`].
+    fn setup_cost() -> Cost;
+    /// New keys for batch number `batch`.
+    fn renew(&mut self, batch: u64);
+    /// This party's part of `n` zeros, under which a result is opened where the dealer opens
+    /// too: uniform given the parts of the others that the receiver does not collude with.
+    #[doc(hidden)]
+    fn zero<W: Word>(&mut self, streams: &mut [Streams], n: usize) -> Vec<W>;
+}

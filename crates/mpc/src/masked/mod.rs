@@ -1,0 +1,467 @@
+//! Masked values: the engine below every protocol in which a dealer knows the masks.
+//!
+//! `x = c + m_0 + m_1 + ...` modulo 2^k: all computing parties know the *masked value* `c`, each
+//! knows one `m_i`, and the dealer knows all of these but no `c`. The preprocessing is a run
+//! of the program on masks alone (`deal`): the dealer deals functions of masks, as additive
+//! parts that stand for seeds wherever possible. Online the computing parties alone exchange
+//! messages, one opening a product, two or more a comparison (`products`, `gates`, `compare`).
+//!
+//! Masks and what is dealt are planned wire by wire, because the preprocessing rehearses the
+//! very calls of the run; another gate over masked values needs a function that deals it and
+//! one that consumes it.
+//!
+//! Who the parties are is a [`Cast`]: three servers, one of which deals
+//! ([`Rep3`](crate::rep3::Rep3)), or any number beside a dealer
+//! ([`Beaver`](crate::beaver::Beaver)).
+//!
+//! - **Truncation** (`gates`) is never wrong by more than one unit in the last place, at one
+//!   bit of slack: the mask's wrap-around is corrected (with the known top bit, as in Escudero
+//!   et al., <https://eprint.iacr.org/2020/338>, section 5) instead of being made unlikely.
+//! - **Comparison** (`compare`): a masked value is a comparison of two *known* operands, so that
+//!   its first layer, up to five bits wide, is local; then a prefix tree. The width is the
+//!   plan's proven one, not the ring's.
+//! - Truncation, sign and relu end in one opening, of a sum that every side computes locally.
+//! - Products with weights: what depends on weights and masks is computed beforehand.
+//!
+//! `docs/rep3.md` has the argument in full. Start with `share`, then `deal`, `gates`, [`Masked`].
+
+mod cast;
+mod compare;
+mod deal;
+mod gates;
+pub(crate) mod groups;
+#[cfg(test)]
+pub(crate) mod leak_tests;
+mod products;
+mod share;
+mod streams;
+pub(crate) mod tree;
+
+pub use cast::Cast;
+pub use share::{Product, Share};
+
+pub(crate) use share::{add_into, sub_from, zip};
+pub(crate) use streams::{Streams, narrow_words, planes, words};
+
+use crate::protocol::{Contradiction, Evaluator, Primitive, Protocol, Source};
+use crate::{Error, protocol::Linear};
+use deal::{Dealing, Material, Parts, Stage, openers, round};
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use subrosa_core::geometry::{ConvGeometry, MatDims};
+use subrosa_core::{Claim, Cost, Seed};
+use subrosa_net::{EndpointId, Session};
+use subrosa_ring::{Ring, Word, conv2d_acc, matmul_acc, pack, packed_len, unpack};
+
+/// One party of a protocol of masked values.
+pub struct Masked<R: Ring, C: Cast> {
+    me: usize,
+    session: Session,
+    cast: C,
+    /// What is shared with the dealer, from which each batch's streams are derived; at the
+    /// dealer, with each computing party in order.
+    seeds: Vec<Seed>,
+    /// Batches prepared so far.
+    batches: u64,
+    /// The streams of `seeds`.
+    streams: Vec<Streams>,
+    stage: Stage,
+    material: VecDeque<Material<R::Word>>,
+}
+
+impl<R: Ring, C: Cast> Masked<R, C> {
+    fn is_dealer(&self) -> bool {
+        self.me == C::COMPUTING
+    }
+
+    /// What hides this party's part of a result from the receiver: a part of a zero sharing,
+    /// or where the dealer does not open, a part of what the dealer has of the result.
+    fn opening_mask(&mut self, x: &Product<R::Word>) -> Result<Vec<R::Word>, Error> {
+        if C::DEALER_OPENS {
+            let Self { cast, streams, .. } = self;
+            let mut part = cast.zero(streams, x.n);
+            add_own(&mut part, x);
+            return Ok(part);
+        }
+        let mut part = self.split_product(x.n, x.z.as_deref())?;
+        if !self.is_dealer() {
+            add_own(&mut part, x);
+        }
+        Ok(part)
+    }
+
+    /// The material made for `call`. Anything else is refused before a message is sent, and
+    /// nothing made so far is used afterwards.
+    fn take(&mut self, call: Primitive) -> Result<Material<R::Word>, Error> {
+        match self.material.pop_front() {
+            Some(material) if material.call == call => Ok(material),
+            Some(_) | None => {
+                self.material.clear();
+                Err(products::missing::<C>(call))
+            }
+        }
+    }
+
+    /// This party's part of what an owner shares: what a seed stands for, at the last
+    /// computing party what these lack of the value, nothing at the dealer.
+    fn input_part(&mut self, owner: EndpointId, n: usize) -> Result<Vec<R::Word>, Error> {
+        let lens = input_bytes::<R, C>(n);
+        let Some(&len) = lens.get(self.me) else { return Ok(Vec::new()) };
+        let received = self.session.round(vec![], &[(owner, len)])?;
+        let message = received.first().map_or(&[] as &[u8], Vec::as_slice);
+        let last = C::COMPUTING - 1;
+        Ok(match self.me.cmp(&last) {
+            Ordering::Less => message.first_chunk().map_or_else(Vec::new, |s| expand::<R, C>(s, n)),
+            Ordering::Equal => unpack(message, R::WIDTH.bits(), n),
+            Ordering::Greater => Vec::new(),
+        })
+    }
+}
+
+impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
+    type Ring = R;
+    type Share = Share<R::Word>;
+    type Product = Product<R::Word>;
+
+    // x = p_0 + p_1 + ... as the owner deals it: the computing parties add their masks and open.
+    fn input(&mut self, owner: EndpointId, n: usize) -> Result<Self::Share, Error> {
+        let call = Primitive::Input { n };
+        if self.is_offline() {
+            let mask = self.mask_words(n);
+            let offset = if self.is_dealer() { Vec::new() } else { mask.clone() };
+            self.keep(call, Parts { offset, ..Parts::default() });
+            return Ok(Share::masked(mask));
+        }
+        let material = self.take(call)?;
+        let part = self.input_part(owner, n)?;
+        match self.is_dealer() {
+            true => Ok(Share::absent(n)),
+            false => Ok(Share::opened(self.open(zip(&part, &material.parts.offset, Word::sub))?)),
+        }
+    }
+
+    fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error> {
+        let call = Primitive::OpenTo { n: x.n };
+        if self.is_offline() {
+            let offset = self.opening_mask(x)?;
+            self.keep(call, Parts { offset, ..Parts::default() });
+            return Ok(());
+        }
+        let mut part = std::mem::take(&mut self.take(call)?.parts.offset);
+        if self.me >= openers::<C>() {
+            return Ok(());
+        }
+        add_own(&mut part, x);
+        round(&mut self.session, vec![(receiver, pack(&part, R::WIDTH.bits()))], &[])?;
+        Ok(())
+    }
+
+    fn public(&self, values: &[R::Word]) -> Self::Share {
+        let value = (!self.is_dealer()).then(|| values.to_vec());
+        Share::known(values.len(), value, vec![R::Word::default(); values.len()])
+    }
+
+    // c + m_0 + m_1 + ...: party 1 contributes c, where it did not do so in the preprocessing.
+    fn to_product(&self, x: &Self::Share) -> Self::Product {
+        let offline = self.is_offline();
+        let mask = if offline && !self.is_dealer() { x.mask.as_deref() } else { None };
+        let value = if self.me == 1 && offline == x.known { x.value.as_deref() } else { None };
+        let z = match (mask, value) {
+            (Some(m), Some(c)) => Some(zip(m, c, Word::add)),
+            (Some(z), None) | (None, Some(z)) => Some(z.to_vec()),
+            (None, None) => None,
+        };
+        Product { n: x.n, z }
+    }
+
+    fn mul(&mut self, x: &Self::Share, y: &Self::Share) -> Result<Self::Product, Error> {
+        let multiply = |x: &[R::Word], y: &[R::Word], z: &mut [R::Word]| {
+            z.iter_mut().zip(x.iter().zip(y)).for_each(|(z, (&x, &y))| *z = z.add(x.mul(y)));
+        };
+        self.bilinear(Primitive::Mul { n: x.n }, x, y, x.n, multiply)
+    }
+
+    fn matmul(
+        &mut self,
+        batch: usize,
+        dims: MatDims,
+        x: &Self::Share,
+        y: &Self::Share,
+    ) -> Result<Self::Product, Error> {
+        let (call, out, len) = (Primitive::MatMul { batch, dims }, batch * dims.groups * dims.m * dims.n, y.n);
+        self.bilinear(call, x, y, out, |x, y, z| matmul_repeated(batch, dims, len, x, y, z))
+    }
+
+    fn conv(
+        &mut self,
+        batch: usize,
+        geometry: &ConvGeometry,
+        x: &Self::Share,
+        w: &Self::Share,
+    ) -> Result<Self::Product, Error> {
+        let call = Primitive::Conv { batch, geometry: *geometry };
+        let out = batch * geometry.o * geometry.output.0 * geometry.output.1;
+        self.bilinear(call, x, w, out, |x, w, z| conv2d_acc(geometry, batch, x, w, z))
+    }
+
+    fn reshare(&mut self, x: &Self::Product) -> Result<Self::Share, Error> {
+        self.reshare_product(x)
+    }
+
+    fn trunc(&mut self, x: Source<'_, Self>, shift: u32) -> Result<Self::Share, Error> {
+        match x.is_empty() {
+            true => Ok(self.empty()),
+            false => self.truncate(&x, shift),
+        }
+    }
+
+    fn ltz(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
+        match x.is_empty() {
+            true => Ok(self.empty()),
+            false => self.sign_in_ring(x, width),
+        }
+    }
+
+    fn relu(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
+        match x.is_empty() {
+            true => Ok(self.empty()),
+            false => self.rectify(x, width),
+        }
+    }
+
+    fn trunc_relu(&mut self, x: Source<'_, Self>, shift: u32, width: u32) -> Result<Self::Share, Error> {
+        match x.is_empty() {
+            true => Ok(self.empty()),
+            false => self.truncate_and_rectify(&x, shift, width),
+        }
+    }
+}
+
+impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
+    const NAME: &'static str = C::NAME;
+    const PARTIES: usize = C::COMPUTING + 1;
+    const ONLINE: usize = C::COMPUTING + if C::DEALER_OPENS { 1 } else { 0 };
+    const CLAIM: Claim = C::CLAIM;
+    const SOURCE: &'static str = C::SOURCE;
+
+    fn setup(mut session: Session) -> Result<Self, Error> {
+        large_blocks_stay();
+        let me = session.id();
+        if me >= Self::PARTIES {
+            return Err(Error::Misuse(format!(
+                "{} has {} parties; endpoint {me} is none of them",
+                C::NAME,
+                Self::PARTIES
+            )));
+        }
+        let (cast, seeds) = C::setup(&mut session)?;
+        let streams = seeds.iter().map(|seed| Streams::new(C::NAME, seed)).collect();
+        Ok(Self { me, session, cast, seeds, batches: 0, streams, stage: Stage::Setup, material: VecDeque::new() })
+    }
+
+    fn setup_cost() -> Cost {
+        C::setup_cost()
+    }
+
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    fn prepare(
+        &mut self,
+        demand: &[Primitive],
+        rehearse: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let k = R::WIDTH.bits();
+        check::<C>(demand, k)?;
+        self.material.clear();
+        self.batches += 1;
+        // New streams a batch: keys stay short-lived and far below AES's birthday bound.
+        for (streams, seed) in self.streams.iter_mut().zip(&self.seeds) {
+            *streams = Streams::new(C::NAME, &seed.derive(&self.batches.to_le_bytes()));
+        }
+        self.cast.renew(self.batches);
+        // Until it is all there nothing can be consumed: without material every call is refused.
+        self.stage = Stage::Online;
+        self.stage = Stage::Offline(self.receive_dealt(demand)?);
+        let rehearsed = rehearse(self);
+        let stage = std::mem::replace(&mut self.stage, Stage::Online);
+        if let Err(error) = rehearsed {
+            self.material.clear();
+            return Err(error);
+        }
+        match stage {
+            Stage::Offline(dealing) => self.send_dealt(dealing, demand),
+            Stage::Setup | Stage::Online => Ok(()),
+        }
+    }
+
+    fn offline_cost(demand: &[Primitive]) -> Cost {
+        deal::cost::<C>(demand, R::WIDTH.bits())
+    }
+
+    fn online_cost(primitive: &Primitive) -> Cost {
+        let n = if let Primitive::Input { n } = *primitive { n } else { 0 };
+        let dealt: Vec<u64> = input_bytes::<R, C>(n).into_iter().map(|b| b as u64).collect();
+        deal::online_cost::<C>(primitive, R::WIDTH.bits(), &dealt)
+    }
+
+    fn offline_memory(demand: &[Primitive]) -> u64 {
+        deal::memory::<C>(demand, R::WIDTH.bits())
+    }
+
+    fn deal(secret: &[R::Word]) -> Result<Vec<Vec<u8>>, Error> {
+        // p_i is the stream of a seed, the last one what these lack; the dealer gets nothing.
+        let (mut last, mut messages) = (secret.to_vec(), Vec::new());
+        for _ in 1..C::COMPUTING {
+            let seed = Seed::random()?;
+            sub_from(&mut last, &expand::<R, C>(seed.expose(), secret.len()));
+            messages.push(seed.expose().to_vec());
+        }
+        messages.push(pack(&last, R::WIDTH.bits()));
+        messages.extend(C::DEALER_OPENS.then(Vec::new));
+        Ok(messages)
+    }
+
+    fn deal_kept(secret: &[R::Word]) -> Result<Vec<Vec<u8>>, Error> {
+        // m_i is the stream of a seed, c = x - m_0 - m_1 - ...
+        let (mut c, mut seeds) = (secret.to_vec(), Vec::new());
+        for _ in 0..C::COMPUTING {
+            let seed = Seed::random()?;
+            sub_from(&mut c, &expand::<R, C>(seed.expose(), secret.len()));
+            seeds.push(seed);
+        }
+        let c = pack(&c, R::WIDTH.bits());
+        let mut messages: Vec<Vec<u8>> = seeds.iter().map(|seed| [seed.expose().as_slice(), &c].concat()).collect();
+        messages.push(seeds.iter().flat_map(|seed| *seed.expose()).collect());
+        Ok(messages)
+    }
+
+    fn dealt_bytes(party: usize, n: usize) -> usize {
+        match party == C::COMPUTING {
+            true => C::COMPUTING * SEED_BYTES,
+            false => SEED_BYTES + packed_len(n, R::WIDTH.bits()),
+        }
+    }
+
+    fn dealt(&self, n: usize, message: &[u8]) -> Self::Share {
+        let seeds = if self.is_dealer() { C::COMPUTING } else { 1 };
+        let (seeds, c) = message.split_at_checked(seeds * SEED_BYTES).unwrap_or((&[], &[]));
+        let masks = seeds.as_chunks().0.iter().map(|seed| expand::<R, C>(seed, n));
+        let mask = masks.reduce(|sum, mask| zip(&sum, &mask, Word::add)).unwrap_or_default();
+        Share::known(n, (!self.is_dealer()).then(|| unpack(c, R::WIDTH.bits(), n)), mask)
+    }
+
+    fn opening_bytes(n: usize) -> usize {
+        packed_len(n, R::WIDTH.bits())
+    }
+
+    fn reconstruct(n: usize, messages: &[Vec<u8>]) -> Result<Vec<R::Word>, Contradiction> {
+        let parts = messages.iter().map(|m| unpack::<R::Word>(m, R::WIDTH.bits(), n));
+        Ok(parts.fold(vec![R::Word::default(); n], |sum, part| zip(&sum, &part, Word::add)))
+    }
+}
+
+/// Lets the allocator keep the memory of freed vectors up to this size: glibc's gives it back
+/// to the system until a block as large was freed once (mallopt(3), `M_MMAP_THRESHOLD`),
+/// and then every layer of every batch is paid for in page faults. No effect elsewhere.
+pub(crate) fn large_blocks_stay() {
+    const LARGEST: usize = (32 << 20) - (64 << 10);
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST)));
+}
+
+/// Bytes of a seed on the wire.
+pub(crate) const SEED_BYTES: usize = 32;
+
+/// What a dealt seed stands for. A fresh seed a vector.
+fn expand<R: Ring, C: Cast>(seed: &[u8; SEED_BYTES], n: usize) -> Vec<R::Word> {
+    words(&mut Seed::from_bytes(*seed).stream(&format!("{} deal", C::NAME)), n)
+}
+
+/// Lengths of a data owner's messages to the parties.
+fn input_bytes<R: Ring, C: Cast>(n: usize) -> Vec<usize> {
+    let mut lens = vec![SEED_BYTES; C::COMPUTING - 1];
+    lens.push(packed_len(n, R::WIDTH.bits()));
+    lens.extend(C::DEALER_OPENS.then_some(0));
+    lens
+}
+
+/// Adds this party's own part of a product.
+fn add_own<W: Word>(part: &mut [W], x: &Product<W>) {
+    if let Some(z) = &x.z {
+        add_into(part, z);
+    }
+}
+
+impl<R: Ring, C: Cast> Masked<R, C> {
+    /// Computing parties: what was dealt for `demand`.
+    fn receive_dealt(&mut self, demand: &[Primitive]) -> Result<Dealing, Error> {
+        let lens = deal::message_bytes::<C>(demand, R::WIDTH.bits());
+        let [first, last] = lens;
+        let len = match self.me {
+            _ if self.is_dealer() => return Ok(Dealing::with_capacity(lens)),
+            0 => first,
+            me if me == C::COMPUTING - 1 => last,
+            _ => 0,
+        };
+        if lens == [0, 0] {
+            return Ok(Dealing::of(Vec::new()));
+        }
+        let received = round(&mut self.session, vec![], &[(C::COMPUTING, len)])?;
+        Ok(Dealing::of(received.into_iter().next().unwrap_or_default()))
+    }
+
+    /// The dealer: sends what it dealt.
+    fn send_dealt(&mut self, dealing: Dealing, demand: &[Primitive]) -> Result<(), Error> {
+        let lens = deal::message_bytes::<C>(demand, R::WIDTH.bits());
+        if !self.is_dealer() || lens == [0, 0] {
+            return Ok(());
+        }
+        let Dealing { to_first, to_last, .. } = dealing;
+        if [to_first.len(), to_last.len()] != lens {
+            let name = C::NAME;
+            return Err(Error::Misuse(format!("{name}: the rehearsal made other calls than it was announced to")));
+        }
+        round(&mut self.session, vec![(0, to_first), (C::COMPUTING - 1, to_last)], &[])?;
+        Ok(())
+    }
+
+    fn empty(&self) -> Share<R::Word> {
+        match (self.is_offline(), self.is_dealer()) {
+            (true, _) => Share::masked(Vec::new()),
+            (false, true) => Share::absent(0),
+            (false, false) => Share::opened(Vec::new()),
+        }
+    }
+}
+
+/// Refuses sizes outside the protocols' ranges, before anything is sent.
+fn check<C: Cast>(demand: &[Primitive], k: u32) -> Result<(), Error> {
+    match demand.iter().find(|p| !p.fits(k)) {
+        Some(p) => {
+            let name = C::NAME;
+            Err(Error::Misuse(format!("{name} over Z_2^{k} cannot run {p:?}: its widths do not fit the ring")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// `z += x y` for `batch * dims.groups` matrix products with a right operand of `len` elements,
+/// which is repeated as [`Evaluator::matmul`] says.
+pub(crate) fn matmul_repeated<W: Word>(batch: usize, dims: MatDims, len: usize, x: &[W], y: &[W], z: &mut [W]) {
+    let one = dims.k * dims.n;
+    // One matrix for all samples and groups: fold them into the rows.
+    let folded = match len == one {
+        true => MatDims { groups: 1, m: batch * dims.groups * dims.m, ..dims },
+        false => MatDims { groups: batch * dims.groups, ..dims },
+    };
+    match (folded.groups * one).checked_div(len).unwrap_or(1) {
+        1 => matmul_acc(folded, x, y, z),
+        // The same matrices for each sample: sample by sample, without copies of them.
+        repeats => {
+            let one = MatDims { groups: folded.groups / repeats, ..folded };
+            let (left, out) = ((one.groups * one.m * one.k).max(1), (one.groups * one.m * one.n).max(1));
+            x.chunks(left).zip(z.chunks_mut(out)).for_each(|(x, z)| matmul_acc(one, x, y, z));
+        }
+    }
+}

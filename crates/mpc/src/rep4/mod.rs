@@ -1,0 +1,432 @@
+//! `rep4`: replicated secret sharing over Z_2^k between four parties, one of whom may deviate
+//! in any way; the others then stop before anything is opened.
+//!
+//! Four-party replicated sharing, and that whatever is sent is known to two of whom one sends it
+//! and the other vouches, follow Dalskov, Escudero, Keller, *Fantastic Four: Honest-Majority
+//! Four-Party Secure Computation With Malicious Security*, <https://eprint.iacr.org/2020/1330>,
+//! section 3. That three of the four parts are drawn before the input is there, so that one
+//! party, the helper, is needed in the preprocessing only, follows Koti, Patra, Rachuri, Suresh,
+//! *Tetrad*, <https://eprint.iacr.org/2021/755>, section 3 (and Trident before it).
+//!
+//! **Differs from both in**
+//! - vouching: in the round of the message and not at the end, see `vouch`;
+//! - products of masks: three corrections of which each has two who know it, see `deal`;
+//! - truncation (`gates`): never wrong by more than one unit in the last place;
+//! - comparison (`compare`): the mask's bits come from a circuit in the preprocessing
+//!   (`circuit`), then it is a comparison of two operands as in [`masked`](crate::masked);
+//! - who is to blame: a pair, one of which is the one that deviates. It is not excluded, and
+//!   there is no guaranteed output.
+//!
+//! `docs/rep4.md` has the argument in full. Start with `share`, then `vouch`, `deal`, `gates`.
+
+mod circuit;
+mod compare;
+mod cost;
+mod deal;
+mod gates;
+#[cfg(test)]
+mod leak_tests;
+mod setup;
+mod share;
+mod vouch;
+
+pub use share::{Product, Share};
+
+use crate::Error;
+use crate::masked::{SEED_BYTES, add_into, large_blocks_stay, sub_from, words, zip};
+use crate::protocol::{Contradiction, Evaluator, Primitive, Protocol, Source};
+use deal::{Material, Parts, Streams};
+use share::{HELD, HELPER, PUBLIC, Pieces, add_pieces, slot, sub_pieces};
+use std::collections::VecDeque;
+use subrosa_core::geometry::{ConvGeometry, MatDims};
+use subrosa_core::{Adversary, Claim, Cost, Seed};
+use subrosa_net::{EndpointId, Session};
+use subrosa_ring::{Ring, Word, conv2d_acc, pack, packed_len, unpack};
+
+/// One party of `rep4`.
+pub struct Rep4<R: Ring> {
+    me: usize,
+    session: Session,
+    /// Of the pieces held, in their order.
+    seeds: Vec<Seed>,
+    /// Batches prepared so far.
+    batches: u64,
+    streams: Vec<Streams>,
+    /// Whether the preprocessing is running.
+    offline: bool,
+    material: VecDeque<Material<R::Word>>,
+}
+
+const CLAIM: Claim = Claim {
+    adversary: Adversary::MaliciousAbort,
+    parties: 4,
+    threshold: 1,
+    security_bits: 128,
+    summary: "four servers compute on shares and check each other; safe while no two collude, even if one deviates",
+    learns: &[
+        "each server: the architecture, the layers' fraction bits and magnitudes (powers of two) and the number of inputs; nothing of inputs or results, nor of weights unless these were declared public",
+        "a server that deviates: no more, and it cannot change a result: the session ends before anything is opened, and the error names two servers, one of which it is",
+        "model owner: nothing",
+        "data owner and result receiver, in a deployment: the public plan, as the servers do",
+        "result receiver: the output to its last fraction bit; and, as hidden values are rounded at random, from many equal or similar inputs more than the outputs of a fixed function tell, in the end weights: open labels only (--reveal label) to a receiver who must not learn the model; no server should also be the receiver",
+        "two colluding servers: everything",
+    ],
+};
+
+impl<R: Ring> Rep4<R> {
+    /// Keeps material for its turn.
+    fn keep(&mut self, call: Primitive, parts: Parts<R::Word>) {
+        self.material.push_back(Material { call, parts });
+    }
+
+    /// The material made for `call`. Anything else is refused before a message is sent, and
+    /// nothing made so far is used afterwards.
+    fn take(&mut self, call: Primitive) -> Result<Material<R::Word>, Error> {
+        match self.material.pop_front() {
+            Some(material) if material.call == call => Ok(material),
+            Some(_) | None => {
+                self.material.clear();
+                Err(Error::Misuse(format!("rep4: {call:?} was called, which was not prepared")))
+            }
+        }
+    }
+
+    /// The pieces of what an owner shares, from its message.
+    fn input_pieces(&mut self, owner: EndpointId, n: usize) -> Result<Pieces<R::Word>, Error> {
+        let received = self.session.round(vec![], &[(owner, cost::input_bytes::<R>(n)[self.me])])?;
+        let mut rest = received.first().map_or(&[] as &[u8], Vec::as_slice);
+        let mut pieces = Vec::new();
+        for &piece in HELD.get(self.me).copied().unwrap_or_default() {
+            let len = if piece == WORDS { packed_len(n, R::WIDTH.bits()) } else { SEED_BYTES };
+            let (now, later) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+            rest = later;
+            pieces.push(match piece {
+                WORDS => unpack(now, R::WIDTH.bits(), n),
+                _ => now.first_chunk().map_or_else(Vec::new, |seed| expand::<R>(seed, n)),
+            });
+        }
+        Ok(pieces)
+    }
+
+    /// What this party computes now of a bilinear map with `len` results; `acc` adds its value
+    /// on two vectors to a third.
+    ///
+    /// `x y = c c' + c m' + m c' + m m'`: the last in the preprocessing, as terms; of the others
+    /// those of the pieces held, each where its factors are first known.
+    fn bilinear(
+        &mut self,
+        call: Primitive,
+        x: &Share<R::Word>,
+        y: &Share<R::Word>,
+        len: usize,
+        acc: impl Fn(&[R::Word], &[R::Word], &mut [R::Word]),
+    ) -> Result<Product<R::Word>, Error> {
+        let stored = self.factors(call, x, y)?;
+        let none = <[Vec<_>; 2]>::default();
+        let [stored_x, stored_y] = stored.as_ref().map_or(&none, |m| &m.parts.factors);
+        let x_masks = if x.masks.is_empty() { stored_x } else { &x.masks };
+        let y_masks = if y.masks.is_empty() { stored_y } else { &y.masks };
+        let crossed = match self.offline {
+            true => self.crossed(x_masks, y_masks, len, &acc),
+            false => Vec::new(),
+        };
+        let now = |known: bool| known == self.offline;
+        let (Some(c), Some(c_y)) = (x.value.as_ref().or(y.value.as_ref()), y.value.as_ref().or(x.value.as_ref()))
+        else {
+            return Ok(Product { n: len, pieces: Vec::new(), crossed });
+        };
+        let mut pieces = Vec::new();
+        for (at, &piece) in HELD.get(self.me).copied().unwrap_or_default().iter().enumerate() {
+            let mut z = vec![R::Word::default(); len];
+            let values = piece == PUBLIC && now(x.known && y.known);
+            if let (true, Some(m)) = (now(x.known), y_masks.get(at)) {
+                match (values, &y.both) {
+                    // c m' + c c' = c (m' + c')
+                    (true, Some(both)) => acc(c, both, &mut z),
+                    (true, None) => acc(c, &zip(m, c_y, Word::add), &mut z),
+                    (false, _) => acc(c, m, &mut z),
+                }
+            } else if values {
+                acc(c, c_y, &mut z);
+            }
+            if let (true, Some(m)) = (now(y.known), x_masks.get(at)) {
+                acc(m, c_y, &mut z);
+            }
+            pieces.push(z);
+        }
+        Ok(Product { n: len, pieces, crossed })
+    }
+
+    /// Where neither factor is known before: keeps their masks for the time online.
+    fn factors(
+        &mut self,
+        call: Primitive,
+        x: &Share<R::Word>,
+        y: &Share<R::Word>,
+    ) -> Result<Option<Material<R::Word>>, Error> {
+        match (x.known || y.known, self.offline) {
+            (true, _) => Ok(None),
+            (false, false) => self.take(call).map(Some),
+            (false, true) => {
+                let factors = if self.me == HELPER { Default::default() } else { [x.masks.clone(), y.masks.clone()] };
+                self.keep(call, Parts { factors, ..Parts::default() });
+                Ok(None)
+            }
+        }
+    }
+
+    fn empty(&self) -> Share<R::Word> {
+        match (self.offline, self.me) {
+            (true, me) => Share::masked(vec![Vec::new(); deal::held(me)]),
+            (false, HELPER) => Share::absent(0),
+            (false, _) => Share::opened(Vec::new()),
+        }
+    }
+}
+
+impl<R: Ring> Evaluator for Rep4<R> {
+    type Ring = R;
+    type Share = Share<R::Word>;
+    type Product = Product<R::Word>;
+
+    // x = p_0 + p_1 + p_2 as the owner deals it: less the mask, opened.
+    fn input(&mut self, owner: EndpointId, n: usize) -> Result<Self::Share, Error> {
+        let call = Primitive::Input { n };
+        if self.offline {
+            let mask = self.mask_words(n);
+            let offset = if self.me == HELPER { Vec::new() } else { mask.clone() };
+            self.keep(call, Parts { offset, ..Parts::default() });
+            return Ok(Share::masked(mask));
+        }
+        let material = self.take(call)?;
+        if self.me == HELPER {
+            return Ok(Share::absent(n));
+        }
+        let mut pieces = self.input_pieces(owner, n)?;
+        sub_pieces(&mut pieces, &material.parts.offset);
+        Ok(Share::opened(self.open(pieces)?))
+    }
+
+    fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error> {
+        let call = Primitive::OpenTo { n: x.n };
+        if x.n == 0 {
+            return Ok(());
+        }
+        if self.offline {
+            let mut offset = self.uncrossed(x)?;
+            if self.me == HELPER {
+                offset.clear();
+            }
+            self.keep(call, Parts { offset, ..Parts::default() });
+            return Ok(());
+        }
+        let mut material = self.take(call)?;
+        if self.me == HELPER {
+            return Ok(());
+        }
+        let mut pieces = std::mem::take(&mut material.parts.offset);
+        add_pieces(&mut pieces, &x.pieces);
+        let message = Self::opening_message(pieces)?;
+        self.session.round(vec![(receiver, message)], &[])?;
+        Ok(())
+    }
+
+    fn public(&self, values: &[R::Word]) -> Self::Share {
+        let value = (self.me != HELPER).then(|| values.to_vec());
+        let masks = vec![vec![R::Word::default(); values.len()]; deal::held(self.me)];
+        Share::known(self.me, values.len(), value, masks)
+    }
+
+    fn to_product(&self, x: &Self::Share) -> Self::Product {
+        let zeros = || vec![R::Word::default(); x.n];
+        if self.me == HELPER {
+            return Product { n: x.n, pieces: Vec::new(), crossed: Vec::new() };
+        }
+        let mut pieces: Pieces<R::Word> = match self.offline {
+            true => x.masks.iter().map(|m| m.to_vec()).collect(),
+            false => vec![zeros(); deal::held(self.me)],
+        };
+        let public = slot(self.me, PUBLIC).and_then(|at| pieces.get_mut(at));
+        if let (true, Some(c), Some(piece)) = (self.offline == x.known, &x.value, public) {
+            add_into(piece, c);
+        }
+        Product { n: x.n, pieces, crossed: Vec::new() }
+    }
+
+    fn mul(&mut self, x: &Self::Share, y: &Self::Share) -> Result<Self::Product, Error> {
+        let multiply = |x: &[R::Word], y: &[R::Word], z: &mut [R::Word]| {
+            z.iter_mut().zip(x.iter().zip(y)).for_each(|(z, (&x, &y))| *z = z.add(x.mul(y)));
+        };
+        self.bilinear(Primitive::Mul { n: x.n }, x, y, x.n, multiply)
+    }
+
+    fn matmul(
+        &mut self,
+        batch: usize,
+        dims: MatDims,
+        x: &Self::Share,
+        y: &Self::Share,
+    ) -> Result<Self::Product, Error> {
+        let call = Primitive::MatMul { batch, dims };
+        let out = batch * dims.groups * dims.m * dims.n;
+        let matrices = y.n;
+        self.bilinear(call, x, y, out, |x, y, z| crate::masked::matmul_repeated(batch, dims, matrices, x, y, z))
+    }
+
+    fn conv(
+        &mut self,
+        batch: usize,
+        geometry: &ConvGeometry,
+        x: &Self::Share,
+        w: &Self::Share,
+    ) -> Result<Self::Product, Error> {
+        let call = Primitive::Conv { batch, geometry: *geometry };
+        let out = batch * geometry.o * geometry.output.0 * geometry.output.1;
+        self.bilinear(call, x, w, out, |x, w, z| conv2d_acc(geometry, batch, x, w, z))
+    }
+
+    fn reshare(&mut self, x: &Self::Product) -> Result<Self::Share, Error> {
+        match x.n {
+            0 => Ok(self.empty()),
+            _ => self.reshare_product(x),
+        }
+    }
+
+    fn trunc(&mut self, x: Source<'_, Self>, shift: u32) -> Result<Self::Share, Error> {
+        match x.is_empty() {
+            true => Ok(self.empty()),
+            false => self.truncate(&x, shift),
+        }
+    }
+
+    fn ltz(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
+        match x.n {
+            0 => Ok(self.empty()),
+            _ => self.sign_in_ring(x, width),
+        }
+    }
+
+    fn relu(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
+        match x.n {
+            0 => Ok(self.empty()),
+            _ => self.rectify(x, width),
+        }
+    }
+
+    fn trunc_relu(&mut self, x: Source<'_, Self>, shift: u32, width: u32) -> Result<Self::Share, Error> {
+        match x.is_empty() {
+            true => Ok(self.empty()),
+            false => self.truncate_and_rectify(&x, shift, width),
+        }
+    }
+}
+
+impl<R: Ring> Protocol for Rep4<R> {
+    const NAME: &'static str = "rep4";
+    const PARTIES: usize = 4;
+    const ONLINE: usize = 3;
+    const CLAIM: Claim = CLAIM;
+    const SOURCE: &'static str = "Fantastic Four, https://eprint.iacr.org/2020/1330, section 3; Tetrad, https://eprint.iacr.org/2021/755, section 3";
+
+    fn setup(mut session: Session) -> Result<Self, Error> {
+        let me = session.id();
+        if me >= Self::PARTIES {
+            return Err(Error::Misuse(format!("rep4 has parties 0 to 3; endpoint {me} is none of them")));
+        }
+        large_blocks_stay();
+        let seeds = setup::seeds(&mut session)?;
+        let streams = seeds.iter().map(Streams::new).collect();
+        Ok(Self { me, session, seeds, batches: 0, streams, offline: false, material: VecDeque::new() })
+    }
+
+    fn setup_cost() -> Cost {
+        setup::cost()
+    }
+
+    fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    fn prepare(
+        &mut self,
+        demand: &[Primitive],
+        rehearse: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        cost::check(demand, R::WIDTH.bits())?;
+        self.material.clear();
+        self.batches += 1;
+        // New streams a batch: keys stay short-lived and far below AES's birthday bound.
+        for (streams, seed) in self.streams.iter_mut().zip(&self.seeds) {
+            *streams = Streams::new(&seed.derive(&self.batches.to_le_bytes()));
+        }
+        self.offline = true;
+        let rehearsed = rehearse(self);
+        self.offline = false;
+        rehearsed.inspect_err(|_| self.material.clear())
+    }
+
+    fn offline_cost(demand: &[Primitive]) -> Cost {
+        demand.iter().map(|call| cost::offline(call, R::WIDTH.bits())).sum()
+    }
+
+    fn online_cost(primitive: &Primitive) -> Cost {
+        cost::online::<R>(primitive)
+    }
+
+    fn offline_memory(demand: &[Primitive]) -> u64 {
+        demand.iter().map(|call| cost::memory(call, R::WIDTH.bits())).sum()
+    }
+
+    fn deal(secret: &[R::Word]) -> Result<Vec<Vec<u8>>, Error> {
+        // Two pieces are the streams of seeds, the third is what these lack.
+        let seeds = [Seed::random()?, Seed::random()?];
+        let mut last = secret.to_vec();
+        seeds.iter().for_each(|seed| sub_from(&mut last, &expand::<R>(seed.expose(), secret.len())));
+        let last = pack(&last, R::WIDTH.bits());
+        let piece = |piece: usize| seeds.get(piece).map_or(last.as_slice(), |seed| seed.expose().as_slice());
+        Ok(HELD[..HELPER].iter().map(|held| held.iter().flat_map(|&p| piece(p).iter().copied()).collect()).collect())
+    }
+
+    fn deal_kept(secret: &[R::Word]) -> Result<Vec<Vec<u8>>, Error> {
+        let seeds = [Seed::random()?, Seed::random()?, Seed::random()?];
+        let mut c = secret.to_vec();
+        seeds.iter().for_each(|seed| sub_from(&mut c, &expand::<R>(seed.expose(), secret.len())));
+        let c = pack(&c, R::WIDTH.bits());
+        let message = |held: &&[usize]| -> Vec<u8> {
+            let mut message: Vec<u8> =
+                held.iter().filter_map(|&p| seeds.get(p)).flat_map(|seed| *seed.expose()).collect();
+            if held.len() < HELPER {
+                message.extend(&c);
+            }
+            message
+        };
+        Ok(HELD.iter().map(message).collect())
+    }
+
+    fn dealt_bytes(party: usize, n: usize) -> usize {
+        let c = if party == HELPER { 0 } else { packed_len(n, R::WIDTH.bits()) };
+        deal::held(party) * SEED_BYTES + c
+    }
+
+    fn dealt(&self, n: usize, message: &[u8]) -> Self::Share {
+        let (seeds, c) = message.split_at_checked(deal::held(self.me) * SEED_BYTES).unwrap_or((&[], &[]));
+        let masks = seeds.as_chunks().0.iter().map(|seed| expand::<R>(seed, n)).collect();
+        Share::known(self.me, n, (self.me != HELPER).then(|| unpack(c, R::WIDTH.bits(), n)), masks)
+    }
+
+    fn opening_bytes(n: usize) -> usize {
+        packed_len(n, R::WIDTH.bits()) + vouch::DIGEST
+    }
+
+    fn reconstruct(n: usize, messages: &[Vec<u8>]) -> Result<Vec<R::Word>, Contradiction> {
+        vouch::opened::<R>(n, messages)
+    }
+}
+
+/// The piece of an input that is dealt as words, the others being seeds.
+const WORDS: usize = 2;
+
+/// What a dealt seed stands for. A fresh seed a vector.
+fn expand<R: Ring>(seed: &[u8; SEED_BYTES], n: usize) -> Vec<R::Word> {
+    words(&mut Seed::from_bytes(*seed).stream("rep4 deal"), n)
+}

@@ -1,0 +1,78 @@
+//! The pieces' seeds: each is made of a part from every holder of the piece.
+
+use super::SEED_BYTES;
+use super::share::{HELD, HELPER};
+use super::vouch::{DIGEST, digest};
+use crate::Error;
+use crate::protocol::Contradiction;
+use subrosa_core::{Cost, Seed};
+use subrosa_net::Session;
+use zeroize::Zeroize;
+
+/// The holders of a piece.
+fn holders(piece: usize) -> impl Iterator<Item = usize> {
+    (0..HELD.len()).filter(move |&party| HELD[party].contains(&piece))
+}
+
+/// The pieces that two parties hold, in order.
+fn shared(p: usize, q: usize) -> impl Iterator<Item = usize> {
+    (0..HELPER).filter(move |piece| HELD[p].contains(piece) && HELD[q].contains(piece))
+}
+
+/// Agrees on the seeds of the pieces that party `session.id()` holds, in their order. In the
+/// first round every holder of a piece sends the others a part; in the second each tells the
+/// others what it has seen, so that whoever sent two parties different parts is found out
+/// before the seed is used.
+///
+/// **Errors:** [`Contradiction`] as an error; [`Error::Entropy`].
+pub(super) fn seeds(session: &mut Session) -> Result<Vec<Seed>, Error> {
+    let me = session.id();
+    let others: Vec<usize> = (0..HELD.len()).filter(|&p| p != me).collect();
+    let own = (0..HELPER).map(|_| Seed::random()).collect::<Result<Vec<_>, _>>()?;
+    let part_of = |piece: usize| own.get(piece).map_or(&[] as &[u8], |seed| seed.expose().as_slice());
+    let parts = |peer: usize| shared(me, peer).flat_map(part_of).copied().collect::<Vec<u8>>();
+    let lens: Vec<_> = others.iter().map(|&p| (p, SEED_BYTES * shared(me, p).count())).collect();
+    let mut received = session.round(others.iter().map(|&p| (p, parts(p))).collect(), &lens)?;
+    let part = |piece: usize, holder: usize| -> &[u8] {
+        if holder == me {
+            return part_of(piece);
+        }
+        let message = others.iter().position(|&p| p == holder).and_then(|at| received.get(at));
+        let at = shared(me, holder).take_while(|&p| p != piece).count() * SEED_BYTES;
+        message.and_then(|message| message.get(at..at + SEED_BYTES)).unwrap_or(&[])
+    };
+    let seen = |peer: usize| {
+        let each = shared(me, peer).flat_map(|piece| holders(piece).map(move |holder| (piece, holder)));
+        each.map(|(piece, holder)| (holder, digest(part(piece, holder)))).collect::<Vec<_>>()
+    };
+    let sends = others.iter().map(|&p| (p, seen(p).iter().flat_map(|(_, digest)| *digest).collect())).collect();
+    let lens: Vec<_> = others.iter().map(|&p| (p, DIGEST * seen(p).len())).collect();
+    let told = session.round(sends, &lens)?;
+    for (&peer, told) in others.iter().zip(&told) {
+        let mut both = seen(peer).into_iter().zip(told.chunks(DIGEST));
+        if let Some(((holder, _), _)) = both.find(|((_, ours), theirs)| ours != theirs) {
+            // Of its own part and of ours it says something else than was sent.
+            let by_itself = holder == peer || holder == me;
+            let (sender, by) = if by_itself { (peer, me) } else { (holder, peer) };
+            received.zeroize();
+            return Err(Contradiction { sender, by }.accuse(session));
+        }
+    }
+    let joint = |&piece: &usize| {
+        let mut parts: Vec<u8> = holders(piece).flat_map(|holder| part(piece, holder)).copied().collect();
+        let seed = Seed::from_bytes([0; SEED_BYTES]).derive(&parts);
+        parts.zeroize();
+        seed
+    };
+    let seeds = HELD[me].iter().map(joint).collect();
+    received.zeroize();
+    Ok(seeds)
+}
+
+/// Declared cost of [`seeds`].
+pub(super) fn cost() -> Cost {
+    let pairs = || (0..HELD.len()).flat_map(|p| (0..HELD.len()).map(move |q| (p, q))).filter(|(p, q)| p != q);
+    let round = |bytes: usize| Cost::round(pairs().map(|(p, q)| (bytes * shared(p, q).count()) as u64));
+    // Three digests a piece.
+    round(SEED_BYTES) + round(3 * DIGEST)
+}
