@@ -1,6 +1,8 @@
 //! Evidence, and the collateral that travels with it.
 
-use crate::reason::{Piece, Reason};
+use crate::names::Piece;
+use crate::reason::Reason;
+use crate::simulation;
 
 /// The longest evidence that is looked at, bytes. Genuine ones have at most a few thousand.
 pub const MAX_EVIDENCE: usize = 64 << 10;
@@ -17,6 +19,8 @@ pub enum Evidence {
     Snp(Vec<u8>),
     /// An AWS Nitro attestation document: COSE_Sign1, with or without its tag.
     Nitro(Vec<u8>),
+    /// A statement of [`crate::simulation`], which protects nothing.
+    Simulated(Vec<u8>),
 }
 
 /// What a verifier needs beside the evidence; none of it is secret, all of it is checked.
@@ -28,6 +32,8 @@ pub enum Collateral {
     Snp(SnpCollateral),
     /// For [`Evidence::Nitro`]: the document carries its certificates.
     Nitro,
+    /// For [`Evidence::Simulated`]: there is nothing to vouch for it.
+    Simulated,
 }
 
 /// What a verifier needs beside an SEV-SNP report.
@@ -58,6 +64,7 @@ impl Evidence {
     pub fn recognise(bytes: &[u8]) -> Result<Self, Reason> {
         bounded(Piece::Evidence, bytes, MAX_EVIDENCE)?;
         match bytes {
+            _ if bytes.starts_with(simulation::MAGIC) => Ok(Self::Simulated(bytes.to_vec())),
             [3..=5, 0, 2..=3, 0, ..] => Ok(Self::Dcap(bytes.to_vec())),
             [1..=9, 0, 0, 0, ..] if bytes.len() == crate::snp::REPORT_BYTES => Ok(Self::Snp(bytes.to_vec())),
             [0x84, ..] | [0xd2, 0x84, ..] => Ok(Self::Nitro(bytes.to_vec())),
@@ -70,7 +77,7 @@ impl Evidence {
 
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Dcap(bytes) | Self::Snp(bytes) | Self::Nitro(bytes) => bytes,
+            Self::Dcap(bytes) | Self::Snp(bytes) | Self::Nitro(bytes) | Self::Simulated(bytes) => bytes,
         }
     }
 }
@@ -83,6 +90,7 @@ impl Stapled {
             Collateral::Dcap(json) => (0, [Some(json), None, None]),
             Collateral::Snp(c) => (1, [Some(&c.certificate), c.intermediate.as_deref(), c.revocation_list.as_deref()]),
             Collateral::Nitro => (2, [None; 3]),
+            Collateral::Simulated => (3, [None; 3]),
         };
         out.push(kind);
         for field in [Some(self.evidence.bytes())].into_iter().chain(fields) {
@@ -115,8 +123,11 @@ impl Stapled {
                 Ok(Self { evidence: Evidence::Snp(evidence), collateral: Collateral::Snp(collateral) })
             }
             (2, [None, None, None]) => Ok(Self { evidence: Evidence::Nitro(evidence), collateral: Collateral::Nitro }),
-            (0..=2, _) => Err(malformed("its fields are not those of its kind")),
-            (3.., _) => Err(Reason::Unsupported { piece: Piece::Evidence, detail: "another kind of stapled evidence" }),
+            (3, [None, None, None]) => {
+                Ok(Self { evidence: Evidence::Simulated(evidence), collateral: Collateral::Simulated })
+            }
+            (0..=3, _) => Err(malformed("its fields are not those of its kind")),
+            (4.., _) => Err(Reason::Unsupported { piece: Piece::Evidence, detail: "another kind of stapled evidence" }),
         }
     }
 }

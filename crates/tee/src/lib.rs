@@ -1,25 +1,37 @@
 //! Trusted execution: evidence of hardware that isolates a program from its host, and what
 //! may be built on it.
 //!
-//! [`authenticate`] says what [`Evidence`] says, or gives a [`Reason`] with a stable code.
+//! [`verify`] takes [`Evidence`], its [`Collateral`], a signed [`Policy`], what the evidence
+//! has to be about ([`Bound`]) and the time, and gives an [`Attested`] or a [`Reason`] with a
+//! stable code. Evidence travels with its collateral ([`Stapled`]), so that a verifier needs
+//! no network.
 //!
 //! **Invariant:** no I/O, no threads, no clock: the time is an argument, so that a verdict can
 //! be repeated. No cryptography of its own: signatures come from libraries.
 //!
-//! Start with [`evidence`] and [`claims`], then read the three platforms.
+//! Start with [`evidence`] and [`claims`], then [`policy`] and [`binding`].
 
+pub mod binding;
 pub mod claims;
 mod dcap;
+mod error;
 pub mod evidence;
+mod names;
 mod nitro;
+pub mod policy;
 mod reason;
+pub mod simulation;
 mod snp;
 #[cfg(test)]
 mod vectors;
 mod verify;
 mod x509;
 
+pub use binding::Bound;
 pub use claims::{Claims, Platform};
+pub use error::Error;
 pub use evidence::{Collateral, Evidence, SnpCollateral, Stapled};
-pub use reason::{Piece, Reason};
-pub use verify::authenticate;
+pub use names::{Flag, Level, Piece, Register};
+pub use policy::{Policy, PolicyId};
+pub use reason::Reason;
+pub use verify::{Attested, Verdict, authenticate, verify};

@@ -1,6 +1,7 @@
 //! Why evidence is not trusted.
 
-use std::fmt;
+use crate::claims::{Platform, TcbStatus};
+use crate::names::{Flag, Level, Piece, Register};
 
 /// Why evidence is not trusted: one sentence for a human, one code for a machine.
 ///
@@ -88,6 +89,66 @@ pub enum Reason {
         /// The verifying library's words.
         detail: String,
     },
+    /// Made without any hardware. No verdict makes it more than that.
+    #[error("the evidence is SIMULATED: no hardware protects anything, and nothing is confidential")]
+    Simulated,
+    /// The policy says nothing of this platform, and what it does not name it denies.
+    #[error("the policy has no rule for {platform}, so it denies it; add a section if you mean to trust it")]
+    NoRule {
+        /// The platform.
+        platform: Platform,
+    },
+    /// A debugger can look into it.
+    #[error("it runs in debug mode, where its host can read everything; run a production build")]
+    Debug,
+    /// The host can move it to a machine that nobody has verified.
+    #[error("a migration agent may move it to another machine; launch it without one")]
+    Migration,
+    /// Not the program that the policy names.
+    #[error("its {register} is {found}, which the policy does not list: another program, build or configuration")]
+    Measurement {
+        /// What differs.
+        register: Register,
+        /// What the evidence says, in hexadecimal.
+        found: String,
+    },
+    /// Older than the policy allows.
+    #[error("its {level} is {found} and the policy wants {least} at least; update it")]
+    BelowLevel {
+        /// What is too old.
+        level: Level,
+        /// What the evidence says.
+        found: u32,
+        /// What the policy asks for.
+        least: u32,
+    },
+    /// Not as current as the policy allows.
+    #[error("the platform's status is {status}, which the policy does not list")]
+    TcbStatus {
+        /// The vendor's word.
+        status: TcbStatus,
+    },
+    /// A known weakness that the policy does not accept by name.
+    #[error("advisory {id} concerns the platform and the policy does not accept it by name")]
+    Advisory {
+        /// The vendor's number.
+        id: String,
+    },
+    /// A property of the platform that the policy does not allow.
+    #[error("{flag}, which the policy does not allow")]
+    Flag {
+        /// The property.
+        flag: Flag,
+    },
+    /// The evidence was made under another policy.
+    #[error("the evidence was not made for this policy; give both ends the same policy")]
+    PolicyNotNamed,
+    /// The evidence is about another key, nonce, model, configuration or policy.
+    #[error(
+        "the evidence is genuine but not about this connection: another key, nonce, model, configuration \
+         or policy is bound into it, as in a replay or a relay"
+    )]
+    Binding,
     /// The verifier itself failed; the evidence is not trusted.
     #[error("the verifier failed on this evidence, which is a bug; please report it together with the evidence")]
     Crashed,
@@ -111,58 +172,18 @@ impl Reason {
             Self::OtherTcb => "other-tcb",
             Self::TcbUnknown => "tcb-unknown",
             Self::Platform { .. } => "platform",
+            Self::Simulated => "simulated",
+            Self::NoRule { .. } => "no-rule",
+            Self::Debug => "debug",
+            Self::Migration => "migration",
+            Self::Measurement { .. } => "measurement",
+            Self::BelowLevel { .. } => "below-level",
+            Self::TcbStatus { .. } => "tcb-status",
+            Self::Advisory { .. } => "advisory",
+            Self::Flag { .. } => "flag",
+            Self::PolicyNotNamed => "policy-not-named",
+            Self::Binding => "binding",
             Self::Crashed => "crashed",
         }
-    }
-}
-
-/// A part of evidence or collateral, as reasons name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Piece {
-    /// A file or message of unknown kind.
-    Evidence,
-    /// What travels with evidence.
-    Collateral,
-    /// An SGX or TDX quote.
-    Quote,
-    /// The quoting enclave's report inside a quote.
-    QuotingEnclave,
-    /// The certificates of an Intel platform's attestation key.
-    PckChain,
-    /// Intel's list of firmware levels.
-    TcbInfo,
-    /// Intel's statement on its quoting enclave.
-    QeIdentity,
-    /// The certificates over [`Piece::TcbInfo`] and [`Piece::QeIdentity`].
-    SigningChain,
-    /// A certificate revocation list.
-    RevocationList,
-    /// An SEV-SNP report.
-    Report,
-    /// The certificates of an AMD chip's attestation key.
-    ChipChain,
-    /// A Nitro attestation document.
-    Document,
-    /// The certificates inside a Nitro document.
-    NitroChain,
-}
-
-impl fmt::Display for Piece {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Evidence => "the evidence",
-            Self::Collateral => "the collateral",
-            Self::Quote => "the quote",
-            Self::QuotingEnclave => "the quoting enclave's report",
-            Self::PckChain => "the platform's certificate chain",
-            Self::TcbInfo => "Intel's list of firmware levels",
-            Self::QeIdentity => "Intel's statement on its quoting enclave",
-            Self::SigningChain => "the chain of Intel's signing certificate",
-            Self::RevocationList => "the revocation list",
-            Self::Report => "the SEV-SNP report",
-            Self::ChipChain => "the chip's certificate chain",
-            Self::Document => "the Nitro document",
-            Self::NitroChain => "the Nitro document's certificate chain",
-        })
     }
 }

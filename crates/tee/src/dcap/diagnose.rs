@@ -2,7 +2,8 @@
 //!
 //! Dates and kind are looked at before; after a refusal each signature is tried alone.
 
-use crate::reason::{Piece, Reason};
+use crate::names::Piece;
+use crate::reason::Reason;
 use crate::x509::{self, Anchors, public_key};
 use dcap_qvl::intel::parse_pck_extension;
 use dcap_qvl::quote::{AuthDataV3, Quote};

@@ -9,7 +9,8 @@
 mod diagnose;
 
 use crate::claims::{Claims, IntelPlatform, SgxClaims, TdxClaims};
-use crate::reason::{Piece, Reason};
+use crate::names::Piece;
+use crate::reason::Reason;
 use dcap_qvl::configs::RustCryptoConfig;
 use dcap_qvl::quote::{EnclaveReport, Quote, Report, TDReport10, TDReport15};
 use dcap_qvl::verify::QuoteVerifier;

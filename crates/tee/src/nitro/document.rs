@@ -2,7 +2,8 @@
 
 use super::cbor::{Head, Reader};
 use crate::claims::{NitroClaims, PCRS};
-use crate::reason::{Piece, Reason};
+use crate::names::Piece;
+use crate::reason::Reason;
 
 /// A document whose form is right; its signature is not checked yet.
 #[derive(Default)]

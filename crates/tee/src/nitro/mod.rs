@@ -8,7 +8,8 @@ mod cbor;
 mod document;
 
 use crate::claims::Claims;
-use crate::reason::{Piece, Reason};
+use crate::names::Piece;
+use crate::reason::Reason;
 use crate::x509::{Anchors, public_key};
 use document::Document;
 use p384::ecdsa::signature::Verifier;

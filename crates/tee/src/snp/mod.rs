@@ -13,7 +13,8 @@ mod report;
 
 use crate::claims::{Claims, SnpClaims, SnpProduct, SnpSigner, SnpTcb};
 use crate::evidence::SnpCollateral;
-use crate::reason::{Piece, Reason};
+use crate::names::Piece;
+use crate::reason::Reason;
 use crate::x509::{AmdPss, Anchors, public_key};
 use report::Report;
 use rustls_pki_types::SignatureVerificationAlgorithm;

@@ -1,7 +1,8 @@
 //! The bytes of an SEV-SNP report.
 
 use crate::claims::{SnpClaims, SnpProduct, SnpSigner, SnpTcb};
-use crate::reason::{Piece, Reason};
+use crate::names::Piece;
+use crate::reason::Reason;
 use p384::ecdsa::signature::Verifier;
 use p384::ecdsa::{Signature, VerifyingKey};
 
