@@ -9,9 +9,14 @@
 //! **Invariant:** no I/O, no threads, no clock: the time is an argument, so that a verdict can
 //! be repeated. No cryptography of its own: signatures come from libraries.
 //!
+//! On a verdict rest the [`channel`] to the program, [`seal`]ed models and the [`broker`] of
+//! their keys.
+//!
 //! Start with [`evidence`] and [`claims`], then [`policy`] and [`binding`].
 
 pub mod binding;
+pub mod broker;
+pub mod channel;
 pub mod claims;
 mod dcap;
 mod error;
@@ -20,8 +25,11 @@ mod names;
 mod nitro;
 pub mod policy;
 mod reason;
+pub mod seal;
 pub mod simulation;
 mod snp;
+#[cfg(test)]
+mod synthetic;
 #[cfg(test)]
 mod vectors;
 mod verify;
@@ -29,7 +37,7 @@ mod x509;
 
 pub use binding::Bound;
 pub use claims::{Claims, Platform};
-pub use error::Error;
+pub use error::{Error, Refusal};
 pub use evidence::{Collateral, Evidence, SnpCollateral, Stapled};
 pub use names::{Flag, Level, Piece, Register};
 pub use policy::{Policy, PolicyId};

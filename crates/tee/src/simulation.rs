@@ -3,8 +3,8 @@
 //! A simulated statement has its own magic and its own keys, and no layout of any platform.
 //! [`crate::verify`] reads it and always answers [`crate::Reason::Simulated`]. To go on with
 //! it takes the cargo feature `simulation`, which release builds lack, then an
-//! [`AllowSimulated`] from a flag *and* `allow_simulated = true` in the signed policy; and
-//! what comes of it is a [`Simulated`], which no function turns into an
+//! `AllowSimulated` from a flag *and* `allow_simulated = true` in the signed policy; and
+//! what comes of it is a `Simulated`, which no function turns into an
 //! [`crate::Attested`].
 
 /// How simulated evidence starts.
@@ -58,6 +58,11 @@ mod with_feature {
         /// The policy that let it pass.
         pub fn policy(&self) -> PolicyId {
             self.policy
+        }
+
+        /// The last second (since 1970) of its use.
+        pub fn valid_until(&self) -> u64 {
+            self.made_at.saturating_add(LASTS)
         }
 
         /// When it was made, seconds since 1970.

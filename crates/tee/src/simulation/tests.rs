@@ -71,3 +71,22 @@ fn another_binding_time_or_byte_is_refused() {
         assert!(run(&Evidence::Simulated(bytes[..offset].to_vec()), NOW).is_err(), "{offset} bytes");
     }
 }
+
+#[test]
+fn a_channel_to_a_simulated_program_works_and_says_what_it_is() {
+    use crate::channel::{ChannelKey, Responder, Standing, seal};
+    let simulator = Simulator::generate().unwrap();
+    let policy = allowing(&simulator);
+    let key = ChannelKey::generate().unwrap();
+    let bound = crate::Bound { channel_key: key.public(), ..bound_to(&policy) };
+    let admitted = admit(&simulator.attest(&bound, NOW), &policy, AllowSimulated::by_flag(), &bound, NOW).unwrap();
+    fn label<S: Standing>(_: &S) -> &'static str {
+        S::LABEL
+    }
+    assert_eq!(label(&admitted), "SIMULATED, NO CONFIDENTIALITY");
+    let mut responder = Responder::new(key, bound).unwrap();
+    let (request, awaited) = seal(&admitted, b"an image", NOW).unwrap();
+    let (opened, owed) = responder.open(&request).unwrap();
+    assert_eq!(awaited.open(&owed.seal(&opened).unwrap()).unwrap(), b"an image");
+    assert!(seal(&admitted, b"", NOW + 3601).is_err());
+}
