@@ -29,9 +29,9 @@ pub enum Error {
         answered: usize,
     },
     /// The verdict is too old to send anything under it.
-    #[error("the verification is no longer valid (it was until {until}, seconds since 1970); verify again")]
+    #[error("the verification was valid until {} and is no longer; verify again", crate::date::text(*until))]
     Stale {
-        /// Its last second.
+        /// Its last second, since 1970.
         until: u64,
     },
     /// A sealed model that is not what it should be.

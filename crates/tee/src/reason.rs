@@ -1,6 +1,7 @@
 //! Why evidence is not trusted.
 
 use crate::claims::{Platform, TcbStatus};
+use crate::date;
 use crate::names::{Flag, Level, Piece, Register};
 
 /// Why evidence is not trusted: one sentence for a human, one code for a machine.
@@ -38,19 +39,19 @@ pub enum Reason {
     #[error("the collateral belongs to another platform than the evidence; fetch the one for this evidence")]
     WrongCollateral,
     /// Too old at the time of verification.
-    #[error("{piece} expired at {at} (seconds since 1970); ask the attester for fresh evidence and collateral")]
+    #[error("{piece} expired at {}; ask the attester for fresh evidence and collateral", date::text(*at))]
     Expired {
         /// What expired.
         piece: Piece,
-        /// Its last second.
+        /// Its last second, since 1970.
         at: u64,
     },
     /// From the future at the time of verification.
-    #[error("{piece} is valid only from {from} (seconds since 1970); check this machine's clock")]
+    #[error("{piece} is valid only from {}; check this machine's clock", date::text(*from))]
     NotYetValid {
         /// What is not valid yet.
         piece: Piece,
-        /// Its first second.
+        /// Its first second, since 1970.
         from: u64,
     },
     /// A signature that does not fit.

@@ -2,6 +2,7 @@
 //!
 //! Dates and kind are looked at before; after a refusal each signature is tried alone.
 
+use crate::date::seconds;
 use crate::names::Piece;
 use crate::reason::Reason;
 use crate::x509::{self, Anchors, public_key};
@@ -164,23 +165,6 @@ fn vouches_for_key(auth: &AuthDataV3) -> bool {
 fn same_family(fmspc: &[u8; 6], text: &str) -> bool {
     let hex: String = fmspc.iter().map(|b| format!("{b:02X}")).collect();
     hex.eq_ignore_ascii_case(text)
-}
-
-/// Seconds since 1970 of a date as Intel writes it, `2025-06-19T10:56:11Z`.
-pub(super) fn seconds(text: &str) -> Option<u64> {
-    let digits = |range: std::ops::Range<usize>| text.get(range)?.parse::<u64>().ok();
-    let (year, month, day) = (digits(0..4)?, digits(5..7)?, digits(8..10)?);
-    let (hour, minute, second) = (digits(11..13)?, digits(14..16)?, digits(17..19)?);
-    let marks = [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "Z")];
-    let form = text.len() == 20 && marks.iter().all(|(at, mark)| text.get(*at..*at + 1) == Some(mark));
-    let sane = (1970..10_000).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    if !form || !sane || hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    // Days before the year's first of March, which puts the leap day last.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1;
-    Some((days.checked_sub(719_468)?) * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
 /// More certificates than this between leaf and root belong to no chain of Intel's.

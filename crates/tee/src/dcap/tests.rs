@@ -1,6 +1,5 @@
 //! Genuine quotes, and what is done to them.
 
-use super::diagnose::seconds;
 use crate::claims::{Claims, SgxClaims, TcbStatus, TdxClaims};
 use crate::vectors::{self, Sample};
 use crate::{Collateral, Evidence, Piece, Reason, authenticate};
@@ -205,22 +204,5 @@ fn damaged_collateral_never_panics_and_never_changes_a_claim() {
                 Err(_) => {}
             }
         }
-    }
-}
-
-#[test]
-fn dates_are_read_as_the_calendar_has_them() {
-    // From `date -u -d ... +%s`.
-    for (text, expected) in [
-        ("1970-01-01T00:00:00Z", Some(0)),
-        ("2024-02-29T12:34:56Z", Some(1_709_210_096)),
-        ("2025-06-19T10:56:11Z", Some(1_750_330_571)),
-        ("2100-03-01T00:00:00Z", Some(4_107_542_400)),
-        ("2025-13-01T00:00:00Z", None),
-        ("2025-06-19 10:56:11Z", None),
-        ("2025-06-19T10:56:11", None),
-        ("é025-06-19T10:56:1Z", None),
-    ] {
-        assert_eq!(seconds(text), expected, "{text}");
     }
 }

@@ -4,6 +4,8 @@
 mod format;
 mod rule;
 
+pub(crate) use format::hex;
+
 use crate::claims::Claims;
 use crate::error::Error;
 use crate::reason::Reason;
