@@ -23,6 +23,7 @@ mod dcap;
 mod error;
 pub mod evidence;
 mod facts;
+pub mod gramine;
 mod import;
 mod names;
 mod nitro;

@@ -33,16 +33,31 @@ pub struct Draft {
     policy: Policy,
 }
 
+/// The Ed25519 key with which an owner signs policies. No `Debug`; wiped when dropped.
+pub struct OwnerKey(SigningKey);
+
+impl OwnerKey {
+    /// From its 32 secret bytes.
+    pub fn from_bytes(secret: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(secret))
+    }
+
+    /// What others list as a signer.
+    pub fn public(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+}
+
 impl Policy {
-    /// Reads a policy that one of `signers` has signed.
+    /// Reads a policy that one of `signers`, public keys of [`OwnerKey`]s, has signed.
     ///
     /// **Errors:** [`Error::PolicySignature`], before anything else is looked at;
     /// [`Error::Policy`].
-    pub fn open(text: &str, signers: &[VerifyingKey]) -> Result<Self, Error> {
+    pub fn open(text: &str, signers: &[[u8; 32]]) -> Result<Self, Error> {
         if text.len() > MAX_BYTES {
             return Err(Error::Policy(format!("it has {} bytes, and {MAX_BYTES} are the most", text.len())));
         }
-        let unsigned = Error::PolicySignature("its last line holds no signature; sign it with `attest policy sign`");
+        let unsigned = Error::PolicySignature("its last line holds no signature; sign it with `subrosa attest sign`");
         let at = text.trim_end().rfind('\n').map_or(0, |at| at + 1);
         let (body, last) = text.split_at_checked(at).ok_or(unsigned.clone())?;
         let words = last.trim_end().strip_prefix(SIGNATURE).and_then(|rest| rest.split_once(' '));
@@ -50,9 +65,11 @@ impl Policy {
         let form = Error::PolicySignature("the signature in its last line is not one");
         let key: [u8; 32] = format::unhex(key).ok_or(form.clone())?;
         let signature: [u8; 64] = format::unhex(signature).ok_or(form)?;
-        let signer = signers.iter().find(|signer| signer.as_bytes() == &key);
-        let signer = signer.ok_or(Error::PolicySignature("it was signed with a key that you do not trust"))?;
-        signer
+        if !signers.contains(&key) {
+            return Err(Error::PolicySignature("it was signed with a key that you do not trust"));
+        }
+        VerifyingKey::from_bytes(&key)
+            .map_err(|_| Error::PolicySignature("the key in its last line is none"))?
             .verify_strict(&message(body), &Signature::from_bytes(&signature))
             .map_err(|_| Error::PolicySignature("it was changed after it was signed"))?;
         Draft::read(body).map(|draft| draft.policy)
@@ -104,9 +121,9 @@ impl Draft {
     }
 
     /// The signed policy, as a file.
-    pub fn sign(&self, key: &SigningKey) -> String {
-        let signature = key.sign(&message(&self.body)).to_bytes();
-        let signer = format::hex(key.verifying_key().as_bytes());
+    pub fn sign(&self, key: &OwnerKey) -> String {
+        let signature = key.0.sign(&message(&self.body)).to_bytes();
+        let signer = format::hex(&key.public());
         format!("{}{SIGNATURE}{signer} {}\n", self.body, format::hex(&signature))
     }
 }

@@ -13,16 +13,16 @@ fn head(rules: &str) -> String {
     format!("version = 1\nname = \"a\"\nserial = 3\n{rules}\n")
 }
 
-fn key() -> SigningKey {
-    SigningKey::from_bytes(&[9; 32])
+fn key() -> OwnerKey {
+    OwnerKey::from_bytes(&[9; 32])
 }
 
 #[test]
 fn a_signed_policy_comes_back_and_a_changed_one_does_not() {
     let draft = Draft::read(&head("# a comment")).unwrap();
     let text = draft.sign(&key());
-    let signer = key().verifying_key();
-    let policy = Policy::open(&text, &[SigningKey::from_bytes(&[1; 32]).verifying_key(), signer]).unwrap();
+    let signer = key().public();
+    let policy = Policy::open(&text, &[OwnerKey::from_bytes(&[1; 32]).public(), signer]).unwrap();
     assert_eq!((policy.name(), policy.serial()), ("a", 3));
     assert!(toml::from_str::<toml::Table>(&text).is_ok(), "still TOML");
     assert_ne!(policy.id(), signed("").id());
@@ -33,7 +33,7 @@ fn a_signed_policy_comes_back_and_a_changed_one_does_not() {
         let Ok(changed) = String::from_utf8(changed) else { continue };
         assert!(Policy::open(&changed, &[signer]).is_err(), "byte {at}: {changed}");
     }
-    let by_another = draft.sign(&SigningKey::from_bytes(&[1; 32]));
+    let by_another = draft.sign(&OwnerKey::from_bytes(&[1; 32]));
     assert!(matches!(Policy::open(&by_another, &[signer]), Err(Error::PolicySignature(_))));
     assert!(matches!(Policy::open(&head(""), &[signer]), Err(Error::PolicySignature(_))));
     assert!(matches!(Policy::open("", &[signer]), Err(Error::PolicySignature(_))));

@@ -2,17 +2,17 @@
 
 use super::*;
 use crate::policy::Draft;
+use crate::policy::OwnerKey;
 use crate::vectors;
 use crate::verify::tests::bound_to;
 use crate::{Collateral, Evidence, Policy, Reason, Verdict, verify};
-use ed25519_dalek::SigningKey;
 
 const NOW: u64 = 1_795_392_000;
 
 fn policy(switch: &str) -> Policy {
-    let key = SigningKey::from_bytes(&[7; 32]);
+    let key = OwnerKey::from_bytes(&[7; 32]);
     let body = format!("version = 1\nname = \"trial\"\nserial = 1\n{switch}\n");
-    Policy::open(&Draft::read(&body).unwrap().sign(&key), &[key.verifying_key()]).unwrap()
+    Policy::open(&Draft::read(&body).unwrap().sign(&key), &[key.public()]).unwrap()
 }
 
 fn allowing(simulator: &Simulator) -> Policy {

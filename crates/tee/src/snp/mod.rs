@@ -10,6 +10,7 @@
 //! were changed there.
 
 mod report;
+mod table;
 
 use crate::claims::{Claims, SnpClaims, SnpProduct, SnpSigner, SnpTcb};
 use crate::evidence::SnpCollateral;

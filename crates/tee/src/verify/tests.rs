@@ -6,8 +6,8 @@ use crate::binding::{Freshness, Role, Suite};
 use crate::claims::Platform;
 use crate::names::Register;
 use crate::policy::Draft;
+use crate::policy::OwnerKey;
 use crate::vectors::{self, Sample};
-use ed25519_dalek::SigningKey;
 
 /// Something to be about, naming `policy`.
 pub(crate) fn bound_to(policy: &Policy) -> Bound {
@@ -30,9 +30,9 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn signed(rules: &str) -> Policy {
-    let key = SigningKey::from_bytes(&[7; 32]);
+    let key = OwnerKey::from_bytes(&[7; 32]);
     let body = format!("version = 1\nname = \"trial\"\nserial = 1\n{rules}\n");
-    Policy::open(&Draft::read(&body).unwrap().sign(&key), &[key.verifying_key()]).unwrap()
+    Policy::open(&Draft::read(&body).unwrap().sign(&key), &[key.public()]).unwrap()
 }
 
 /// A policy that accepts exactly this evidence.
