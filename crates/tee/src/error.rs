@@ -48,6 +48,9 @@ pub enum Error {
     /// The broker does not release a key.
     #[error("the broker does not release the key: {0}")]
     NotReleased(Refusal),
+    /// An outsourced product that is wrong, or could not be one.
+    #[error("outsourced computation: {0}")]
+    Outsourced(&'static str),
     /// The operating system gives no random bytes.
     #[error("the operating system has no random bytes to give")]
     Random,

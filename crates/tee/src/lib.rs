@@ -10,7 +10,7 @@
 //! be repeated. No cryptography of its own: signatures come from libraries.
 //!
 //! On a verdict rest the [`channel`] to the program, [`seal`]ed models and the [`broker`] of
-//! their keys.
+//! their keys. [`outsource`] checks and blinds linear layers that somebody else computes.
 //!
 //! Start with [`evidence`] and [`claims`], then [`policy`] and [`binding`].
 
@@ -27,6 +27,7 @@ pub mod gramine;
 mod import;
 mod names;
 mod nitro;
+pub mod outsource;
 pub mod policy;
 mod reason;
 pub mod seal;
