@@ -102,6 +102,11 @@ impl Stapled {
         out
     }
 
+    /// Whether `bytes` begin as such a file does.
+    pub(crate) fn starts(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
     /// Reads such a file. What is in it is not looked at yet.
     ///
     /// **Errors:** [`Reason::TooLong`], [`Reason::Malformed`], [`Reason::Unsupported`].

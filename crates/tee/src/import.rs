@@ -15,8 +15,9 @@ impl Stapled {
     /// [`Reason::WrongCollateral`] where it is missing or not needed.
     pub fn import(bytes: &[u8], collateral: Option<&[u8]>, revocation_list: Option<&[u8]>) -> Result<Self, Reason> {
         bounded(Piece::Evidence, bytes, 2 * MAX_EVIDENCE + MAX_COLLATERAL)?;
-        if let (Ok(stapled), None, None) = (Self::from_bytes(bytes), collateral, revocation_list) {
-            return Ok(stapled);
+        if Self::starts(bytes) {
+            let alone = collateral.is_none() && revocation_list.is_none();
+            return if alone { Self::from_bytes(bytes) } else { Err(Reason::WrongCollateral) };
         }
         let evidence = match unhex(bytes) {
             Some(binary) => Evidence::recognise(&binary)?,
@@ -67,7 +68,10 @@ mod tests {
         let der = include_bytes!("../vectors/snp/vcek_milan.der");
         let stapled = Stapled::import(hex, Some(der), None).unwrap();
         assert!(authenticate(&stapled.evidence, &stapled.collateral, vectors::snp().now).is_ok());
-        assert_eq!(Stapled::import(&stapled.to_bytes(), None, None), Ok(stapled));
+        let bytes = stapled.to_bytes();
+        assert_eq!(Stapled::import(&bytes[..bytes.len() - 1], None, None).unwrap_err().code(), "malformed");
+        assert_eq!(Stapled::import(&bytes, Some(der), None), Err(Reason::WrongCollateral));
+        assert_eq!(Stapled::import(&bytes, None, None), Ok(stapled));
 
         let pem = include_bytes!("../vectors/snp/azure_certs.pem");
         let stapled = Stapled::import(hex, Some(pem), None).unwrap();

@@ -68,9 +68,10 @@ impl<'a> Report<'a> {
         self.field::<64>(0x1a0)
     }
 
-    /// Whether the host hides the chip's identifier.
+    /// Whether the host hides the chip's identifier, which is zero then. The signature still
+    /// shows which chip it is.
     pub(super) fn chip_masked(&self) -> bool {
-        self.flags() & 2 != 0
+        self.chip_id().iter().all(|b| *b == 0)
     }
 
     /// The level that the signing key vouches for.
