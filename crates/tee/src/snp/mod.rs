@@ -147,4 +147,6 @@ const FMC_SPL: &[u8] = &[0x2b, 6, 1, 4, 1, 0x9c, 0x78, 1, 3, 9];
 const HWID: &[u8] = &[0x2b, 6, 1, 4, 1, 0x9c, 0x78, 1, 4];
 
 #[cfg(test)]
+mod synthetic;
+#[cfg(test)]
 mod tests;
