@@ -47,9 +47,19 @@ fn masked_times(line: &str) -> String {
 #[test]
 fn help() {
     check("help", &["--help"]);
-    for command in
-        ["doctor", "inspect", "plan", "run", "compare", "keygen", "encrypt", "evaluate", "decrypt", "completions"]
-    {
+    for command in [
+        "doctor",
+        "inspect",
+        "plan",
+        "run",
+        "compare",
+        "keygen",
+        "encrypt",
+        "evaluate",
+        "decrypt",
+        "attest",
+        "completions",
+    ] {
         check(&format!("help-{command}"), &[command, "--help"]);
     }
 }

@@ -23,6 +23,7 @@
 //! **Invariant:** this is the only crate with a promised interface; it does no
 //! cryptography of its own, and downloads nothing.
 
+pub mod attest;
 pub mod backends;
 pub mod ckks;
 pub mod compare;

@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod attest;
 mod ckks;
 pub(crate) mod compare;
 mod completions;
@@ -36,6 +37,9 @@ pub(crate) enum Command {
     /// Run compute parties on machines of their own, and give them models
     #[command(subcommand)]
     Party(party::Party),
+    /// Verify evidence of trusted hardware, without a network
+    #[command(subcommand)]
+    Attest(attest::Attest),
     /// Print completions for a shell
     Completions(completions::Completions),
 }
@@ -53,6 +57,7 @@ impl Command {
             Self::Evaluate(command) => command.run(),
             Self::Decrypt(command) => command.run(),
             Self::Party(command) => command.run(),
+            Self::Attest(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
     }

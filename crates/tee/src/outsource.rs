@@ -1,0 +1,283 @@
+//! Linear layers computed by a worker that is not trusted, checked and, if wished, blinded.
+//!
+//! Values are fixed-point integers in GF(p), p = 2^61 - 1. For Y = W X the checker keeps a
+//! secret row r and the row r W, and compares r Y with (r W) X: a wrong Y passes with
+//! probability 1/p, over all checks with one r at most their number over p (Freivalds). A
+//! mask U, uniform in the field and used for one batch, hides X: the worker sees X + U, and
+//! W U is subtracted from what it sends. Checking costs one row times X in place of W times
+//! X. It works without trusted hardware too, as a checker of plain outsourced inference.
+//!
+//! The worker knows W, and the shape and the number of batches; with a mask nothing else.
+//!
+//! **Source:** Tramèr and Boneh, "Slalom", §3, <https://arxiv.org/abs/1806.03287>. **Differs:**
+//! the prime is larger, so one check is enough.
+
+use crate::error::Error;
+use zeroize::Zeroizing;
+
+/// The prime 2^61 - 1.
+pub const PRIME: u64 = (1 << 61) - 1;
+
+/// The weights of a linear layer, known to both sides: `[rows, columns]`, row after row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    rows: usize,
+    columns: usize,
+    weights: Vec<u64>,
+    /// The largest sum of absolute weights of a row.
+    gain: u64,
+}
+
+impl Layer {
+    /// From integers.
+    ///
+    /// **Errors:** [`Error::Outsourced`] if they are not `rows` times `columns`, or a row's
+    /// absolute values sum to p / 2 or more.
+    pub fn new(rows: usize, columns: usize, weights: &[i64]) -> Result<Self, Error> {
+        let shape = Error::Outsourced("the weights are not rows times columns, of at least one each");
+        if rows == 0 || columns == 0 || rows.checked_mul(columns) != Some(weights.len()) {
+            return Err(shape);
+        }
+        let sum = |row: &[i64]| row.iter().try_fold(0u64, |sum, w| sum.checked_add(w.unsigned_abs()));
+        let gain = weights.chunks_exact(columns).map(sum).try_fold(0, |most, sum| Some(sum?.max(most)));
+        let gain = gain.filter(|gain| *gain < PRIME / 2);
+        let gain = gain.ok_or(Error::Outsourced("the weights are too large for the field"))?;
+        Ok(Self { rows, columns, weights: weights.iter().map(|w| embed(*w)).collect(), gain })
+    }
+
+    /// What the worker computes: W X of `[columns, batch]`, giving `[rows, batch]`.
+    ///
+    /// **Errors:** [`Error::Outsourced`] if X is not `columns` rows of numbers below p.
+    pub fn apply(&self, x: &[u64]) -> Result<Vec<u64>, Error> {
+        let batch = self.batch(x, self.columns)?;
+        Ok(self.weights.chunks_exact(self.columns).flat_map(|row| combine(row, x, batch)).collect())
+    }
+
+    /// A checker of this layer's products, with a secret of its own.
+    ///
+    /// **Errors:** [`Error::Random`].
+    pub fn checker(&self) -> Result<Checker, Error> {
+        let row = random(self.rows)?;
+        let product = Zeroizing::new(combine(&row, &self.weights, self.columns));
+        Ok(Checker { row, product })
+    }
+
+    /// A mask for one batch. It costs as much as the layer itself, before the input is there.
+    ///
+    /// **Errors:** [`Error::Random`]; [`Error::Outsourced`] for a batch of nothing.
+    pub fn mask(&self, batch: usize) -> Result<Mask, Error> {
+        let length = self.columns.checked_mul(batch).filter(|n| *n > 0);
+        let u = random(length.ok_or(Error::Outsourced("a batch has at least one sample"))?)?;
+        let wu = Zeroizing::new(self.apply(&u)?);
+        Ok(Mask { u, wu })
+    }
+
+    /// Integers as the field has them, if no product of this layer can leave the field.
+    ///
+    /// **Errors:** [`Error::Outsourced`].
+    pub fn encode(&self, x: &[i64]) -> Result<Vec<u64>, Error> {
+        let largest = x.iter().map(|v| v.unsigned_abs()).max().unwrap_or(0);
+        match u128::from(largest) * u128::from(self.gain) < u128::from(PRIME / 2) {
+            true => Ok(x.iter().map(|v| embed(*v)).collect()),
+            false => Err(Error::Outsourced("the inputs are too large for the field")),
+        }
+    }
+
+    fn batch(&self, values: &[u64], rows: usize) -> Result<usize, Error> {
+        let whole = !values.is_empty() && values.len().is_multiple_of(rows);
+        match whole && values.iter().all(|v| *v < PRIME) {
+            true => Ok(values.len() / rows),
+            false => Err(Error::Outsourced("the values are not numbers of the field in the layer's shape")),
+        }
+    }
+}
+
+/// Checks products of one layer. No `Debug`: who knows its secret can cheat.
+pub struct Checker {
+    row: Zeroizing<Vec<u64>>,
+    product: Zeroizing<Vec<u64>>,
+}
+
+impl Checker {
+    /// Whether `y` is W X, but for one chance in p.
+    ///
+    /// **Errors:** [`Error::Outsourced`] if it is not, or is of another shape.
+    pub fn check(&self, layer: &Layer, x: &[u64], y: &[u64]) -> Result<(), Error> {
+        let batch = layer.batch(x, layer.columns)?;
+        let shaped = layer.batch(y, layer.rows)? == batch && self.row.len() == layer.rows;
+        let equal = shaped && combine(&self.row, y, batch) == combine(&self.product, x, batch);
+        if equal { Ok(()) } else { Err(Error::Outsourced("the worker's product is wrong")) }
+    }
+}
+
+/// Hides one batch. It is used up by it: two batches under one mask would show their
+/// difference. No `Debug` and no `Clone`.
+pub struct Mask {
+    u: Zeroizing<Vec<u64>>,
+    wu: Zeroizing<Vec<u64>>,
+}
+
+impl Mask {
+    /// What the worker may see, and what opens its answer.
+    ///
+    /// **Errors:** [`Error::Outsourced`] if `x` is of another shape than the mask.
+    pub fn blind(self, x: &[u64]) -> Result<Blinded, Error> {
+        if x.len() != self.u.len() || x.iter().any(|v| *v >= PRIME) {
+            return Err(Error::Outsourced("the batch is not of the mask's shape"));
+        }
+        let sent = x.iter().zip(self.u.iter()).map(|(x, u)| add(*x, *u)).collect();
+        Ok(Blinded { sent, wu: self.wu })
+    }
+}
+
+/// A batch at the worker.
+pub struct Blinded {
+    sent: Vec<u64>,
+    wu: Zeroizing<Vec<u64>>,
+}
+
+impl Blinded {
+    /// What to send.
+    pub fn sent(&self) -> &[u64] {
+        &self.sent
+    }
+
+    /// The product of the batch that was blinded, if the worker's answer is right.
+    ///
+    /// **Errors:** [`Error::Outsourced`] if it is not.
+    pub fn open(self, layer: &Layer, checker: &Checker, answer: &[u64]) -> Result<Vec<i64>, Error> {
+        checker.check(layer, &self.sent, answer)?;
+        Ok(answer.iter().zip(self.wu.iter()).map(|(y, wu)| lift(add(*y, PRIME - wu))).collect())
+    }
+}
+
+/// The row times the matrix `[row.len(), batch]`.
+fn combine(row: &[u64], matrix: &[u64], batch: usize) -> Vec<u64> {
+    let mut sums = vec![0; batch];
+    for (factor, line) in row.iter().zip(matrix.chunks_exact(batch)) {
+        for (sum, value) in sums.iter_mut().zip(line) {
+            *sum = add(*sum, multiply(*factor, *value));
+        }
+    }
+    sums
+}
+
+/// Sum of numbers of at most p, reduced below p.
+fn add(a: u64, b: u64) -> u64 {
+    let sum = a + b;
+    if sum >= PRIME { (sum - PRIME) % PRIME } else { sum }
+}
+
+fn multiply(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    // 2^61 is 1: the upper half is added to the lower.
+    add((product >> 61) as u64, (product as u64) & PRIME)
+}
+
+fn embed(v: i64) -> u64 {
+    let size = v.unsigned_abs() % PRIME;
+    if v < 0 && size > 0 { PRIME - size } else { size }
+}
+
+fn lift(v: u64) -> i64 {
+    if v > PRIME / 2 { -((PRIME - v) as i64) } else { v as i64 }
+}
+
+/// Uniform numbers below p: 61 random bits, drawn again for the one value too many.
+fn random(n: usize) -> Result<Zeroizing<Vec<u64>>, Error> {
+    let mut bytes = Zeroizing::new(vec![0; n.saturating_mul(8)]);
+    getrandom::fill(&mut bytes).map_err(|_| Error::Random)?;
+    let mut out = Zeroizing::new(Vec::with_capacity(n));
+    for chunk in bytes.chunks_exact(8) {
+        let mut word: [u8; 8] = chunk.try_into().map_err(|_| Error::Random)?;
+        let mut value = u64::from_le_bytes(word) & PRIME;
+        while value == PRIME {
+            getrandom::fill(&mut word).map_err(|_| Error::Random)?;
+            value = u64::from_le_bytes(word) & PRIME;
+        }
+        out.push(value);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plain(rows: usize, columns: usize, w: &[i64], x: &[i64]) -> Vec<i64> {
+        let batch = x.len() / columns;
+        let cell = |i: usize, b: usize| (0..columns).map(|j| w[i * columns + j] * x[j * batch + b]).sum();
+        (0..rows).flat_map(|i| (0..batch).map(move |b| cell(i, b))).collect()
+    }
+
+    #[test]
+    fn field_arithmetic_at_its_edges() {
+        let edges = [0, 1, 2, PRIME / 2, PRIME - 2, PRIME - 1];
+        for a in edges {
+            for b in edges {
+                let expected = u128::from(a) * u128::from(b) % u128::from(PRIME);
+                assert_eq!(u128::from(multiply(a, b)), expected, "{a} {b}");
+                assert_eq!(add(a, b), ((u128::from(a) + u128::from(b)) % u128::from(PRIME)) as u64);
+            }
+        }
+        for v in [0, 1, -1, (PRIME / 2) as i64, -((PRIME / 2) as i64)] {
+            assert_eq!(lift(embed(v)), v);
+        }
+    }
+
+    #[test]
+    fn shapes_and_ranges_are_refused_by_name() {
+        assert!(Layer::new(2, 2, &[1; 3]).is_err() && Layer::new(0, 2, &[]).is_err());
+        assert!(Layer::new(1, 2, &[i64::MAX, i64::MAX]).is_err());
+        assert!(Layer::new(1, 1, &[i64::MIN]).is_err());
+        let layer = Layer::new(2, 3, &[1, -2, 3, 4, 5, -6]).unwrap();
+        assert!(layer.encode(&[1 << 57]).is_err() && layer.encode(&[i64::MIN]).is_err());
+        assert!(layer.apply(&[]).is_err() && layer.apply(&[1; 4]).is_err() && layer.apply(&[PRIME; 3]).is_err());
+        assert!(layer.mask(0).is_err() && layer.mask(usize::MAX).is_err());
+        assert!(layer.mask(2).unwrap().blind(&[1; 3]).is_err());
+        let checker = layer.checker().unwrap();
+        assert!(checker.check(&layer, &[1; 3], &[1; 4]).is_err() && checker.check(&layer, &[1; 3], &[]).is_err());
+    }
+
+    #[test]
+    fn masks_are_fresh_and_hide_the_batch() {
+        let layer = Layer::new(1, 4, &[1, 2, 3, 4]).unwrap();
+        let x = layer.encode(&[0; 4]).unwrap();
+        let (one, two) = (layer.mask(1).unwrap().blind(&x).unwrap(), layer.mask(1).unwrap().blind(&x).unwrap());
+        assert_ne!(one.sent(), two.sent());
+        assert!(one.sent().iter().all(|v| *v != 0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn products_equal_plain_integers_and_tampering_is_caught(
+            (rows, columns, batch) in (1..6usize, 1..9usize, 1..5usize),
+            seed in any::<u64>(),
+            delta in 1..PRIME,
+        ) {
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) as i64 % 100_000 - 50_000
+            };
+            let w: Vec<i64> = (0..rows * columns).map(|_| next()).collect();
+            let x: Vec<i64> = (0..columns * batch).map(|_| next()).collect();
+            let layer = Layer::new(rows, columns, &w).unwrap();
+            let checker = layer.checker().unwrap();
+            let blinded = || layer.mask(batch).unwrap().blind(&layer.encode(&x).unwrap()).unwrap();
+            let sent = blinded();
+            let answer = layer.apply(sent.sent()).unwrap();
+            prop_assert_eq!(sent.open(&layer, &checker, &answer).unwrap(), plain(rows, columns, &w, &x));
+            for at in 0..rows * batch {
+                let sent = blinded();
+                let mut wrong = layer.apply(sent.sent()).unwrap();
+                wrong[at] = add(wrong[at], delta);
+                prop_assert!(sent.open(&layer, &checker, &wrong).is_err());
+            }
+            // An answer to another batch is wrong too.
+            prop_assert!(blinded().open(&layer, &checker, &answer).is_err());
+        }
+    }
+}
