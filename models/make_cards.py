@@ -34,6 +34,7 @@ SUMMARY = {
     "lenet_square": "`lenet` with average pooling and squares: additions and multiplications only.",
     "lenet_poly": "`lenet` with average pooling and a learned `a x^2 + b x + c` a layer: additions and "
     "multiplications only.",
+    "lenet5_square": "`lenet5` with squares in place of ReLU (batch norms folded): additions and multiplications only.",
     "breast_cancer_mlp": "A small dense network with ReLU on 30 tabular features.",
     "breast_cancer_logreg": "Logistic regression (one dense layer, two logits) on 30 tabular features.",
 }

@@ -78,7 +78,14 @@ impl Ckks {
             ..subrosa_he::PlanOptions::default()
         };
         // Cheap, and refuses what no packing can compute.
-        let throughput = Plan::throughput(circuit, &he)?;
+        let throughput = Plan::throughput(circuit, &he).map_err(|e| {
+            let mut error = Error::from(e);
+            // Polynomials grow fast on inputs unlike any that the model was trained on.
+            if let (Error::Plan { hint: hint @ None, .. }, false) = (&mut error, calibrated) {
+                *hint = Some("give samples of the input (--calibrate FILE): made-up ones may go far beyond".to_owned());
+            }
+            error
+        })?;
         let mut ckks = Self { plan: throughput, range, calibrated };
         if options.batch < THROUGHPUT_FROM || sheet::memory(&ckks) > MAX_MEMORY {
             ckks.plan = Plan::latency(circuit, &he).unwrap_or(ckks.plan);
