@@ -108,7 +108,7 @@ impl Meter {
     pub fn combine<'a>(phase: Phase, meters: impl IntoIterator<Item = &'a Self>) -> Cost {
         meters.into_iter().fold(Cost::FREE, |sum, m| {
             let c = m.cost(phase);
-            Cost { rounds: sum.rounds.max(c.rounds), bytes: sum.bytes + c.bytes }
+            Cost { rounds: sum.rounds.max(c.rounds), bytes: sum.bytes.saturating_add(c.bytes) }
         })
     }
 }

@@ -208,7 +208,9 @@ impl Primitive {
     pub fn fits(&self, k: u32) -> bool {
         match *self {
             Self::Trunc { shift, .. } => shift > 0 && shift <= k - 2,
-            Self::TruncRelu { shift, width, .. } => shift > 0 && width > 0 && shift.saturating_add(width) <= k,
+            Self::TruncRelu { shift, width, .. } => {
+                shift > 0 && shift <= k - 2 && width > 0 && shift.saturating_add(width) <= k
+            }
             Self::Ltz { width, .. } | Self::Relu { width, .. } => width > 0 && width <= k,
             Self::Input { .. }
             | Self::OpenTo { .. }

@@ -2,12 +2,19 @@
 
 use super::SEED_BYTES;
 use super::share::{HELD, HELPER};
-use super::vouch::{DIGEST, digest};
 use crate::Error;
 use crate::protocol::Contradiction;
 use subrosa_core::{Cost, Seed};
 use subrosa_net::Session;
 use zeroize::Zeroize;
+
+/// Bytes of a part's digest. A cheater chooses its own parts, so that nothing short of
+/// resistance against collisions at 128 bits will do: twice what vouching needs.
+const PART_DIGEST: usize = 32;
+
+fn digest(part: &[u8]) -> [u8; PART_DIGEST] {
+    blake3::derive_key("subrosa 2026-11 rep4 part of a seed", part)
+}
 
 /// The holders of a piece.
 fn holders(piece: usize) -> impl Iterator<Item = usize> {
@@ -46,10 +53,10 @@ pub(super) fn seeds(session: &mut Session) -> Result<Vec<Seed>, Error> {
         each.map(|(piece, holder)| (holder, digest(part(piece, holder)))).collect::<Vec<_>>()
     };
     let sends = others.iter().map(|&p| (p, seen(p).iter().flat_map(|(_, digest)| *digest).collect())).collect();
-    let lens: Vec<_> = others.iter().map(|&p| (p, DIGEST * seen(p).len())).collect();
+    let lens: Vec<_> = others.iter().map(|&p| (p, PART_DIGEST * seen(p).len())).collect();
     let told = session.round(sends, &lens)?;
     for (&peer, told) in others.iter().zip(&told) {
-        let mut both = seen(peer).into_iter().zip(told.chunks(DIGEST));
+        let mut both = seen(peer).into_iter().zip(told.chunks(PART_DIGEST));
         if let Some(((holder, _), _)) = both.find(|((_, ours), theirs)| ours != theirs) {
             // Of its own part and of ours it says something else than was sent.
             let by_itself = holder == peer || holder == me;
@@ -74,5 +81,5 @@ pub(super) fn cost() -> Cost {
     let pairs = || (0..HELD.len()).flat_map(|p| (0..HELD.len()).map(move |q| (p, q))).filter(|(p, q)| p != q);
     let round = |bytes: usize| Cost::round(pairs().map(|(p, q)| (bytes * shared(p, q).count()) as u64));
     // Three digests a piece.
-    round(SEED_BYTES) + round(3 * DIGEST)
+    round(SEED_BYTES) + round(3 * PART_DIGEST)
 }

@@ -16,10 +16,10 @@ use subrosa_ring::bits::{plane_words, planes_from_bytes, planes_to_bytes, xor_as
 use subrosa_ring::{Ring, Word, pack, packed_len, unpack};
 
 /// Bytes of a digest.
-pub(super) const DIGEST: usize = 16;
+const DIGEST: usize = 16;
 
 /// What a party sends that vouches for `message`: whoever sends something else needs a second
-/// preimage of it.
+/// preimage of it, as the honest voucher computes the message by itself.
 pub(super) fn digest(message: &[u8]) -> [u8; DIGEST] {
     let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 rep4 vouching");
     hasher.update(message);
