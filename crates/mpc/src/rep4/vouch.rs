@@ -16,7 +16,7 @@ use subrosa_ring::bits::{plane_words, planes_from_bytes, planes_to_bytes, xor_as
 use subrosa_ring::{Ring, Word, pack, packed_len, unpack};
 
 /// Bytes of a digest.
-const DIGEST: usize = 16;
+pub(super) const DIGEST: usize = 16;
 
 /// What a party sends that vouches for `message`: whoever sends something else needs a second
 /// preimage of it, as the honest voucher computes the message by itself.
