@@ -16,9 +16,12 @@ pub enum Error {
         /// The way out.
         hint: String,
     },
-    /// No parameters serve the model.
+    /// The model is not one that can be planned.
     #[error("{0}")]
     Plan(String),
+    /// No parameters serve the model: it is too deep, or its values are too large.
+    #[error("{0}")]
+    TooDeep(String),
     /// The data does not fit the plan.
     #[error("{0}")]
     Input(String),

@@ -153,7 +153,7 @@ impl From<subrosa_he::Error> for Error {
                 let message = format!("{op} '{node}' cannot be computed via ckks: {why}");
                 Self::Plan { message, node: Some(node), hint: some(&hint) }
             }
-            He::Plan(_) => Self::Plan { message, node: None, hint: None },
+            He::Plan(_) | He::TooDeep(_) => Self::Plan { message, node: None, hint: None },
             He::Input(_) | He::Wire { .. } => Self::Input { message, hint: None },
             He::Lattice(subrosa_lattice::Error::Wire { .. }) => Self::Input { message, hint: None },
             He::Threads(_) | He::Lattice(subrosa_lattice::Error::Entropy(_)) => Self::Io { message, hint: None },

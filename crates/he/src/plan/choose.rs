@@ -109,7 +109,7 @@ fn build(log_n: u32, demand: Demand, sizes: Sizes) -> Result<Choice, Error> {
 
 /// The refusal where nothing serves.
 pub(super) fn too_deep(demand: Demand) -> Error {
-    Error::Plan(format!(
+    Error::TooDeep(format!(
         "{} multiplications one after another on values up to {:.3} need a larger ring than 2^{}; use fewer layers or narrower activations, or another protection",
         demand.depth,
         demand.largest,

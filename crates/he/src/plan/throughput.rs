@@ -103,6 +103,10 @@ pub(super) fn check(circuit: &Circuit) -> Result<(), Error> {
     if circuit.inputs.len() != 1 || circuit.outputs.len() != 1 {
         return Err(Error::Plan("a model of several inputs or outputs is not supported via ckks yet".to_owned()));
     }
+    let output = &circuit.steps[circuit.outputs[0]];
+    if matches!(output.kind, Kind::Affine { .. }) && output.operands().is_empty() {
+        return Err(Error::Plan("the output does not depend on the input: there is nothing to encrypt".to_owned()));
+    }
     Ok(())
 }
 

@@ -79,9 +79,10 @@ impl Ckks {
         };
         // Cheap, and refuses what no packing can compute.
         let throughput = Plan::throughput(circuit, &he).map_err(|e| {
+            let too_deep = matches!(e, subrosa_he::Error::TooDeep(_));
             let mut error = Error::from(e);
             // Polynomials grow fast on inputs unlike any that the model was trained on.
-            if let (Error::Plan { hint: hint @ None, .. }, false) = (&mut error, calibrated) {
+            if let (true, false, Error::Plan { hint: hint @ None, .. }) = (too_deep, calibrated, &mut error) {
                 *hint = Some("give samples of the input (--calibrate FILE): made-up ones may go far beyond".to_owned());
             }
             error
