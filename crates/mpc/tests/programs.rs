@@ -168,7 +168,13 @@ fn shipped_models_keep_their_plan() {
             let range = if tabular { InputRange { lo: -16.0, hi: 16.0 } } else { InputRange { lo: 0.0, hi: 1.0 } };
             let options = LowerOptions { ring: None, inputs: vec![range], reveal };
             let name = format!("{} {reveal:?}", path.file_name().unwrap().to_string_lossy());
-            check(&name, &lower(model.graph(), &options).unwrap(), 2, OF_EACH_KIND);
+            let lowered = lower(model.graph(), &options);
+            // Four squares one after another: no bound that holds for every input fits a ring.
+            if name.starts_with("lenet5_square") {
+                assert!(matches!(lowered, Err(subrosa_graph::Error::Range { .. })), "{name}");
+                continue;
+            }
+            check(&name, &lowered.unwrap(), 2, OF_EACH_KIND);
         }
         seen += 1;
     }

@@ -283,7 +283,8 @@ impl Noise {
 }
 
 /// Imports `bytes`, runs it by tract and by this evaluator on `batch` random samples,
-/// and returns the largest absolute difference.
+/// and returns the largest difference, relative to the output's largest value where that
+/// is above 1 (squares of squares of noise reach millions).
 pub(crate) fn largest_difference(bytes: &[u8], batch: usize, seed: u64) -> f64 {
     let model = subrosa_graph::Model::from_bytes(bytes).unwrap();
     let mut noise = Noise(seed);
@@ -299,7 +300,8 @@ pub(crate) fn largest_difference(bytes: &[u8], batch: usize, seed: u64) -> f64 {
         let ours = evaluate(model.graph(), &inputs.iter().map(of_sample).collect::<Vec<_>>());
         for (ours, plain) in ours.iter().zip(plain.iter().map(of_sample)) {
             assert_eq!(ours.data.len(), plain.len());
-            worst = ours.data.iter().zip(&plain).map(|(a, b)| (a - b).abs()).fold(worst, f64::max);
+            let scale = plain.iter().fold(1.0, |m: f64, v: &f64| m.max(v.abs()));
+            worst = ours.data.iter().zip(&plain).map(|(a, b)| (a - b).abs() / scale).fold(worst, f64::max);
         }
     }
     worst
