@@ -84,7 +84,8 @@ impl Cluster {
     fn check(&self, py: Python<'_>) -> PyResult<String> {
         let reports = py.detach(|| self.0.check(None));
         let one = |report: &subrosa::deploy::PartyReport| {
-            let models = report.status.as_ref().map(|s| s.models.iter().map(|m| (&m.name, m.version)).collect::<Vec<_>>());
+            let models =
+                report.status.as_ref().map(|s| s.models.iter().map(|m| (&m.name, m.version)).collect::<Vec<_>>());
             serde_json::json!({
                 "name": report.name,
                 "address": report.address,
@@ -119,10 +120,15 @@ impl Remote {
 impl Party {
     /// Opens the store and listens.
     #[new]
-    fn new(config: PathBuf, identity: PathBuf, state: PathBuf, listen: Option<String>, threads: usize) -> PyResult<Self> {
+    fn new(
+        config: PathBuf,
+        identity: PathBuf,
+        state: PathBuf,
+        listen: Option<String>,
+        threads: usize,
+    ) -> PyResult<Self> {
         let config = ClusterConfig::read(&config).map_err(raised)?;
-        let options =
-            PartyOptions { listen, state, store_key: None, threads, traces: None, log: Box::new(|_| ()) };
+        let options = PartyOptions { listen, state, store_key: None, threads, traces: None, log: Box::new(|_| ()) };
         let server = PartyServer::bind(config, loaded(&identity)?, options).map_err(raised)?;
         let address = server.address().map_err(raised)?;
         Ok(Self { server, address })

@@ -30,7 +30,12 @@ type Sampled<'py> = (Bound<'py, Model>, Vec<PyBackedBytes>, usize, Option<Vec<i6
 
 /// Runs the comparison. Returns its rows as JSON, and the page that `compare --html` writes.
 #[pyfunction]
-pub(crate) fn compare(py: Python<'_>, entries: Vec<Sampled<'_>>, wanted: Wanted, data: String) -> PyResult<(String, String)> {
+pub(crate) fn compare(
+    py: Python<'_>,
+    entries: Vec<Sampled<'_>>,
+    wanted: Wanted,
+    data: String,
+) -> PyResult<(String, String)> {
     let entries = entries.into_iter().map(|entry| read(entry, wanted.input_range)).collect::<PyResult<Vec<_>>>()?;
     let options = Comparison {
         vias: wanted.vias.iter().map(|name| via(name)).collect::<PyResult<_>>()?,
