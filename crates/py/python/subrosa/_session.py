@@ -47,7 +47,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """What all parties must agree on, hashed; hexadecimal."""
-        return str(self.sheet["digest"])
+        return str(self.sheet["plan_digest"])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the public half of a plan via ckks, from which a client makes its keys."""
