@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use subrosa::{InputSpec, Model, PlanOptions, Via};
+use subrosa::{InputSpec, Model, PlanOptions, Via, text};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocols.md");
 const MODELS: [&str; 3] = ["mlp", "cnn", "lenet"];
@@ -33,15 +33,15 @@ fn with(page: &str, part: &str, text: &str) -> String {
 }
 
 fn claims() -> String {
-    let mut text = String::new();
+    let mut list = String::new();
     for via in Via::ALL {
         let claim = via.claim();
-        writeln!(text, "- **`{via}`**: {}. {}.", claim.summary, stated(via)).unwrap();
+        writeln!(list, "- **`{via}`**: {}. {}.", claim.summary, stated(via)).unwrap();
         for learns in claim.learns {
-            writeln!(text, "  - {learns}").unwrap();
+            writeln!(list, "  - {learns}").unwrap();
         }
     }
-    text
+    list
 }
 
 /// Adversary, threshold, security and source.
@@ -50,7 +50,7 @@ fn stated(via: Via) -> String {
     format!(
         "Adversary: {}; of {}, {} may collude; {} bits. Source: {}",
         claim.adversary,
-        subrosa::text::counted(claim.parties, "party").replace("partys", "parties"),
+        text::counted(claim.parties, "party").replace("partys", "parties"),
         claim.threshold,
         claim.security_bits,
         via.source()
@@ -58,7 +58,7 @@ fn stated(via: Via) -> String {
 }
 
 fn costs() -> String {
-    let mut text =
+    let mut table =
         "| Model | Via | Rounds online | Bytes online | Rounds offline | Bytes offline |\n|---|---|---|---|---|---|\n"
             .to_owned();
     for name in MODELS {
@@ -67,10 +67,10 @@ fn costs() -> String {
             let input = InputSpec::given(0.0, 1.0).unwrap();
             let plan = model.plan(&PlanOptions { via, batch: BATCH, input, ..PlanOptions::default() }).unwrap();
             let fixed = plan.sheet().fixed.as_ref().unwrap();
-            let each = |bytes: u64| grouped(bytes.div_ceil(BATCH as u64));
+            let each = |bytes: u64| text::thousands(bytes.div_ceil(BATCH as u64));
             let (online, offline) = (fixed.online, fixed.offline);
             writeln!(
-                text,
+                table,
                 "| {name} | `{via}` | {} | {} | {} | {} |",
                 online.rounds,
                 each(online.bytes),
@@ -80,14 +80,7 @@ fn costs() -> String {
             .unwrap();
         }
     }
-    text
-}
-
-/// Thousands apart.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap()).collect();
-    groups.join(",")
+    table
 }
 
 fn shipped(name: &str) -> PathBuf {
