@@ -10,6 +10,8 @@ mod flags;
 mod print;
 mod progress;
 mod remote;
+mod served;
+mod trust;
 
 use clap::Parser;
 use commands::Command;

@@ -12,6 +12,9 @@ use std::fmt;
 pub enum Adversary {
     /// No protection: whoever computes sees everything.
     None,
+    /// Whoever runs the machine, by software: its hardware is trusted to keep the program's memory
+    /// from them.
+    Host,
     /// Corrupted parties follow the protocol and try to learn from what they see.
     SemiHonest,
     /// Corrupted parties may do anything; honest ones then stop without an output.
@@ -22,6 +25,7 @@ impl fmt::Display for Adversary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "none",
+            Self::Host => "the machine's host, by software alone",
             Self::SemiHonest => "semi-honest",
             Self::MaliciousAbort => "malicious (abort)",
         })

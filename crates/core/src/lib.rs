@@ -21,7 +21,7 @@ pub use claim::{Adversary, Claim};
 pub use fixed::RingWidth;
 pub use meter::{Cost, FRAME_HEADER_BYTES, Meter, Phase};
 pub use prg::{Prg, Seed};
-pub use report::{Machine, Report, Row};
+pub use report::{Absent, Machine, Report, Row, SIMULATED};
 pub use secret::Secret;
 pub use shape::{MAX_ELEMENTS, Shape, ShapeError};
 pub use tensor::Tensor;

@@ -90,4 +90,31 @@ pub struct Report {
     pub machine: Machine,
     /// What was measured.
     pub rows: Vec<Row>,
+    /// What could not be measured here, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Absent>,
+}
+
+/// A protection that was asked for and is not to be had on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absent {
+    /// The protection, as `--via` names it.
+    pub backend: String,
+    /// Why, and the way out.
+    pub why: String,
+}
+
+/// What stands in [`Row::insecure`] when trusted hardware was only simulated.
+pub const SIMULATED: &str = "SIMULATED, NO CONFIDENTIALITY";
+
+impl Row {
+    /// Whether trusted hardware was only simulated.
+    pub fn simulated(&self) -> bool {
+        self.insecure.iter().any(|mark| mark == SIMULATED)
+    }
+
+    /// The backend's name, with what must not be overlooked.
+    pub fn label(&self) -> String {
+        if self.simulated() { format!("{} ({SIMULATED})", self.backend) } else { self.backend.clone() }
+    }
 }

@@ -26,6 +26,8 @@ pub enum Via {
     Beaver5,
     /// By one server on ciphertexts that only the client can open.
     Ckks,
+    /// On one machine, inside hardware that keeps the program's memory from its host.
+    Tee,
 }
 
 /// What `plain` promises: nothing.
@@ -38,10 +40,44 @@ const PLAIN: Claim = Claim {
     learns: &["the machine learns the model, the inputs and the outputs"],
 };
 
+/// What `tee` promises, where hardware vouches for the program.
+const TEE: Claim = Claim {
+    adversary: Adversary::Host,
+    parties: 1,
+    threshold: 0,
+    security_bits: 128,
+    summary: "one machine computes inside trusted hardware: its host sees neither model, inputs nor outputs, as far \
+              as the hardware's maker is right",
+    learns: &[
+        "the program inside learns the model, the inputs and the outputs; its evidence says which program it is",
+        "the host learns sizes and times, and whatever attacks on the hardware give (docs/tee.md)",
+        "the client learns the outputs, and the hash of the model",
+    ],
+};
+
+/// What `tee` promises where nothing vouches for the program.
+pub(crate) const SIMULATED_TEE: Claim = Claim {
+    adversary: Adversary::None,
+    parties: 1,
+    threshold: 0,
+    security_bits: 0,
+    summary: "SIMULATED, NO CONFIDENTIALITY: one machine computes in the clear, behind evidence of nothing",
+    learns: &["the machine learns the model, the inputs and the outputs: no hardware protects them"],
+};
+
 impl Via {
     /// Every backend.
-    pub const ALL: [Self; 8] =
-        [Self::Plain, Self::Rep3, Self::Rep4, Self::Beaver2, Self::Beaver3, Self::Beaver4, Self::Beaver5, Self::Ckks];
+    pub const ALL: [Self; 9] = [
+        Self::Plain,
+        Self::Rep3,
+        Self::Rep4,
+        Self::Beaver2,
+        Self::Beaver3,
+        Self::Beaver4,
+        Self::Beaver5,
+        Self::Ckks,
+        Self::Tee,
+    ];
 
     /// Those that take any model: what is compared unless others are named. Homomorphic
     /// encryption takes polynomial models only.
@@ -62,10 +98,10 @@ impl Via {
         self.about().2
     }
 
-    /// The protocol behind it; none for [`Via::Plain`] and [`Via::Ckks`].
+    /// The protocol behind it; none where there are no parties.
     pub fn protocol(self) -> Option<ProtocolKind> {
         match self.kind() {
-            Kind::Plain | Kind::Ckks => None,
+            Kind::Plain | Kind::Ckks | Kind::Tee => None,
             Kind::Parties(protocol) => Some(protocol),
         }
     }
@@ -75,6 +111,7 @@ impl Via {
         match self.kind() {
             Kind::Plain => ("plain", PLAIN, "tract, on 32-bit floating point"),
             Kind::Ckks => ("ckks", subrosa_he::CLAIM, subrosa_he::SOURCE),
+            Kind::Tee => ("tee", TEE, "RFC 9180 (HPKE) to a key in the evidence; tract inside"),
             Kind::Parties(protocol) => (protocol.name(), protocol.claim(), protocol.source()),
         }
     }
@@ -83,6 +120,7 @@ impl Via {
         match self {
             Self::Plain => Kind::Plain,
             Self::Ckks => Kind::Ckks,
+            Self::Tee => Kind::Tee,
             Self::Rep3 => Kind::Parties(ProtocolKind::Rep3),
             Self::Rep4 => Kind::Parties(ProtocolKind::Rep4),
             Self::Beaver2 => Kind::Parties(ProtocolKind::Beaver2),
@@ -102,6 +140,8 @@ pub(crate) enum Kind {
     Parties(ProtocolKind),
     /// Homomorphic encryption.
     Ckks,
+    /// Trusted hardware.
+    Tee,
 }
 
 impl From<ProtocolKind> for Via {
@@ -152,7 +192,7 @@ mod tests {
             assert_eq!(via.name().parse::<Via>().unwrap(), via);
         }
         let error = "rep5".parse::<Via>().unwrap_err();
-        let choices = "plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, ckks";
+        let choices = "plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, ckks, tee";
         assert_eq!(error.to_string(), format!("unknown backend 'rep5': choose one of {choices}"));
     }
 

@@ -163,6 +163,19 @@ impl From<subrosa_he::Error> for Error {
     }
 }
 
+impl From<subrosa_tee::Error> for Error {
+    fn from(error: subrosa_tee::Error) -> Self {
+        use subrosa_tee::Error as Tee;
+        let message = error.to_string();
+        match error {
+            Tee::Random => Self::Io { message, hint: None },
+            Tee::Policy(_) | Tee::PolicySignature(_) | Tee::SealedModel(_) => Self::Input { message, hint: None },
+            // `tee::Error` may grow; what is new there concerns the program at the other end.
+            Tee::Message { .. } | Tee::Rollback { .. } | Tee::NotReleased(_) | _ => Self::Peer { message },
+        }
+    }
+}
+
 impl From<subrosa_net::Error> for Error {
     fn from(error: subrosa_net::Error) -> Self {
         subrosa_mpc::Error::Peer(error).into()

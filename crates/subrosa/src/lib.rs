@@ -26,6 +26,7 @@
 pub mod attest;
 pub mod backends;
 pub mod ckks;
+pub mod client;
 pub mod compare;
 pub mod data;
 #[cfg(unix)]
@@ -34,6 +35,7 @@ pub mod error;
 pub mod inspection;
 pub mod machine;
 pub mod model;
+pub mod oip;
 pub mod options;
 pub mod output;
 pub mod plan;
@@ -54,5 +56,5 @@ pub use output::Output;
 pub use plan::Plan;
 pub use session::Session;
 pub use sheet::PlanSheet;
-pub use subrosa_core::{Adversary, Claim, Cost, Machine, Report, Row};
+pub use subrosa_core::{Absent, Adversary, Claim, Cost, Machine, Report, Row, SIMULATED};
 pub use verify::{Verification, verify};

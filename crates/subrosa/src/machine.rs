@@ -104,7 +104,8 @@ fn randomness() -> Finding {
 }
 
 /// Device files of trusted execution environments.
-const ENCLAVE_DEVICES: [(&str, &str); 4] = [
+const ENCLAVE_DEVICES: [(&str, &str); 5] = [
+    ("/dev/nsm", "Nitro enclave"),
     ("/dev/sgx_enclave", "SGX"),
     ("/dev/tdx_guest", "TDX guest"),
     ("/dev/sev-guest", "SEV-SNP guest"),
@@ -114,7 +115,7 @@ const ENCLAVE_DEVICES: [(&str, &str); 4] = [
 fn enclaves() -> Finding {
     let found: Vec<_> = ENCLAVE_DEVICES.iter().filter(|(path, _)| Path::new(path).exists()).map(|(_, n)| *n).collect();
     match found.as_slice() {
-        [] => finding("enclaves", State::Fair, "none (SGX, TDX, SEV-SNP); no backend of this version needs one"),
+        [] => finding("enclaves", State::Fair, "none (SGX, TDX, SEV-SNP, Nitro); only the backend tee needs one"),
         some => finding("enclaves", State::Good, some.join(", ")),
     }
 }

@@ -16,6 +16,7 @@ const MAX_MODEL_BYTES: u64 = 1 << 31;
 #[derive(Clone)]
 pub struct Model {
     inner: Arc<subrosa_graph::Model>,
+    sha256: [u8; 32],
     name: String,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -49,7 +50,8 @@ impl Model {
         let inner = subrosa_graph::Model::from_bytes(bytes)?;
         let ports = |ports: &[subrosa_graph::model::Port]| ports.iter().map(Port::from).collect();
         let (inputs, outputs) = (ports(inner.inputs()), ports(inner.outputs()));
-        Ok(Self { inner: Arc::new(inner), name: name.to_owned(), inputs, outputs })
+        let sha256 = subrosa_tee::sha256(bytes);
+        Ok(Self { inner: Arc::new(inner), sha256, name: name.to_owned(), inputs, outputs })
     }
 
     /// Describes an ONNX file, supported or not, and what each backend can do with it.
@@ -78,6 +80,11 @@ impl Model {
     /// BLAKE3 of the model file, in hexadecimal.
     pub fn digest(&self) -> String {
         hex(&self.inner.digest())
+    }
+
+    /// SHA-256 of the model file, by which evidence of trusted hardware names it.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
     }
 
     /// Decides how to compute the model: the second state.

@@ -1,5 +1,6 @@
 //! What a caller may choose.
 
+use crate::attest::Local;
 use crate::backends::Via;
 use crate::data::Samples;
 use crate::{Error, Result};
@@ -35,6 +36,9 @@ pub struct PlanOptions {
     pub calibration: Vec<Vec<f32>>,
     /// A network to imitate between the parties of one machine.
     pub network: Option<Network>,
+    /// Whom the client trusts and what attests the program: what a run via tee on this machine
+    /// needs.
+    pub tee: Option<Local>,
 }
 
 impl Default for PlanOptions {
@@ -51,6 +55,7 @@ impl Default for PlanOptions {
             threads: 1,
             calibration: Vec::new(),
             network: None,
+            tee: None,
         }
     }
 }

@@ -150,8 +150,8 @@ fn check(options: &PlanOptions) -> Result<()> {
         return Err(Error::misuse(message, "leave --exact out, or choose another backend (--via rep3)"));
     }
     let fixed_only = options.ring.is_some() || options.public_weights;
-    if options.via == Via::Plain && fixed_only {
-        let message = "a ring or public weights were asked for, but 'plain' has neither";
+    if matches!(options.via, Via::Plain | Via::Tee) && fixed_only {
+        let message = format!("a ring or public weights were asked for, but '{}' has neither", options.via);
         return Err(Error::misuse(message, "choose another backend (--via rep3)"));
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! A plan at work.
 
+use crate::attest;
 use crate::backends::Via;
 use crate::ckks;
 use crate::model::{Model, Port};
@@ -26,6 +27,7 @@ enum Engine {
     Simulated,
     Cluster(Box<LocalCluster>),
     Ckks(Box<ckks::Engine>),
+    Tee(Box<attest::Engine>, PlainEngine),
 }
 
 /// What one batch gave: one flat array an output, and its cost.
@@ -38,6 +40,13 @@ impl Session {
             (None, Some(ckks)) => {
                 let (engine, setup) = ckks::Engine::start(ckks, plan.inner.options.threads)?;
                 (Engine::Ckks(Box::new(engine)), setup)
+            }
+            (None, None) if plan.inner.options.via == Via::Tee => {
+                let local = plan.inner.options.tee.as_ref().ok_or_else(attest::not_given)?;
+                let (channel, setup) = attest::Engine::start(local, &plan.inner.model)?;
+                let mut engine = PlainEngine { model: plan.inner.model.clone(), runners: BTreeMap::new() };
+                engine.runner(plan.inner.options.batch)?;
+                (Engine::Tee(Box::new(channel), engine), setup)
             }
             (None, None) => {
                 let mut engine = PlainEngine { model: plan.inner.model.clone(), runners: BTreeMap::new() };
@@ -131,6 +140,9 @@ impl Session {
                 let record = Batch { samples: count, offline: Phase::default(), online: Phase::local(start.elapsed()) };
                 Ok((reveal_plain(values, &inner.model, inner.options.reveal), record))
             }
+            (Engine::Tee(channel, engine), _) => channel.run(inputs, count, |inputs| {
+                Ok(reveal_plain(engine.run(inputs, count)?, &inner.model, inner.options.reveal))
+            }),
             (Engine::Ckks(engine), _) => match &inner.ckks {
                 Some(ckks) => engine.run(ckks, inputs, count),
                 None => Err(Error::misuse("the plan is not one via ckks", "")),

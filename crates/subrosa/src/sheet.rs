@@ -1,6 +1,7 @@
 //! A plan as people and programs read it.
 
-use crate::backends::Via;
+use crate::attest::Local;
+use crate::backends::{SIMULATED_TEE, Via};
 use crate::ckks::Ckks;
 use crate::ckks::sheet::CkksSheet;
 use crate::model::{Model, Port};
@@ -132,7 +133,7 @@ impl PlanSheet {
             model_digest: model.digest(),
             plan_digest,
             via: options.via,
-            claim: options.via.claim(),
+            claim: claim(options),
             learns: learns(options),
             source: options.via.source().to_owned(),
             batch: options.batch,
@@ -154,7 +155,10 @@ impl PlanSheet {
         if let Some(ckks) = &self.ckks {
             return ckks.terms();
         }
-        let Some(fixed) = &self.fixed else { return "in the clear".to_owned() };
+        let Some(fixed) = &self.fixed else {
+            let place = if self.via == Via::Tee { "inside trusted hardware, where there is some" } else { "in the clear" };
+            return place.to_owned();
+        };
         let ranges: Vec<_> = self.inputs.iter().map(InputSheet::range).collect();
         format!(
             "Z_2^{}, inputs in {}, {} rounds and {} for a batch of {}",
@@ -178,7 +182,7 @@ impl InputSheet {
 }
 
 fn learns(options: &PlanOptions) -> Vec<String> {
-    let claimed = options.via.claim().learns.iter().map(|s| (*s).to_owned());
+    let claimed = claim(options).learns.iter().map(|s| (*s).to_owned());
     let public = options.public_weights.then(|| "each server, by --public-weights: the weights too".to_owned());
     let dealer = options
         .insecure_self_dealer
@@ -189,10 +193,19 @@ fn learns(options: &PlanOptions) -> Vec<String> {
     claimed.chain(public).chain(exact).chain(dealer).collect()
 }
 
+/// The backend's claim, or what is left of it where trusted hardware is only simulated.
+fn claim(options: &PlanOptions) -> Claim {
+    if simulated(options).is_some() { SIMULATED_TEE } else { options.via.claim() }
+}
+
+fn simulated(options: &PlanOptions) -> Option<&'static str> {
+    options.tee.as_ref().filter(|_| options.via == Via::Tee).and_then(Local::warning)
+}
+
 fn insecure(options: &PlanOptions) -> Vec<String> {
     let weights = options.public_weights.then(|| "public-weights".to_owned());
     let dealer = options.insecure_self_dealer.then(|| "self-dealer".to_owned());
-    weights.into_iter().chain(dealer).collect()
+    weights.into_iter().chain(dealer).chain(simulated(options).map(str::to_owned)).collect()
 }
 
 fn inputs(model: &Model, options: &PlanOptions, fixed: Option<&Fixed>, ckks: Option<&Ckks>) -> Vec<InputSheet> {
@@ -339,6 +352,7 @@ impl PlanSheet {
     fn weights(&self) -> &'static str {
         match (self.via, self.public_weights) {
             (Via::Plain, _) => "in the clear",
+            (Via::Tee, _) => "with the program inside, whose evidence names their hash",
             (Via::Ckks, _) => "with the server, in the clear; the client never sees them",
             (_, true) => "known to the compute parties (--public-weights)",
             (_, false) => "secret: shared by the model owner",

@@ -86,6 +86,118 @@ impl Bound {
     }
 }
 
+impl Bound {
+    /// The length of [`Bound::to_bytes`].
+    pub const BYTES: usize = 2 + 33 + 3 * 32 + 4 * 33;
+
+    /// All of it, for a peer that cannot know every field: role and suite in a byte each, what
+    /// makes it new as its kind and 32 bytes, key, model and configuration, then the fields that
+    /// may be absent, each preceded by a byte that says so.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let role = match self.role {
+            Role::Serve => 0,
+            Role::FetchKey => 1,
+        };
+        let suite = match self.suite {
+            Suite::X25519ChaCha20 => 0,
+        };
+        let mut fields: Vec<u8> = vec![role, suite];
+        fields.extend(self.freshness.to_bytes());
+        for field in [&self.channel_key, &self.model, &self.configuration] {
+            fields.extend(field);
+        }
+        let policies = [self.data_policy, self.model_policy].map(|id| id.map(|id| id.0));
+        for field in policies.into_iter().chain([self.tls_key, self.exporter]) {
+            fields.extend(optional(field));
+        }
+        let mut out = [0; Self::BYTES];
+        out.copy_from_slice(&fields);
+        out
+    }
+
+    /// Reads it again; none for what [`Bound::to_bytes`] does not write.
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
+        let (&[role, suite], rest) = bytes.split_first_chunk::<2>()?;
+        let (freshness, mut rest) = rest.split_first_chunk::<33>()?;
+        let mut next = || {
+            let (field, tail) = rest.split_first_chunk::<32>()?;
+            rest = tail;
+            Some(*field)
+        };
+        let (channel_key, model, configuration) = (next()?, next()?, next()?);
+        let mut next = || {
+            let (field, tail) = rest.split_first_chunk::<33>()?;
+            rest = tail;
+            if_present(field)
+        };
+        Some(Self {
+            role: match role {
+                0 => Role::Serve,
+                1 => Role::FetchKey,
+                _ => return None,
+            },
+            suite: match suite {
+                0 => Suite::X25519ChaCha20,
+                _ => return None,
+            },
+            freshness: Freshness::from_bytes(freshness)?,
+            channel_key,
+            model,
+            configuration,
+            data_policy: next()?.map(PolicyId),
+            model_policy: next()?.map(PolicyId),
+            tls_key: next()?,
+            exporter: next()?,
+        })
+    }
+}
+
+impl Freshness {
+    /// Its kind and 32 bytes; an epoch fills the first 8, little-endian.
+    pub fn to_bytes(self) -> [u8; 33] {
+        let mut out = [0; 33];
+        match self {
+            Self::Nonce(nonce) => out[1..].copy_from_slice(&nonce),
+            Self::Epoch(epoch) => {
+                out[0] = 1;
+                out[1..9].copy_from_slice(&epoch.to_le_bytes());
+            }
+        }
+        out
+    }
+
+    /// Reads it again; none for what [`Freshness::to_bytes`] does not write.
+    pub fn from_bytes(bytes: &[u8; 33]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first_chunk::<1>()?;
+        let (epoch, padding) = rest.split_first_chunk::<8>()?;
+        match kind {
+            [0] => rest.try_into().ok().map(Self::Nonce),
+            [1] if padding.iter().all(|&b| b == 0) => Some(Self::Epoch(u64::from_le_bytes(*epoch))),
+            _ => None,
+        }
+    }
+}
+
+/// Whether it is there, and 32 bytes.
+fn optional(field: Option<[u8; 32]>) -> [u8; 33] {
+    let mut out = [0; 33];
+    if let Some(field) = field {
+        out[0] = 1;
+        out[1..].copy_from_slice(&field);
+    }
+    out
+}
+
+/// None for bytes that [`optional`] does not write.
+fn if_present(bytes: &[u8; 33]) -> Option<Option<[u8; 32]>> {
+    let (kind, rest) = bytes.split_first_chunk::<1>()?;
+    match kind {
+        [1] => rest.try_into().ok().map(Some),
+        [0] if rest.iter().all(|&b| b == 0) => Some(None),
+        _ => None,
+    }
+}
+
 impl Role {
     fn name(self) -> &'static [u8] {
         match self {

@@ -14,7 +14,9 @@ use crate::binding::{Bound, Freshness, Role};
 use crate::channel::{ChannelKey, seal_to};
 use crate::error::{Error, Refusal};
 use crate::evidence::Stapled;
+use crate::names::Piece;
 use crate::policy::Policy;
+use crate::reason::Reason;
 use crate::seal::{Header, ModelKey};
 use crate::verify::{Roots, Verdict, verify_under};
 use std::collections::BTreeMap;
@@ -68,6 +70,38 @@ pub struct Ask {
     pub stapled: Stapled,
     /// What the evidence is about.
     pub bound: Bound,
+}
+
+impl Ask {
+    /// The message: the name with its length in 2 bytes, the version in 8, what the evidence is
+    /// about, and the stapled evidence to the end.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = ASK.to_vec();
+        out.extend((self.model.len() as u16).to_le_bytes());
+        out.extend(self.model.as_bytes());
+        out.extend(self.version.to_le_bytes());
+        out.extend(self.bound.to_bytes());
+        out.extend(self.stapled.to_bytes());
+        out
+    }
+
+    /// Reads such a message. Nothing in it is trusted yet.
+    ///
+    /// **Errors:** [`Reason::Malformed`] and what [`Stapled::from_bytes`] gives.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Reason> {
+        let cut = Reason::Malformed { piece: Piece::Evidence, detail: "the message to the broker is none" };
+        let rest = bytes.strip_prefix(ASK).ok_or(cut.clone())?;
+        let (length, rest) = rest.split_first_chunk::<2>().ok_or(cut.clone())?;
+        let (name, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or(cut.clone())?;
+        let (version, rest) = rest.split_first_chunk::<8>().ok_or(cut.clone())?;
+        let (bound, stapled) = rest.split_first_chunk::<{ Bound::BYTES }>().ok_or(cut.clone())?;
+        Ok(Self {
+            model: str::from_utf8(name).map_err(|_| cut.clone())?.to_owned(),
+            version: u64::from_le_bytes(*version),
+            bound: Bound::from_bytes(bound).ok_or(cut)?,
+            stapled: Stapled::from_bytes(stapled)?,
+        })
+    }
 }
 
 impl Broker {
@@ -132,15 +166,28 @@ impl Broker {
         Ok(nonce)
     }
 
-    /// The model's key, sealed to the program that `ask` has evidence of.
-    ///
-    /// **Errors:** [`Error::NotReleased`], [`Error::Rollback`].
-    pub fn release(&mut self, ask: &Ask, now: u64) -> Result<Vec<u8>, Error> {
-        self.release_under(&Roots::VENDORS, ask, now)
+    /// Takes a challenge back, whose connection has ended: nobody else may answer it.
+    pub fn forget(&mut self, nonce: &[u8; 32]) {
+        self.challenges.remove(nonce);
     }
 
-    pub(crate) fn release_under(&mut self, roots: &Roots<'_>, ask: &Ask, now: u64) -> Result<Vec<u8>, Error> {
-        let kept = self.asked(ask, now)?;
+    /// The model's key, sealed to the program that `ask` has evidence of. `exporter` is the
+    /// exported secret (RFC 9266) of the TLS connection on which the broker was asked, if it was
+    /// one: evidence about another connection gets nothing.
+    ///
+    /// **Errors:** [`Error::NotReleased`], [`Error::Rollback`].
+    pub fn release(&mut self, ask: &Ask, exporter: Option<[u8; 32]>, now: u64) -> Result<Vec<u8>, Error> {
+        self.release_under(&Roots::VENDORS, ask, exporter, now)
+    }
+
+    pub(crate) fn release_under(
+        &mut self,
+        roots: &Roots<'_>,
+        ask: &Ask,
+        exporter: Option<[u8; 32]>,
+        now: u64,
+    ) -> Result<Vec<u8>, Error> {
+        let kept = self.asked(ask, exporter, now)?;
         let Stapled { evidence, collateral } = &ask.stapled;
         match verify_under(roots, evidence, collateral, &kept.policy, &ask.bound, now) {
             Verdict::Attested(attested) => kept.wrap(attested.bound()),
@@ -155,10 +202,11 @@ impl Broker {
     pub fn release_simulated(
         &mut self,
         ask: &Ask,
+        exporter: Option<[u8; 32]>,
         flag: crate::simulation::AllowSimulated,
         now: u64,
     ) -> Result<Vec<u8>, Error> {
-        let kept = self.asked(ask, now)?;
+        let kept = self.asked(ask, exporter, now)?;
         match kept.key_use {
             KeyUse::Production => return Err(Error::NotReleased(Refusal::Production)),
             KeyUse::Trial => {}
@@ -171,7 +219,7 @@ impl Broker {
 
     /// What is asked for, if the challenge, the version and the purpose are right. The
     /// challenge is used up either way.
-    fn asked(&mut self, ask: &Ask, now: u64) -> Result<&Kept, Error> {
+    fn asked(&mut self, ask: &Ask, exporter: Option<[u8; 32]>, now: u64) -> Result<&Kept, Error> {
         let refused = |refusal| Err(Error::NotReleased(refusal));
         let open = match ask.bound.freshness {
             Freshness::Nonce(nonce) => self.challenges.remove(&nonce),
@@ -186,6 +234,7 @@ impl Broker {
         }
         let Some(kept) = model.versions.get(&ask.version) else { return refused(Refusal::Unknown) };
         let meant = ask.bound.role == Role::FetchKey
+            && ask.bound.exporter == exporter
             && ask.bound.model == kept.header.model
             && ask.bound.model_policy == Some(kept.policy.id());
         if meant { Ok(kept) } else { refused(Refusal::Purpose) }
@@ -212,6 +261,8 @@ impl ChannelKey {
 }
 
 const WRAPPED: &[u8; 8] = b"SROTKEY1";
+
+const ASK: &[u8; 8] = b"SROTASK1";
 
 #[cfg(test)]
 mod tests;

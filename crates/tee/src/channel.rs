@@ -9,7 +9,7 @@
 //! Not given: forward secrecy against the theft of the channel key within its lifetime, which
 //! ends with the process, and secrecy against a quantum computer of the future.
 
-use crate::binding::Bound;
+use crate::binding::{Bound, Role};
 use crate::error::Error;
 use crate::verify::Attested;
 use chacha20poly1305::aead::{Aead, Payload};
@@ -19,11 +19,13 @@ use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
 use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 /// What is known of the program at the other end.
 ///
-/// [`Attested`] and, in builds that have it, `simulation::Simulated` are all there is, and what comes over a channel carries which of the two it was.
+/// [`Attested`] and, in builds that have it, `simulation::Simulated` are all there is, and what
+/// comes over a channel carries which of the two it was.
 pub trait Standing: sealed::Sealed {
     /// How outputs name it.
     const LABEL: &'static str;
@@ -131,38 +133,47 @@ impl ChannelKey {
     }
 }
 
-/// The program's end of a channel. It opens each request once.
+/// The program's end of all channels to one key. It opens each request once.
+///
+/// One key serves many clients, each under what it has evidence about: the nonce and the policy
+/// are the client's, and only a request that was sealed under the same fields opens.
 pub struct Responder {
     key: ChannelKey,
-    bound: Bound,
     /// A name of each context that was opened.
-    seen: HashSet<[u8; 32]>,
+    seen: Mutex<HashSet<[u8; 32]>>,
 }
 
 impl Responder {
-    /// Answers under `bound`, which names `key`.
-    ///
-    /// **Errors:** [`Error::Message`] if it names another key.
-    pub fn new(key: ChannelKey, bound: Bound) -> Result<Self, Error> {
-        match bound.channel_key == key.public() {
-            true => Ok(Self { key, bound, seen: HashSet::new() }),
-            false => Err(Error::Message { what: "a channel whose evidence names another key" }),
-        }
+    /// Answers to `key`.
+    pub fn new(key: ChannelKey) -> Self {
+        Self { key, seen: Mutex::default() }
     }
 
-    /// Decrypts a request. What is returned with it seals the answer.
+    /// What [`Bound::channel_key`] names.
+    pub fn public(&self) -> [u8; 32] {
+        self.key.public()
+    }
+
+    /// Decrypts a request that was made under `bound`. What is returned with it seals the
+    /// answer.
     ///
-    /// **Errors:** [`Error::Message`], [`Error::Replayed`], [`Error::KeySpent`].
-    pub fn open(&mut self, request: &[u8]) -> Result<(Vec<u8>, Owed), Error> {
-        if self.seen.len() >= MOST_REQUESTS {
-            return Err(Error::KeySpent { answered: self.seen.len() });
-        }
+    /// **Errors:** [`Error::Message`], also if `bound` names another key or was not made to
+    /// serve; [`Error::Replayed`], [`Error::KeySpent`].
+    pub fn open(&self, bound: &Bound, request: &[u8]) -> Result<(Vec<u8>, Owed), Error> {
         let wrong = Error::Message { what: "the request" };
-        let (request, context) = self.key.open(&self.bound, REQUEST, request).ok_or(wrong.clone())?;
+        if bound.channel_key != self.key.public() || bound.role != Role::Serve {
+            return Err(wrong);
+        }
+        let (request, context) = self.key.open(bound, REQUEST, request).ok_or(wrong.clone())?;
         // The name is the secret's, not the message's: two spellings of one message share it.
         let mut name = [0; 32];
         context.export(b"subrosa-tee/replay/1", &mut name).map_err(|_| wrong)?;
-        match self.seen.insert(name) {
+        // A panic elsewhere leaves the set whole: it is only ever added to.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= MOST_REQUESTS {
+            return Err(Error::KeySpent { answered: seen.len() });
+        }
+        match seen.insert(name) {
             true => Ok((request, Owed { context })),
             false => Err(Error::Replayed),
         }

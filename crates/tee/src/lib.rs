@@ -20,6 +20,7 @@ pub mod channel;
 pub mod claims;
 pub mod date;
 mod dcap;
+mod eif;
 mod error;
 pub mod evidence;
 mod facts;
@@ -42,9 +43,25 @@ mod x509;
 
 pub use binding::Bound;
 pub use claims::{Claims, Platform};
+pub use eif::EifMeasurement;
 pub use error::{Error, Refusal};
 pub use evidence::{Collateral, Evidence, SnpCollateral, Stapled};
 pub use names::{Flag, Level, Piece, Register};
 pub use policy::{Policy, PolicyId};
 pub use reason::Reason;
 pub use verify::{Attested, Verdict, authenticate, verify};
+
+/// 32 random bytes, for whoever wants to be shown evidence made for nobody else.
+///
+/// **Errors:** [`Error::Random`].
+pub fn nonce() -> Result<[u8; 32], Error> {
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce).map_err(|_| Error::Random)?;
+    Ok(nonce)
+}
+
+/// The hash by which evidence names a model and a configuration.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bytes).into()
+}

@@ -101,6 +101,16 @@ impl ModelKey {
         }
     }
 
+    /// From the bytes that [`ModelKey::expose`] gave.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(*bytes))
+    }
+
+    /// The key itself, for the file in which the model's owner keeps it.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     fn cipher(&self) -> ChaCha20Poly1305 {
         ChaCha20Poly1305::new((&*self.0).into())
     }

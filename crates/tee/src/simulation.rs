@@ -86,6 +86,11 @@ mod with_feature {
             Ok(Self { key: SigningKey::from_bytes(&seed) })
         }
 
+        /// With the key of 32 secret bytes, so that a policy can list it beforehand.
+        pub fn from_bytes(secret: &[u8; 32]) -> Self {
+            Self { key: SigningKey::from_bytes(secret) }
+        }
+
         /// What a policy lists under `simulators`.
         pub fn public_key(&self) -> [u8; 32] {
             self.key.verifying_key().to_bytes()

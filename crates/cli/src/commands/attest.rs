@@ -1,11 +1,14 @@
-//! `subrosa attest verify | staple | sign`: evidence of trusted hardware, without a network.
+//! `subrosa attest ...`: evidence of trusted hardware, and what its owners do with it.
 
 use crate::failure::{Failure, Result};
 use crate::print;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::SystemTime;
-use subrosa::attest::{self, Case};
+use subrosa::Error;
+use subrosa::attest::measure::Measured;
+use subrosa::attest::{self, BrokerConfig, BrokerServer, Case, Trust};
+use subrosa::deploy::Identity;
 
 /// What to do with evidence.
 #[derive(Subcommand)]
@@ -16,6 +19,17 @@ pub(crate) enum Attest {
     Staple(Staple),
     /// Sign a policy
     Sign(Sign),
+    /// Measure files: what a build is expected to be attested as
+    Measure(Measure),
+    /// Write a manifest for Gramine, in which nothing undoes the enclave
+    Manifest(Manifest),
+    /// Encrypt a model for programs that a policy accepts
+    Seal(Seal),
+    /// Keep the keys of sealed models, and give them to attested programs
+    Broker(Keep),
+    /// Print the public key of a simulator, for a policy's `simulators`
+    #[cfg(feature = "simulation")]
+    Simulator(Simulator),
 }
 
 /// What to verify.
@@ -84,6 +98,12 @@ impl Attest {
             Self::Verify(command) => command.run(),
             Self::Staple(command) => command.run(),
             Self::Sign(command) => command.run(),
+            Self::Measure(command) => command.run(),
+            Self::Manifest(command) => command.run(),
+            Self::Seal(command) => command.run(),
+            Self::Broker(command) => command.run(),
+            #[cfg(feature = "simulation")]
+            Self::Simulator(command) => command.run(),
         }
     }
 }
@@ -122,6 +142,139 @@ impl Sign {
     fn run(self) -> Result<()> {
         let signer = attest::sign_policy(&self.policy, &self.key, &self.output)?;
         print::out(&format!("signed policy: {}\nsigner: {signer}\n", self.output.display()))
+    }
+}
+
+/// What to measure.
+#[derive(Args)]
+pub(crate) struct Measure {
+    /// A Nitro image, a Gramine manifest or signature, a program
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Measure {
+    /// Fails, after printing, if something must be mended first.
+    fn run(self) -> Result<()> {
+        let measured = self.files.iter().map(|f| Measured::of(f)).collect::<subrosa::Result<Vec<_>>>()?;
+        match self.json {
+            true => print::json(&measured)?,
+            false => print::out(&measured.iter().map(ToString::to_string).collect::<String>())?,
+        }
+        if measured.iter().all(|m| m.findings.is_empty()) { Ok(()) } else { Err(Failure::Negative) }
+    }
+}
+
+/// What to run in an enclave.
+#[derive(Args)]
+pub(crate) struct Manifest {
+    /// The program's file name, beside the manifest
+    #[arg(default_value = "subrosa")]
+    program: String,
+    /// A file that it reads, beside the manifest; measured (repeatable)
+    #[arg(long = "file", value_name = "NAME")]
+    files: Vec<String>,
+    /// Memory of the enclave, MiB: a power of two
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    memory: u32,
+    /// Threads, Gramine's own included
+    #[arg(long, value_name = "T", default_value_t = 16)]
+    threads: u32,
+    /// The program's arguments; measured
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+impl Manifest {
+    fn run(self) -> Result<()> {
+        let Self { program, files, memory, threads, arguments } = self;
+        print::out(&attest::manifest(program, arguments, files, memory, threads)?)
+    }
+}
+
+/// What to seal.
+#[derive(Args)]
+pub(crate) struct Seal {
+    /// An ONNX file
+    model: PathBuf,
+    /// Its version: grows
+    #[arg(long, value_name = "N")]
+    version: u64,
+    /// The owner's signed policy
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// The public key that signed it
+    #[arg(long, value_name = "HEX")]
+    signer: String,
+    /// Where the sealed model goes
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Where its key goes: a new file, for the broker alone
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+}
+
+impl Seal {
+    fn run(self) -> Result<()> {
+        let owner = Trust::read(&self.policy, &[self.signer], false)?;
+        attest::seal_model(&self.model, self.version, &owner, &self.output, &self.key)?;
+        let (output, key) = (self.output.display(), self.key.display());
+        print::out(&format!("sealed model: {output}\nits key, for the broker alone: {key}\n"))
+    }
+}
+
+/// A broker.
+#[derive(Args)]
+pub(crate) struct Keep {
+    /// Models, their keys and policies, and who may ask
+    #[arg(long, value_name = "FILE", default_value = "broker.toml")]
+    config: PathBuf,
+    /// The folder that `party init` made for this machine
+    #[arg(long, value_name = "FOLDER", default_value = "identity")]
+    identity: PathBuf,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7300")]
+    listen: String,
+    /// Remembers the oldest allowed versions: keep it where it cannot be rolled back
+    #[arg(long, value_name = "FILE", default_value = "broker-state.json")]
+    state: PathBuf,
+    /// Let simulated evidence have keys for trials, where the policy does too
+    #[arg(long)]
+    allow_simulated_tee: bool,
+}
+
+impl Keep {
+    fn run(self) -> Result<()> {
+        let config = BrokerConfig::read(&self.config)?;
+        let identity = Identity::load(&self.identity).map_err(|error| Error::Io {
+            message: error.to_string(),
+            hint: Some("`subrosa party init` makes an identity; --identity names its folder".to_owned()),
+        })?;
+        let server = BrokerServer::new(&config, identity, &self.state, self.allow_simulated_tee)?;
+        let listener = std::net::TcpListener::bind(&self.listen)
+            .map_err(|e| Error::Io { message: format!("cannot listen at {}: {e}", self.listen), hint: None })?;
+        print::out(&format!("broker {} listens at {}\n", server.fingerprint(), listener.local_addr()?))?;
+        server.serve(&listener, &|line| print::log(&format!("{} {line}", subrosa::report_html::utc_now())));
+        Ok(())
+    }
+}
+
+/// A simulator.
+#[cfg(feature = "simulation")]
+#[derive(Args)]
+pub(crate) struct Simulator {
+    /// Its key: 32 random bytes
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+}
+
+#[cfg(feature = "simulation")]
+impl Simulator {
+    fn run(self) -> Result<()> {
+        print::out(&format!("{}\n", attest::simulator_public_key(&self.key)?))
     }
 }
 

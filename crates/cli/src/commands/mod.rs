@@ -9,6 +9,7 @@ mod inspect;
 mod party;
 mod plan;
 mod run;
+mod serve;
 
 use crate::failure::Result;
 use clap::Subcommand;
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Plan(plan::PlanCommand),
     /// Compute a model on inputs from a file
     Run(run::Run),
+    /// Serve models over HTTP: the Open Inference Protocol
+    Serve(serve::Serve),
     /// Measure models under several protections, side by side
     Compare(compare::Compare),
     /// Make a client's keys for a plan via ckks
@@ -37,7 +40,7 @@ pub(crate) enum Command {
     /// Run compute parties on machines of their own, and give them models
     #[command(subcommand)]
     Party(party::Party),
-    /// Verify evidence of trusted hardware, without a network
+    /// Trusted hardware: verify evidence, sign policies, seal models and keep their keys
     #[command(subcommand)]
     Attest(attest::Attest),
     /// Print completions for a shell
@@ -51,6 +54,7 @@ impl Command {
             Self::Inspect(command) => command.run(),
             Self::Plan(command) => command.run(),
             Self::Run(command) => command.run(),
+            Self::Serve(command) => command.run(),
             Self::Compare(command) => command.run(),
             Self::Keygen(command) => command.run(),
             Self::Encrypt(command) => command.run(),

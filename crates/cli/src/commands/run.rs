@@ -5,6 +5,8 @@ use crate::flags::{self, PlanFlags};
 use crate::print::{self, Left, Right};
 use crate::progress::Bar;
 use crate::remote::RemoteFlags;
+use crate::served::ServedFlags;
+use crate::trust::LocalFlags;
 use clap::Args;
 use comfy_table::CellAlignment;
 use serde_json::json;
@@ -26,7 +28,7 @@ const BATCH: usize = 128;
 /// What to compute.
 #[derive(Args)]
 pub(crate) struct Run {
-    /// An ONNX file, or with --cluster a model that the parties hold, NAME or NAME@VERSION
+    /// An ONNX file, or with --cluster or --url a model that they have, NAME or NAME@VERSION
     model: PathBuf,
     /// The samples: .npy, .npz, .png, .csv or idx (also .gz)
     #[arg(long, value_name = "FILE")]
@@ -59,6 +61,10 @@ pub(crate) struct Run {
     flags: PlanFlags,
     #[command(flatten)]
     remote: RemoteFlags,
+    #[command(flatten)]
+    served: ServedFlags,
+    #[command(flatten)]
+    tee: LocalFlags,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -70,6 +76,9 @@ impl Run {
             save::Format::of(path)?;
             save::check_folder(path)?;
         }
+        if self.served.is_asked() {
+            return self.run_served(&Dataset::read(&self.input)?);
+        }
         if self.remote.cluster.is_some() && !self.model.exists() {
             return self.run_kept(&Dataset::read(&self.input)?);
         }
@@ -80,11 +89,12 @@ impl Run {
         let plan = model.plan(&options)?;
         announce(plan.sheet(), &options, self.simulate);
         let output = self.computed(&plan, &samples)?;
-        let verification = self.verification(&model, &options, &samples, &output)?;
+        let verification = self.verification(&model, options.batch, &samples, &output)?;
         if let Some(path) = &self.output {
             save::output(path, &output)?;
         }
-        self.print(&output, &samples, verification.as_ref())
+        let marks = plan.sheet().insecure.clone();
+        self.print(&output, &samples, verification.as_ref(), &marks)
     }
 
     /// Where the flags say: by parties elsewhere, by parties in this process, or in the
@@ -124,7 +134,22 @@ impl Run {
         if !remote.opens() {
             return print::out(&costs(&output, false));
         }
-        self.print(&output, &samples, None)
+        self.print(&output, &samples, None, &self.insecure())
+    }
+
+    /// On a server: by its model's name, or a file that says which model is expected.
+    fn run_served(&self, data: &Dataset) -> Result<()> {
+        let Some(found) = self.served.find(&self.model, self.via, &self.tee.trust)? else { return Ok(()) };
+        let samples = self.samples(data, &found.served.inputs)?;
+        let output = found.run(&samples, self.batch.unwrap_or(BATCH))?;
+        let verification = match self.verify {
+            true => self.verification(&Model::open(&self.model)?, self.batch.unwrap_or(BATCH), &samples, &output)?,
+            false => None,
+        };
+        if let Some(path) = &self.output {
+            save::output(path, &output)?;
+        }
+        self.print(&output, &samples, verification.as_ref(), &found.marks())
     }
 
     fn samples(&self, data: &Dataset, inputs: &[subrosa::Port]) -> Result<Samples> {
@@ -143,38 +168,45 @@ impl Run {
         let input = self.flags.range.spec_for(model, data)?;
         let (network, calibration) = (self.remote.network, self.flags.range.samples(model)?);
         let flags = self.flags.options(self.via, batch, input);
-        Ok(PlanOptions { threads: self.threads, network, calibration, ..flags })
+        let tee = if self.via == Via::Tee { self.tee.local()? } else { None };
+        Ok(PlanOptions { threads: self.threads, network, calibration, tee, ..flags })
     }
 
     fn verification(
         &self,
         model: &Model,
-        options: &PlanOptions,
+        batch: usize,
         samples: &Samples,
         output: &Output,
     ) -> Result<Option<Verification>> {
         if !self.verify {
             return Ok(None);
         }
-        let plain = PlanOptions { batch: options.batch, ..PlanOptions::default() };
+        let plain = PlanOptions { batch, ..PlanOptions::default() };
         let plain = watched(&mut model.plan(&plain)?.open()?, samples)?;
         Ok(Some(verify(output, &plain)))
     }
 
     /// What was asked for that weakens the claim.
-    fn insecure(&self) -> Vec<&'static str> {
+    fn insecure(&self) -> Vec<String> {
         let flags = [(self.flags.public_weights, "public-weights"), (self.flags.insecure_self_dealer, "self-dealer")];
-        flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect()
+        flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name.to_owned()).collect()
     }
 
-    fn print(&self, output: &Output, samples: &Samples, verification: Option<&Verification>) -> Result<()> {
+    fn print(
+        &self,
+        output: &Output,
+        samples: &Samples,
+        verification: Option<&Verification>,
+        marks: &[String],
+    ) -> Result<()> {
         let accuracy = accuracy(output, samples);
         if self.json {
             let document = json!({
                 "output": output,
                 "labels": output.labels(),
                 "simulated": self.simulate,
-                "insecure": self.insecure(),
+                "insecure": marks,
                 "accuracy": accuracy,
                 "agreement": verification.map(Verification::agreement),
                 "verification": verification,
@@ -183,7 +215,7 @@ impl Run {
         }
         let mut text = predictions(output, verification);
         text += &costs(output, self.simulate);
-        for flag in self.insecure() {
+        for flag in marks {
             text += &format!("insecure  {flag}\n");
         }
         if let Some(accuracy) = accuracy {

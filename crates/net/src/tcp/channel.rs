@@ -15,11 +15,13 @@ pub struct Channel {
     link: Box<dyn Link>,
     name: String,
     fingerprint: Fingerprint,
+    exporter: Option<[u8; 32]>,
 }
 
 impl Channel {
     pub(super) fn new(link: TlsLink, name: String, fingerprint: Fingerprint) -> Self {
-        Self { link: Box::new(link), name, fingerprint }
+        let exporter = link.exporter();
+        Self { link: Box::new(link), name, fingerprint, exporter }
     }
 
     /// The peer's name in the configuration.
@@ -30,6 +32,14 @@ impl Channel {
     /// The peer's key.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// A secret that both ends of this one connection share and nobody else does: RFC 9266's
+    /// `tls-exporter`. Evidence that names it is about this connection.
+    ///
+    /// None if TLS does not give it, which it does for every finished handshake.
+    pub fn exporter(&self) -> Option<[u8; 32]> {
+        self.exporter
     }
 
     /// Posts a message.

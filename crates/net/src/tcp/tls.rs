@@ -83,6 +83,11 @@ impl TlsLink {
         self.tls.peer_certificates().and_then(|chain| chain.first())
     }
 
+    /// RFC 9266 §2: label and an empty context.
+    pub(super) fn exporter(&self) -> Option<[u8; 32]> {
+        self.tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[])).ok()
+    }
+
     /// None when time is up.
     fn park_until(&self, until: Instant) -> Option<()> {
         let left = until.checked_duration_since(Instant::now()).filter(|d| !d.is_zero())?;

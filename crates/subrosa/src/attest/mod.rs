@@ -4,8 +4,31 @@
 //! the program at the other end of a connection is known only if the 64 bytes that the program
 //! chose are the expected ones, so [`Examination`] keeps the three apart.
 
+mod attester;
+#[cfg(unix)]
+mod broker;
+pub mod enclave;
+mod link;
+mod local;
+pub mod measure;
+mod owner;
 pub mod source;
+mod trust;
 
+pub(crate) use attester::not_given;
+pub use attester::{Attester, Hardware};
+#[cfg(unix)]
+pub use broker::{BrokerAt, BrokerConfig, BrokerServer};
+pub use enclave::{Enclave, Hosted};
+pub use link::{Expected, Inquiry, Link};
+pub(crate) use local::Engine;
+pub use subrosa_tee::PolicyId;
+pub use subrosa_tee::channel::Owed;
+pub use local::Local;
+pub use owner::{is_sealed, seal_model};
+pub use trust::{Peer, Trust};
+
+use crate::model::hex;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::fmt;
@@ -169,14 +192,51 @@ pub fn staple(evidence: &Path, collateral: Option<&Path>, revocation_list: Optio
 pub fn sign_policy(draft: &Path, key: &Path, output: &Path) -> Result<String> {
     let body = read_text(draft)?;
     let draft = Draft::read(&body).map_err(|e| Error::input(e.to_string(), "").in_file(draft))?;
-    let secret = Zeroizing::new(read(key, 64)?);
-    let secret: Zeroizing<[u8; 32]> = Zeroizing::new(secret.as_slice().try_into().map_err(|_| {
-        let message = format!("{} is no key: it has {} bytes", key.display(), secret.len());
-        Error::misuse(message, "a key is 32 random bytes: head -c 32 /dev/urandom")
-    })?);
-    let key = OwnerKey::from_bytes(&secret);
+    let key = OwnerKey::from_bytes(&*secret_key(key)?);
     std::fs::write(output, draft.sign(&key)).map_err(|e| Error::io("write", output, &e))?;
-    Ok(key.public().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex(&key.public()))
+}
+
+/// The public key of the simulator whose secret key is in `key`, hexadecimal: what a policy lists
+/// under `simulators`.
+///
+/// **Errors:** [`Error::Io`]; [`Error::Misuse`] for a file that is no key.
+#[cfg(feature = "simulation")]
+pub fn simulator_public_key(key: &Path) -> Result<String> {
+    let simulator = subrosa_tee::simulation::Simulator::from_bytes(&*secret_key(key)?);
+    Ok(hex(&simulator.public_key()))
+}
+
+/// A manifest for Gramine: `program` with `arguments` and `files` beside it, all measured, in
+/// `memory_mib` MiB with `threads` threads.
+///
+/// **Errors:** [`Error::Misuse`] for names that leave the folder, or sizes that are none.
+pub fn manifest(
+    program: String,
+    arguments: Vec<String>,
+    files: Vec<String>,
+    memory_mib: u32,
+    threads: u32,
+) -> Result<String> {
+    let manifest = subrosa_tee::gramine::Manifest { program, arguments, files, memory_mib, threads };
+    manifest.render().map_err(|why| Error::misuse(why, ""))
+}
+
+/// The 32 secret bytes of a file.
+///
+/// **Errors:** [`Error::Io`]; [`Error::Misuse`] for a file that is no key.
+fn secret_key(path: &Path) -> Result<Zeroizing<[u8; 32]>> {
+    let secret = Zeroizing::new(read(path, 64)?);
+    secret.as_slice().try_into().map(Zeroizing::new).map_err(|_| {
+        let message = format!("{} is no key: it has {} bytes", path.display(), secret.len());
+        Error::misuse(message, "a key is 32 random bytes: head -c 32 /dev/urandom")
+    })
+}
+
+/// Seconds since 1970 by this machine's clock, on which every decision about dates rests.
+pub(crate) fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 fn open_policy(path: &Path, signers: &[String]) -> Result<Policy> {
@@ -203,14 +263,18 @@ fn read(path: &Path, limit: usize) -> Result<Vec<u8>> {
 }
 
 fn unhex<const N: usize>(flag: &str, text: &str) -> Result<[u8; N]> {
-    let wrong = || Error::misuse(format!("{flag} has not {} hexadecimal digits", 2 * N), "");
-    let nibble = |c: &u8| char::from(*c).to_digit(16).map(|v| v as u8);
-    let byte = |pair: &[u8]| match pair {
-        [high, low] => Some(nibble(high)? << 4 | nibble(low)?),
-        _ => None,
-    };
-    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
-    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)
+    unhex_bytes(text).ok_or_else(|| Error::misuse(format!("{flag} has not {} hexadecimal digits", 2 * N), ""))
+}
+
+fn unhex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits: &[u8] = (text.len() == 2 * N).then(|| text.as_bytes())?;
+    let nibble = |c: u8| char::from(c).to_digit(16).map(|v| v as u8);
+    let mut out = [0; N];
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        let &[high, low] = pair else { return None };
+        *byte = nibble(high)? << 4 | nibble(low)?;
+    }
+    Some(out)
 }
 
 /// Seconds since 1970 of a date such as `2025-06-20T12:00:00Z`, or of such seconds in digits.

@@ -1,4 +1,5 @@
-//! Where a program inside trusted hardware gets evidence from: files of Gramine or of Linux.
+//! Where a program inside trusted hardware gets evidence from: files of Gramine or of Linux, or
+//! Nitro's security module.
 //!
 //! **Verified on hardware by: nobody yet.** The tests imitate both file systems.
 
@@ -19,6 +20,10 @@ pub enum Source {
     ///
     /// **Source:** `Documentation/ABI/testing/configfs-tsm-report` of Linux.
     ConfigfsTsm(PathBuf),
+    /// An AWS Nitro enclave, by its security module. Asking it takes the feature `nitro`.
+    ///
+    /// **Source:** <https://github.com/aws/aws-nitro-enclaves-nsm-api>.
+    Nitro,
 }
 
 /// Evidence, and as much of its collateral as the machine itself can give: for SGX and TDX
@@ -46,6 +51,7 @@ impl Source {
         match () {
             () if gramine.join("attestation_type").exists() => Some(Self::Gramine(gramine)),
             () if tsm.is_dir() => Some(Self::ConfigfsTsm(tsm)),
+            () if root.join("dev/nsm").exists() => Some(Self::Nitro),
             () => None,
         }
     }
@@ -58,6 +64,7 @@ impl Source {
         match self {
             Self::Gramine(folder) => gramine(folder, &bound.report_data()),
             Self::ConfigfsTsm(folder) => configfs_tsm(folder, &bound.report_data()),
+            Self::Nitro => nitro(&bound.report_data()),
         }
     }
 }
@@ -99,6 +106,32 @@ fn report(entry: &Path, report_data: &[u8; 64]) -> Result<Made> {
         }
     };
     recognised(evidence, collateral)
+}
+
+/// A document whose `user_data` is `report_data`. It carries its certificates.
+#[cfg(feature = "nitro")]
+fn nitro(report_data: &[u8; 64]) -> Result<Made> {
+    use aws_nitro_enclaves_nsm_api::api::{Request, Response};
+    use aws_nitro_enclaves_nsm_api::driver::{nsm_exit, nsm_init, nsm_process_request};
+    let refused = |why: String| Error::misuse(format!("the Nitro security module refuses: {why}"), "");
+    let device = nsm_init();
+    if device < 0 {
+        return Err(refused("/dev/nsm cannot be opened".to_owned()));
+    }
+    let user_data = Some(report_data.to_vec().into());
+    let answer = nsm_process_request(device, Request::Attestation { user_data, nonce: None, public_key: None });
+    nsm_exit(device);
+    match answer {
+        Response::Attestation { document } => recognised(document, Some(Collateral::Nitro)),
+        // The module's answers may grow; what is not a document is none.
+        other => Err(refused(format!("{other:?}"))),
+    }
+}
+
+#[cfg(not(feature = "nitro"))]
+fn nitro(_report_data: &[u8; 64]) -> Result<Made> {
+    let message = "this build does not speak to the Nitro security module";
+    Err(Error::misuse(message, "build it with --features nitro"))
 }
 
 fn recognised(bytes: Vec<u8>, collateral: Option<Collateral>) -> Result<Made> {
@@ -204,6 +237,11 @@ mod tests {
     fn machines_without_hardware_have_no_source() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(Source::detect_below(root.path()), None);
+        fs::create_dir(root.path().join("dev")).unwrap();
+        fs::write(root.path().join("dev/nsm"), []).unwrap();
+        assert_eq!(Source::detect_below(root.path()), Some(Source::Nitro));
+        // A file of that name attests nothing.
+        assert!(matches!(Source::Nitro.attest(&bound()), Err(Error::Misuse { .. })));
         let missing = Source::Gramine(root.path().join("nowhere")).attest(&bound());
         assert!(matches!(missing, Err(Error::Io { .. })));
         // An ordinary folder makes no entries by itself, and leaves nothing behind.

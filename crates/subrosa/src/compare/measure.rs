@@ -166,7 +166,7 @@ fn matches(found: &[i64], labels: &[i64]) -> usize {
 /// In the clear there is one: tract is run as most people run it.
 fn threads(plan: &Plan) -> usize {
     match plan.sheet().via.kind() {
-        Kind::Plain => 1,
+        Kind::Plain | Kind::Tee => 1,
         Kind::Parties(_) | Kind::Ckks => plan.inner.options.threads,
     }
 }
@@ -174,7 +174,7 @@ fn threads(plan: &Plan) -> usize {
 fn network(plan: &Plan) -> String {
     match (plan.sheet().via.kind(), plan.inner.options.network) {
         (Kind::Plain, _) => "none".to_owned(),
-        (Kind::Parties(_), None) | (Kind::Ckks, _) => "in-process".to_owned(),
+        (Kind::Parties(_), None) | (Kind::Ckks | Kind::Tee, _) => "in-process".to_owned(),
         (Kind::Parties(_), Some(network)) => network.to_string(),
     }
 }

@@ -6,6 +6,7 @@
 
 mod measure;
 
+use crate::attest::{self, Local};
 use crate::backends::Via;
 use crate::data::Samples;
 use crate::machine::machine;
@@ -15,7 +16,7 @@ use crate::plan::Plan;
 use crate::{Error, Result};
 use measure::Measurement;
 use std::time::Duration;
-use subrosa_core::{Report, Row};
+use subrosa_core::{Absent, Report, Row};
 use subrosa_mpc::ProtocolKind;
 
 /// What to compare.
@@ -34,6 +35,8 @@ pub struct Comparison {
     /// Whether a party deals for itself, which protects nothing from it, where there is a
     /// dealer.
     pub insecure_self_dealer: bool,
+    /// What a run via tee needs; without it, the report says why there is none.
+    pub tee: Option<Local>,
     /// A network to imitate between the parties.
     pub network: Option<Network>,
     /// Stop a protected row after this time, at the end of a batch.
@@ -88,7 +91,9 @@ pub fn compare(entries: &[Entry], options: &Comparison, progress: &mut dyn FnMut
             progress(Progress { model: job.entry.model.name(), via, batch: job.batch, done, total });
         })?);
     }
-    Ok(Report { machine: machine(), rows })
+    let missing = options.vias.contains(&Via::Tee) && options.tee.is_none();
+    let absent = missing.then(|| Absent { backend: Via::Tee.name().to_owned(), why: attest::not_given().to_string() });
+    Ok(Report { machine: machine(), rows, absent: absent.into_iter().collect() })
 }
 
 /// One model at one batch size.
@@ -126,12 +131,14 @@ impl<'a> Job<'a> {
                 insecure_self_dealer: options.insecure_self_dealer
                     && via.protocol().and_then(ProtocolKind::dealer).is_some(),
                 calibration: if via == Via::Ckks { entry.samples.inputs.clone() } else { Vec::new() },
+                tee: options.tee.clone().filter(|_| via == Via::Tee),
                 network: options.network.filter(|_| via.protocol().is_some()),
                 ..PlanOptions::default()
             })
         };
         let plain = plan(Via::Plain)?;
-        let protected = options.vias.iter().filter(|&&v| v != Via::Plain).map(|&v| plan(v)).collect::<Result<_>>()?;
+        let there = |v: Via| v != Via::Plain && (v != Via::Tee || options.tee.is_some());
+        let protected = options.vias.iter().filter(|&&v| there(v)).map(|&v| plan(v)).collect::<Result<_>>()?;
         Ok(Self { entry, batch, images, plain, protected })
     }
 

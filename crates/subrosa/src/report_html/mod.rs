@@ -5,7 +5,7 @@ mod plot;
 mod svg;
 mod table;
 
-use crate::backends::Via;
+use crate::backends::{SIMULATED_TEE, Via};
 use crate::text;
 use plot::{Group, Plot, Point, Scale};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -32,7 +32,7 @@ pub fn page(report: &Report, context: &Context) -> String {
     out += &format!("<title>Subrosa comparison</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n");
     out += &head(report, context);
     out += &plots(report).iter().map(Plot::figure).collect::<String>();
-    out += &table::rows(&report.rows);
+    out += &table::rows(&report.rows, &report.absent);
     out += &claims(report);
     out += &conditions(report, context);
     out + "</main>\n</body>\n</html>\n"
@@ -131,7 +131,7 @@ fn groups(rows: &[Row], value: impl Fn(&Row) -> Option<f64>, show: impl Fn(f64) 
     let keys = distinct(rows.iter().map(|r| (r.model.clone(), r.batch)));
     let point = |r: &Row| {
         let value = value(r)?;
-        Some(Point { series: r.backend.clone(), mark: place(&r.backend), value, shown: show(value), high: None })
+        Some(Point { series: r.label(), mark: place(&r.backend), value, shown: show(value), high: None })
     };
     let group = |(model, batch): (String, usize)| Group {
         points: rows.iter().filter(|r| r.model == model && r.batch == batch).filter_map(point).collect(),
@@ -164,7 +164,7 @@ fn with_high(mut groups: Vec<Group>, rows: &[Row]) -> Vec<Group> {
 fn traffic(rows: &[Row]) -> Vec<Group> {
     let point = |mark: usize, when: &str, r: &Row, bytes: u64| {
         let value = bytes as f64 / r.batch as f64;
-        Point { series: format!("{} {when}", r.backend), mark, value, shown: text::bytes(value), high: None }
+        Point { series: format!("{} {when}", r.label()), mark, value, shown: text::bytes(value), high: None }
     };
     let keys = distinct(rows.iter().map(|r| (r.model.clone(), r.batch)));
     let group = |(model, batch): (String, usize)| Group {
@@ -190,7 +190,8 @@ fn claims(report: &Report) -> String {
     let mut out = String::from("<section id=\"claims\">\n<h2>Who learns what</h2>\n<dl>\n");
     for name in distinct(report.rows.iter().map(|r| r.backend.as_str())) {
         let Ok(via) = name.parse::<Via>() else { continue };
-        let claim = via.claim();
+        let simulated = report.rows.iter().any(|r| r.backend == name && r.simulated());
+        let claim = if simulated { SIMULATED_TEE } else { via.claim() };
         out += &format!("<dt>{}</dt>\n<dd><p>{}</p>\n<ul>\n", escape(name), escape(claim.summary));
         out += &claim.learns.iter().map(|s| format!("<li>{}</li>\n", escape(s))).collect::<String>();
         out += &format!("</ul>\n<p class=\"meta\">{}. Source: {}.</p></dd>\n", against(&claim), escape(via.source()));

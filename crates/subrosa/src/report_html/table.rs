@@ -3,14 +3,14 @@
 use super::is_plain;
 use super::svg::escape;
 use crate::text;
-use subrosa_core::Row;
+use subrosa_core::{Absent, Row};
 
 /// Header and cell of each column.
 type Column = (&'static str, fn(&Row) -> String);
 
 const COLUMNS: [Column; 15] = [
     ("Model", |r| r.model.clone()),
-    ("Backend", |r| r.backend.clone()),
+    ("Backend", Row::label),
     ("Batch", |r| r.batch.to_string()),
     ("Images", |r| text::thousands(r.images as u64)),
     ("Accuracy", |r| r.accuracy.map_or_else(dash, text::percent)),
@@ -26,13 +26,18 @@ const COLUMNS: [Column; 15] = [
     ("Rounds", |r| protected(r, text::thousands(r.rounds))),
 ];
 
-pub(super) fn rows(rows: &[Row]) -> String {
+pub(super) fn rows(rows: &[Row], absent: &[Absent]) -> String {
     let header: String = COLUMNS.iter().map(|(name, _)| format!("<th scope=\"col\">{name}</th>")).collect();
     let line = |row: &Row| {
         let cells: String = COLUMNS.iter().map(|(_, cell)| format!("<td>{}</td>", escape(&cell(row)))).collect();
         format!("<tr>{cells}</tr>\n")
     };
-    let body: String = rows.iter().map(line).collect();
+    let missing = |absent: &Absent| {
+        let (backend, why) = (escape(&absent.backend), escape(&absent.why));
+        let rest = COLUMNS.len() - 2;
+        format!("<tr><td></td><td>{backend}</td><td colspan=\"{rest}\">not available here: {why}</td></tr>\n")
+    };
+    let body: String = rows.iter().map(line).chain(absent.iter().map(missing)).collect();
     format!(
         "<section id=\"rows\">\n<h2>All figures</h2>\n<p class=\"unit\">latency, bytes and rounds of one batch; largest error and answers as plain: against the clear run</p>\n\
          <div class=\"scroll\">\n<table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>\n\

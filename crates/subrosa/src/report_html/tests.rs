@@ -42,7 +42,7 @@ fn sample_page() -> String {
         row("<cnn>", "rep3", 140.0),
     ];
     let context = Context { command: "subrosa compare".into(), date: utc(0), data: "a & b".into() };
-    page(&Report { machine: Machine::default(), rows }, &context)
+    page(&Report { machine: Machine::default(), rows, absent: Vec::new() }, &context)
 }
 
 #[test]

@@ -64,3 +64,20 @@ fn every_field_counts() {
         .into();
     assert_eq!(all.len(), 11);
 }
+
+#[test]
+fn the_wire_form_comes_back_and_has_one_spelling() {
+    for bound in [least(), all(), Bound { freshness: Freshness::Epoch(u64::MAX), ..least() }] {
+        let bytes = bound.to_bytes();
+        assert_eq!(Bound::from_bytes(&bytes), Some(bound));
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut changed = bytes;
+                changed[at] ^= 1 << bit;
+                // Either it is none, or it is another one that is spelled just so.
+                let read = Bound::from_bytes(&changed).map(|b| b.to_bytes());
+                assert!(read.is_none() || read == Some(changed), "byte {at}, bit {bit}");
+            }
+        }
+    }
+}

@@ -55,7 +55,7 @@ impl Scene {
 
     fn release(&mut self, ask: &Ask) -> Result<Vec<u8>, Error> {
         let roots = self.enclave.roots();
-        self.broker.release_under(&roots, ask, NOW)
+        self.broker.release_under(&roots, ask, ask.bound.exporter, NOW)
     }
 }
 
@@ -88,7 +88,7 @@ fn a_challenge_is_good_once_and_not_for_long() {
     assert!(scene.release(&ask).is_ok());
     assert_eq!(scene.release(&ask).err(), refused(Refusal::Nonce));
     let ask = scene.ask(2);
-    assert_eq!(scene.broker.release(&ask, NOW + CHALLENGE_LASTS + 1).err(), refused(Refusal::Nonce));
+    assert_eq!(scene.broker.release(&ask, None, NOW + CHALLENGE_LASTS + 1).err(), refused(Refusal::Nonce));
     let mut own = scene.ask(2);
     own.bound.freshness = Freshness::Nonce([9; 32]);
     assert_eq!(scene.release(&own).err(), refused(Refusal::Nonce));
@@ -148,7 +148,7 @@ fn the_evidence_has_to_be_meant_for_this() {
     assert_eq!(scene.release(&swapped).err(), refused(Refusal::Untrusted(Reason::Binding)));
     // Under the vendors' roots, a test root's evidence gets nothing.
     let ask = scene.ask(2);
-    let Err(Error::NotReleased(Refusal::Untrusted(reason))) = scene.broker.release(&ask, NOW) else { panic!() };
+    let Err(Error::NotReleased(Refusal::Untrusted(reason))) = scene.broker.release(&ask, None, NOW) else { panic!() };
     assert_eq!(reason.code(), "issuer");
 }
 
@@ -191,7 +191,7 @@ mod simulated {
             let asked = ask(&mut scene, &simulator);
             assert_eq!(scene.release(&asked).err(), refused(Refusal::Untrusted(Reason::Simulated)));
             let asked = ask(&mut scene, &simulator);
-            let released = scene.broker.release_simulated(&asked, AllowSimulated::by_flag(), NOW);
+            let released = scene.broker.release_simulated(&asked, None, AllowSimulated::by_flag(), NOW);
             match key_use {
                 KeyUse::Production => assert_eq!(released.err(), refused(Refusal::Production)),
                 KeyUse::Trial => assert!(scene.key.unwrap(&asked.bound, &released.unwrap()).is_ok()),
@@ -200,7 +200,45 @@ mod simulated {
         // Without the line in the policy, not even those.
         let mut scene = Scene::with(signed(&Enclave::rules()), KeyUse::Trial);
         let asked = ask(&mut scene, &simulator);
-        let released = scene.broker.release_simulated(&asked, AllowSimulated::by_flag(), NOW);
+        let released = scene.broker.release_simulated(&asked, None, AllowSimulated::by_flag(), NOW);
         assert_eq!(released.err(), refused(Refusal::Untrusted(Reason::Simulated)));
     }
+}
+
+#[test]
+fn a_message_comes_back_and_no_cut_one_does() {
+    let ask = Scene::new().ask(2);
+    let bytes = ask.to_bytes();
+    assert_eq!(Ask::from_bytes(&bytes), Ok(ask));
+    for length in 0..bytes.len() {
+        assert_eq!(Ask::from_bytes(&bytes[..length]).unwrap_err().code(), "malformed", "{length} bytes");
+    }
+    assert!(Ask::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+}
+
+#[test]
+fn a_challenge_that_was_taken_back_is_none() {
+    let mut scene = Scene::new();
+    let ask = scene.ask(2);
+    let Freshness::Nonce(nonce) = ask.bound.freshness else { unreachable!() };
+    scene.broker.forget(&nonce);
+    assert_eq!(scene.release(&ask).err(), refused(Refusal::Nonce));
+}
+
+#[test]
+fn evidence_about_another_connection_gets_nothing() {
+    for (bound_to, asked_on) in [(Some([1; 32]), Some([2; 32])), (Some([1; 32]), None), (None, Some([2; 32]))] {
+        let mut scene = Scene::new();
+        let mut ask = scene.ask(2);
+        ask.bound.exporter = bound_to;
+        ask.stapled = scene.enclave.attest(&ask.bound, NOW);
+        let roots = scene.enclave.roots();
+        let refused_as = scene.broker.release_under(&roots, &ask, asked_on, NOW).err();
+        assert_eq!(refused_as, refused(Refusal::Purpose));
+    }
+    let mut scene = Scene::new();
+    let mut ask = scene.ask(2);
+    ask.bound.exporter = Some([1; 32]);
+    ask.stapled = scene.enclave.attest(&ask.bound, NOW);
+    assert!(scene.release(&ask).is_ok());
 }

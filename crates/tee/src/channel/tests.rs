@@ -75,10 +75,10 @@ fn the_whole_way_under_a_test_root_which_vendors_roots_refuse() {
         assert_eq!(check(&server, &document, &policy(), &bound, NOW).unwrap_err().code(), code);
     }
 
-    let mut responder = Responder::new(server.key, bound).unwrap();
+    let responder = Responder::new(server.key);
     let (request, awaited) = seal(&attested, b"an image", NOW).unwrap();
     assert!(!request.windows(8).any(|w| w == b"an image"));
-    let (opened, owed) = responder.open(&request).unwrap();
+    let (opened, owed) = responder.open(&bound, &request).unwrap();
     assert_eq!(opened, b"an image");
     let answer = owed.seal(b"a seven").unwrap();
     assert_eq!(awaited.open(&answer).unwrap(), b"a seven");
@@ -96,14 +96,16 @@ fn a_relay_gets_nothing() {
     let (request, awaited) = seal(&attested, b"an image", NOW).unwrap();
     // It cannot read what it carries, and not make an answer.
     let relay_key = relay.key.public();
-    let mut responder = Responder::new(relay.key, Bound { channel_key: relay_key, ..bound.clone() }).unwrap();
-    assert!(matches!(responder.open(&request), Err(Error::Message { .. })));
+    let responder = Responder::new(relay.key);
+    let swapped = Bound { channel_key: relay_key, ..bound.clone() };
+    assert!(matches!(responder.open(&swapped, &request), Err(Error::Message { .. })));
     assert!(matches!(awaited.open(&[0; 64]), Err(Error::Message { .. })));
     // With its own key in place of the good one, the evidence is not about it.
-    let swapped = Bound { channel_key: relay_key, ..bound.clone() };
     assert_eq!(check(&good, &shown, &policy, &swapped, NOW), Err(Reason::Binding));
-    // A responder does not take a key that its evidence does not name.
-    assert!(Responder::new(ChannelKey::generate().unwrap(), bound).is_err());
+    // A responder does not answer under a key that is not its own, nor for another purpose.
+    assert!(matches!(responder.open(&bound, &request), Err(Error::Message { .. })));
+    let fetching = Bound { role: Role::FetchKey, ..bound };
+    assert!(matches!(Responder::new(good.key).open(&fetching, &request), Err(Error::Message { .. })));
 }
 
 #[test]
@@ -141,16 +143,16 @@ fn old_evidence_is_not_about_this_connection() {
 fn each_request_is_answered_once_and_with_its_own_answer() {
     let server = Server::new();
     let (attested, bound) = meet(&server);
-    let mut responder = Responder::new(server.key, bound).unwrap();
+    let responder = Responder::new(server.key);
     let (first, awaits_first) = seal(&attested, b"one", NOW).unwrap();
     let (second, awaits_second) = seal(&attested, b"two", NOW).unwrap();
-    let (_, owes_first) = responder.open(&first).unwrap();
-    assert_eq!(responder.open(&first).err(), Some(Error::Replayed));
+    let (_, owes_first) = responder.open(&bound, &first).unwrap();
+    assert_eq!(responder.open(&bound, &first).err(), Some(Error::Replayed));
     // X25519 ignores the highest bit of a public key: another spelling of the same message.
     let mut respelled = first.clone();
     respelled[8 + 31] ^= 0x80;
-    assert!(responder.open(&respelled).is_err());
-    let (_, owes_second) = responder.open(&second).unwrap();
+    assert!(responder.open(&bound, &respelled).is_err());
+    let (_, owes_second) = responder.open(&bound, &second).unwrap();
     let (to_first, to_second) = (owes_first.seal(b"1").unwrap(), owes_second.seal(b"2").unwrap());
     assert!(awaits_first.open(&to_second).is_err(), "answers are swapped");
     assert_eq!(awaits_second.open(&to_second).unwrap(), b"2");
@@ -161,19 +163,19 @@ fn each_request_is_answered_once_and_with_its_own_answer() {
 fn no_byte_of_a_message_changes() {
     let server = Server::new();
     let (attested, bound) = meet(&server);
-    let mut responder = Responder::new(server.key, bound).unwrap();
+    let responder = Responder::new(server.key);
     let (request, _) = seal(&attested, b"an image", NOW).unwrap();
     for at in 0..request.len() {
         let mut changed = request.clone();
         changed[at] ^= 1;
-        assert!(matches!(responder.open(&changed), Err(Error::Message { .. })), "byte {at}");
-        assert!(responder.open(&request[..at]).is_err(), "{at} bytes");
+        assert!(matches!(responder.open(&bound, &changed), Err(Error::Message { .. })), "byte {at}");
+        assert!(responder.open(&bound, &request[..at]).is_err(), "{at} bytes");
     }
-    let (_, owed) = responder.open(&request).unwrap();
+    let (_, owed) = responder.open(&bound, &request).unwrap();
     let answer = owed.seal(b"a seven").unwrap();
     for at in (0..answer.len()).step_by(5) {
         let (request, awaited) = seal(&attested, b"x", NOW).unwrap();
-        let (_, owed) = responder.open(&request).unwrap();
+        let (_, owed) = responder.open(&bound, &request).unwrap();
         let mut changed = owed.seal(b"y").unwrap();
         let place = at.min(changed.len() - 1);
         changed[place] ^= 1;

@@ -84,9 +84,9 @@ fn a_channel_to_a_simulated_program_works_and_says_what_it_is() {
         S::LABEL
     }
     assert_eq!(label(&admitted), "SIMULATED, NO CONFIDENTIALITY");
-    let mut responder = Responder::new(key, bound).unwrap();
+    let responder = Responder::new(key);
     let (request, awaited) = seal(&admitted, b"an image", NOW).unwrap();
-    let (opened, owed) = responder.open(&request).unwrap();
+    let (opened, owed) = responder.open(&bound, &request).unwrap();
     assert_eq!(awaited.open(&owed.seal(&opened).unwrap()).unwrap(), b"an image");
     assert!(seal(&admitted, b"", NOW + 3601).is_err());
 }

@@ -7,6 +7,7 @@ use crate::failure::Result;
 use crate::flags::{self, RangeFlags};
 use crate::print;
 use crate::progress::Bar;
+use crate::trust::LocalFlags;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -60,6 +61,8 @@ pub(crate) struct Compare {
     insecure_self_dealer: bool,
     #[command(flatten)]
     range: RangeFlags,
+    #[command(flatten)]
+    tee: LocalFlags,
     /// Write the rows as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -86,7 +89,7 @@ impl Compare {
             subrosa::data::save::check_folder(path)?;
         }
         let (entries, data) = self.entries()?;
-        let report = measure(&entries, &self.comparison())?;
+        let report = measure(&entries, &self.comparison()?)?;
         if let Some(path) = self.json.as_deref().filter(|p| !is_stdout(p)) {
             write_whole(path, &serde_json::to_vec_pretty(&report)?)?;
         }
@@ -109,10 +112,12 @@ impl Compare {
         Ok(())
     }
 
-    fn comparison(&self) -> Comparison {
+    fn comparison(&self) -> Result<Comparison> {
         let vias = if self.vias.is_empty() { Via::ANY_MODEL.to_vec() } else { distinct(&self.vias) };
-        Comparison {
+        let tee = if vias.contains(&Via::Tee) { self.tee.local()? } else { None };
+        Ok(Comparison {
             vias,
+            tee,
             workloads: self.workloads(),
             threads: self.threads,
             public_weights: self.public_weights,
@@ -120,7 +125,7 @@ impl Compare {
             insecure_self_dealer: self.insecure_self_dealer,
             network: self.network,
             budget: self.unbounded().then_some(BUDGET),
-        }
+        })
     }
 
     /// Whether neither images nor batches were asked for: time decides then.

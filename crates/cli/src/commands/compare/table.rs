@@ -32,6 +32,9 @@ pub(super) fn show(report: &Report, data: &str) -> String {
     if insecure("self-dealer") {
         out += "  --insecure-self-dealer: party 0 deals for itself and knows everything, whatever stands below\n";
     }
+    for absent in &report.absent {
+        out += &format!("  {}: not available here: {}\n", absent.backend, text::wrap(&absent.why, 100, 2));
+    }
     out.push('\n');
     out + &claims(report)
 }
@@ -56,7 +59,7 @@ fn cells(r: &Row) -> Vec<String> {
     let protected = |text: String| if plain { "-".to_owned() } else { text };
     vec![
         r.model.clone(),
-        r.backend.clone(),
+        r.label(),
         r.batch.to_string(),
         text::thousands(r.images as u64),
         r.accuracy.map_or_else(|| "-".to_owned(), text::percent),
@@ -73,9 +76,16 @@ fn cells(r: &Row) -> Vec<String> {
 fn claims(report: &Report) -> String {
     let used = Via::ALL.into_iter().filter(|via| report.rows.iter().any(|r| r.backend == via.name()));
     let claim = |via: Via| {
+        let rows = report.rows.iter().filter(|r| r.backend == via.name());
+        // A row's own claim says what its options left of the backend's.
+        let simulated = rows.clone().find(|r| r.simulated());
+        let summary = simulated.map_or(via.claim().summary, |row| row.claim.as_str());
+        if simulated.is_some() {
+            return format!("{:<8} {summary}\n", via.name());
+        }
         let learns: String =
             via.claim().learns.iter().map(|s| format!("         {}\n", text::wrap(s, 100, 9))).collect();
-        format!("{:<8} {}\n{learns}", via.name(), via.claim().summary)
+        format!("{:<8} {}\n{learns}", via.name(), summary)
     };
     used.map(claim).collect()
 }

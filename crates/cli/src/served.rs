@@ -1,0 +1,134 @@
+//! Flags of whoever asks a server, and the asking.
+
+use crate::failure::Result;
+use crate::print;
+use crate::progress::Bar;
+use crate::trust::TrustFlags;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use subrosa::attest::{Expected, Inquiry};
+use subrosa::client::{Client, ServedModel, Way};
+use subrosa::output::{Output, Phase};
+use subrosa::{Error, Model, Samples, Via};
+
+/// A server that answers.
+#[derive(Args)]
+pub(crate) struct ServedFlags {
+    /// Ask the server at this URL, such as http://HOST:8080, via plain or tee
+    #[arg(long, value_name = "URL", conflicts_with_all = ["cluster", "simulate"])]
+    url: Option<String>,
+    /// What an https URL rests on: certificates, PEM
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
+    /// Via tee: the name that the service must be attested to have
+    #[arg(long, value_name = "NAME", requires = "url")]
+    service: Option<String>,
+    /// Via tee: take the evidence that all clients of this hour share
+    #[arg(long, requires = "url")]
+    shared_evidence: bool,
+    /// How long to wait for an answer
+    #[arg(long, value_name = "SECONDS", requires = "url", default_value_t = 60)]
+    patience: u64,
+}
+
+/// A server's model, found and if need be verified.
+pub(crate) struct Found {
+    client: Client,
+    pub(crate) served: ServedModel,
+    way: Way,
+    setup: Duration,
+}
+
+impl ServedFlags {
+    pub(crate) fn is_asked(&self) -> bool {
+        self.url.is_some()
+    }
+
+    /// The model called `model`: a name, NAME@VERSION, or the file that is expected.
+    pub(crate) fn find(&self, model: &Path, via: Via, trust: &TrustFlags) -> Result<Option<Found>> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let start = Instant::now();
+        let expected = self.expected(model)?;
+        let client = Client::new(url, self.ca.as_deref(), Duration::from_secs(self.patience))?;
+        let (served, way) = match via {
+            Via::Plain => (client.model(&expected.model, expected.version)?, Way::Plain),
+            Via::Tee => self.verified(&client, &expected, trust)?,
+            Via::Rep3 | Via::Rep4 | Via::Beaver2 | Via::Beaver3 | Via::Beaver4 | Via::Beaver5 | Via::Ckks => {
+                return Err(misuse(
+                    format!("a server answers via plain or tee, not via {via}"),
+                    "add --via tee, or --via plain where the server may see everything",
+                ));
+            }
+        };
+        Ok(Some(Found { client, served, way, setup: start.elapsed() }))
+    }
+
+    fn verified(
+        &self,
+        client: &Client,
+        expected: &Expected,
+        trust: &TrustFlags,
+    ) -> Result<(ServedModel, Way)> {
+        let trust = trust.read()?.ok_or_else(|| {
+            misuse("via tee takes a policy to judge the server's evidence by".to_owned(), "give --policy and --signer")
+        })?;
+        let inquiry = match self.shared_evidence {
+            true => Inquiry::of_this_epoch(&trust),
+            false => Inquiry::fresh(&trust)?,
+        };
+        let (served, link) = client.verify(inquiry, expected, &trust)?;
+        let about = link.configuration();
+        print::log(&format!(
+            "verified: '{}', {}, serves {} version {}, SHA-256 {}: {}",
+            about.service.escape_debug(),
+            about.program.escape_debug(),
+            about.model.escape_debug(),
+            about.version,
+            link.model_hash(),
+            link.peer().label()
+        ));
+        Ok((served, Way::Attested(Box::new(link))))
+    }
+
+    fn expected(&self, model: &Path) -> Result<Expected> {
+        let service = self.service.clone();
+        if model.exists() {
+            let model = Model::open(model)?;
+            let (name, hash) = (model.name().to_owned(), Some(model.sha256()));
+            return Ok(Expected { model: name, version: None, hash, service });
+        }
+        let text = model.to_string_lossy();
+        let Some((name, version)) = text.split_once('@') else {
+            return Ok(Expected { model: text.into_owned(), service, ..Expected::default() });
+        };
+        let version = version.parse().map_err(|_| {
+            misuse(format!("'{version}' is no version"), "give NAME@VERSION, for example lenet@2")
+        })?;
+        Ok(Expected { model: name.to_owned(), version: Some(version), hash: None, service })
+    }
+}
+
+impl Found {
+    /// Computes all samples with a progress bar.
+    pub(crate) fn run(&self, samples: &Samples, batch: usize) -> Result<Output> {
+        let mut bar = Bar::new();
+        let watch = &mut |done: usize, total: usize| bar.set(done as u64, total as u64, "by the server".to_owned());
+        let mut output = self.client.run(&self.served, &self.way, samples, batch, watch)?;
+        output.setup = Phase { ms: self.setup.as_secs_f64() * 1e3, ..Phase::default() };
+        Ok(output)
+    }
+
+    /// What results are marked with.
+    pub(crate) fn marks(&self) -> Vec<String> {
+        match &self.way {
+            Way::Plain => Vec::new(),
+            Way::Attested(link) if link.peer().attested() => Vec::new(),
+            Way::Attested(link) => vec![link.peer().label().to_owned()],
+        }
+    }
+}
+
+fn misuse(message: String, hint: &str) -> Error {
+    Error::Misuse { message, hint: Some(hint.to_owned()) }
+}

@@ -1,0 +1,134 @@
+//! The attested channel, as endpoints beside the protocol's.
+
+use super::body::{Answer, Work, beside, exchange};
+use super::infer::{Asked, compute};
+use super::reply::{BYTES, Refusal, json, response};
+use super::{App, Named};
+use crate::catalogue::Served;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Response, StatusCode};
+use std::sync::Arc;
+use subrosa::attest::enclave::Wish;
+use subrosa::attest::{Enclave, Hosted, Owed};
+use subrosa::client::Inner;
+use subrosa::oip::Message;
+
+/// `POST .../attestation`: evidence for a nonce and a policy, or of the epoch.
+pub(super) async fn attestation(
+    State(app): State<Arc<App>>,
+    Path(named): Path<Named>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response<Body> {
+    let served = match app.find(&named) {
+        Ok(served) => Arc::clone(served),
+        Err(refusal) => return refusal.response(),
+    };
+    exchange(&app, &served, "attestation", async |mut work| {
+        let done = attest(&app, &served, &mut work, &headers, body).await;
+        (work, done)
+    })
+    .await
+}
+
+async fn attest(
+    app: &App,
+    served: &Arc<Served>,
+    work: &mut Work,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Answer, Refusal> {
+    let (enclave, _) = inside(app, served)?;
+    let bytes = work.read(app, headers, body).await?;
+    let wish: Wish = serde_json::from_slice(&bytes).map_err(|_| bad("the wish for evidence is none"))?;
+    let _waiting = app.inquiries.try_acquire().map_err(|_| Refusal::TooMany)?;
+    let turn = tokio::time::timeout_at(work.until.into(), app.quoting.acquire());
+    let _turn = turn.await.map_err(|_| Refusal::TooMany)?.map_err(|_| Refusal::Failed)?;
+    let model = Arc::clone(served);
+    // The hardware may take its time.
+    let offer = tokio::task::spawn_blocking(move || model.hosted.as_ref().map(|hosted| enclave.offer(hosted, &wish)));
+    let offer = offer.await.map_err(|_| Refusal::Failed)?.ok_or(Refusal::Failed)?.map_err(|error| {
+        if matches!(error, subrosa::Error::Input { .. }) {
+            return Refusal::Bad(error);
+        }
+        crate::log::line("attestation-failed", app.warning(), &serde_json::json!({ "error": error.to_string() }));
+        Refusal::Failed
+    })?;
+    let response = json(StatusCode::OK, &offer);
+    Ok(Answer { bytes: offer.evidence.len(), response })
+}
+
+/// `POST .../sealed-infer`: a request that only this program can read.
+pub(super) async fn infer(
+    State(app): State<Arc<App>>,
+    Path(named): Path<Named>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response<Body> {
+    let served = match app.find(&named) {
+        Ok(served) => Arc::clone(served),
+        Err(refusal) => return refusal.response(),
+    };
+    exchange(&app, &served, "sealed-infer", async |mut work| {
+        let done = answer(&app, &served, &mut work, &headers, body).await;
+        (work, done)
+    })
+    .await
+}
+
+async fn answer(
+    app: &App,
+    served: &Arc<Served>,
+    work: &mut Work,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Answer, Refusal> {
+    let (enclave, _) = inside(app, served)?;
+    let bytes = work.read(app, headers, body).await?;
+    let (model, most, warning) = (Arc::clone(served), app.limits.samples, app.warning());
+    let length = bytes.len();
+    let opened = beside(length, move || open(&enclave, &model, &bytes, most)).await?;
+    let (asked, owed) = opened.map_err(Refusal::Bad)?;
+    // What is wrong inside is told inside: the host learns that there was an answer.
+    let (status, message) = match asked {
+        Ok(asked) => match compute(served, Asked { warning, ..asked }, work).await {
+            Ok(message) => (200, message),
+            Err(refusal @ Refusal::Bad(_)) => refused(&refusal)?,
+            Err(refusal) => return Err(refusal),
+        },
+        Err(error) => refused(&Refusal::Bad(error))?,
+    };
+    let sealed = beside(message.body.len(), move || owed.seal(&Inner::answer(status, &message))).await?;
+    let sealed = sealed.map_err(|_| Refusal::Failed)?;
+    Ok(Answer { bytes: sealed.len(), response: response(StatusCode::OK, BYTES, sealed) })
+}
+
+/// What was asked, or what is wrong with it, and what seals the answer.
+type Opened = (subrosa::Result<Asked>, Owed);
+
+fn open(enclave: &Enclave, served: &Served, body: &[u8], most: usize) -> subrosa::Result<Opened> {
+    let hosted = served.hosted.as_ref().ok_or_else(|| error("this server has no attested channel"))?;
+    let (opened, owed) = enclave.open(hosted, body)?;
+    let asked = Inner::read_request(&opened).and_then(|inner| Asked::read(served, inner.body, inner.json, most));
+    Ok((asked, owed))
+}
+
+fn refused(refusal: &Refusal) -> Result<(u16, Message), Refusal> {
+    let body = serde_json::to_vec(&refusal.body()).map_err(|_| Refusal::Failed)?;
+    Ok((refusal.status().as_u16(), Message { body, json: None }))
+}
+
+fn inside<'a>(app: &App, served: &'a Served) -> Result<(Arc<Enclave>, &'a Hosted), Refusal> {
+    let enclave = app.catalogue.enclave().zip(served.hosted.as_ref());
+    let (enclave, hosted) = enclave.ok_or(Refusal::NotHere("this server has no attested channel; it runs in the clear"))?;
+    Ok((Arc::clone(enclave), hosted))
+}
+
+fn bad(message: &str) -> Refusal {
+    Refusal::Bad(error(message))
+}
+
+fn error(message: &str) -> subrosa::Error {
+    subrosa::Error::Input { message: message.to_owned(), hint: Some("see docs/serve.md".to_owned()) }
+}

@@ -1,0 +1,78 @@
+//! What a server counts, as Prometheus reads it: never a value.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    model: String,
+    endpoint: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Which {
+    model: String,
+}
+
+/// A server's counters.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<Kind, Counter>,
+    samples: Family<Which, Counter>,
+    time: Family<Which, Histogram>,
+    pub(crate) active: Gauge,
+    pub(crate) connections: Gauge,
+}
+
+impl Metrics {
+    /// `standing` is a label of all of them.
+    pub(crate) fn new(standing: &'static str) -> Self {
+        let labels = [("standing".into(), standing.into())];
+        let mut metrics = Self {
+            registry: Registry::with_prefix_and_labels("subrosa_serve", labels.into_iter()),
+            requests: Family::default(),
+            samples: Family::default(),
+            time: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_25, 2.0, 18))),
+            active: Gauge::default(),
+            connections: Gauge::default(),
+        };
+        let r = &mut metrics.registry;
+        r.register("requests", "Requests answered, by model, endpoint and status", metrics.requests.clone());
+        r.register("samples", "Samples computed", metrics.samples.clone());
+        r.register_with_unit("request_time", "From header to answer", Unit::Seconds, metrics.time.clone());
+        r.register("requests_active", "Requests with a body at work", metrics.active.clone());
+        r.register("connections", "Open connections", metrics.connections.clone());
+        metrics
+    }
+
+    /// The text that Prometheus reads; none if it cannot be written.
+    pub(crate) fn text(&self) -> Option<String> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).ok().map(|()| text)
+    }
+
+    /// `model` is one that there is, or none.
+    pub(crate) fn answered(
+        &self,
+        model: Option<&str>,
+        endpoint: &'static str,
+        status: u16,
+        samples: usize,
+        took: Duration,
+    ) {
+        let model = model.unwrap_or_default().to_owned();
+        self.requests.get_or_create(&Kind { model: model.clone(), endpoint, status }).inc();
+        let which = Which { model };
+        self.time.get_or_create(&which).observe(took.as_secs_f64());
+        if samples > 0 {
+            self.samples.get_or_create(&which).inc_by(samples as u64);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What bounds a server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Bounds on what clients may take of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one request's body. Requests at a time take this much each, and about three
+    /// times as much while they are decoded.
+    pub body: usize,
+    /// Samples of one request.
+    pub samples: usize,
+    /// Requests with a body at a time; the next ones are answered 503.
+    pub requests: usize,
+    /// Requests that wait for one model; the next ones are answered 503.
+    pub queue: usize,
+    /// Connections at a time; the next ones are closed.
+    pub connections: usize,
+    /// From a request's first byte to its answer.
+    pub request: Duration,
+    /// Without a whole request header, or without anything of an answer being read.
+    pub idle: Duration,
+    /// For what was accepted, once the server is told to end.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 16 << 20,
+            samples: 1024,
+            requests: 64,
+            queue: 128,
+            connections: 512,
+            request: Duration::from_secs(30),
+            idle: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Files of a certificate and its key, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, and those that lead to its authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}

@@ -1,0 +1,5 @@
+//! Prints what the module makes.
+
+fn main() {
+    print!("{}", subrosa_wasm_verify::verdicts());
+}
