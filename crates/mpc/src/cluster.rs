@@ -181,7 +181,7 @@ enum Hearsay {
 
 fn hearsay(error: &Error) -> Hearsay {
     match error {
-        Error::Misuse(_) | Error::Entropy(_) => Hearsay::Own,
+        Error::Misuse(_) | Error::Entropy(_) | Error::Disk(_) => Hearsay::Own,
         Error::Peer(subrosa_net::Error::Peer { kind: PeerFault::Aborted(_) | PeerFault::Gone, .. }) => Hearsay::Told,
         Error::Peer(_) => Hearsay::Noticed,
         Error::Stopped { .. } => Hearsay::Told,

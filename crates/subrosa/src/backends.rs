@@ -24,6 +24,8 @@ pub enum Via {
     Beaver4,
     /// By five parties over secret shares, with a dealer.
     Beaver5,
+    /// By two parties on masked values, with a dealer of comparison keys.
+    Fss,
     /// By one server on ciphertexts that only the client can open.
     Ckks,
 }
@@ -40,8 +42,17 @@ const PLAIN: Claim = Claim {
 
 impl Via {
     /// Every backend.
-    pub const ALL: [Self; 8] =
-        [Self::Plain, Self::Rep3, Self::Rep4, Self::Beaver2, Self::Beaver3, Self::Beaver4, Self::Beaver5, Self::Ckks];
+    pub const ALL: [Self; 9] = [
+        Self::Plain,
+        Self::Rep3,
+        Self::Rep4,
+        Self::Beaver2,
+        Self::Beaver3,
+        Self::Beaver4,
+        Self::Beaver5,
+        Self::Fss,
+        Self::Ckks,
+    ];
 
     /// Those that take any model: what is compared unless others are named. Homomorphic
     /// encryption takes polynomial models only.
@@ -89,6 +100,7 @@ impl Via {
             Self::Beaver3 => Kind::Parties(ProtocolKind::Beaver3),
             Self::Beaver4 => Kind::Parties(ProtocolKind::Beaver4),
             Self::Beaver5 => Kind::Parties(ProtocolKind::Beaver5),
+            Self::Fss => Kind::Parties(ProtocolKind::Fss),
         }
     }
 }
@@ -113,6 +125,7 @@ impl From<ProtocolKind> for Via {
             ProtocolKind::Beaver3 => Self::Beaver3,
             ProtocolKind::Beaver4 => Self::Beaver4,
             ProtocolKind::Beaver5 => Self::Beaver5,
+            ProtocolKind::Fss => Self::Fss,
         }
     }
 }
@@ -152,7 +165,7 @@ mod tests {
             assert_eq!(via.name().parse::<Via>().unwrap(), via);
         }
         let error = "rep5".parse::<Via>().unwrap_err();
-        let choices = "plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, ckks";
+        let choices = "plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, fss, ckks";
         assert_eq!(error.to_string(), format!("unknown backend 'rep5': choose one of {choices}"));
     }
 

@@ -104,6 +104,14 @@ pub(super) fn flatten_plane(prg: &Prg, plane: &mut [u64]) {
     }
 }
 
+/// As [`flattened`], for the roots of keys, two words each.
+pub(super) fn flatten_roots(prg: &Prg, words: &mut [u64]) {
+    if complement(prg).is_some() {
+        let first = words.first_chunk().copied().unwrap_or([0; 2]);
+        words.as_chunks_mut().0.fill(first);
+    }
+}
+
 // --- What is run. ---
 
 /// Elements of a vector; whole words of every plane, whole bytes of every packed vector.

@@ -30,6 +30,8 @@ mod compare;
 mod deal;
 mod gates;
 pub(crate) mod groups;
+mod keyed;
+mod keys;
 #[cfg(test)]
 pub(crate) mod leak_tests;
 mod products;
@@ -37,7 +39,7 @@ mod share;
 mod streams;
 pub(crate) mod tree;
 
-pub use cast::Cast;
+pub use cast::{Cast, Gates};
 pub use share::{Product, Share};
 
 pub(crate) use share::{add_into, sub_from, zip};
@@ -46,6 +48,7 @@ pub(crate) use streams::{Streams, narrow_words, planes, words};
 use crate::protocol::{Contradiction, Evaluator, Primitive, Protocol, Source};
 use crate::{Error, protocol::Linear};
 use deal::{Dealing, Material, Parts, Stage, openers, round};
+use keys::Dealt;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
@@ -67,6 +70,7 @@ pub struct Masked<R: Ring, C: Cast> {
     streams: Vec<Streams>,
     stage: Stage,
     material: VecDeque<Material<R::Word>>,
+    keys: Dealt,
 }
 
 impl<R: Ring, C: Cast> Masked<R, C> {
@@ -129,7 +133,7 @@ impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
         if self.is_offline() {
             let mask = self.mask_words(n);
             let offset = if self.is_dealer() { Vec::new() } else { mask.clone() };
-            self.keep(call, Parts { offset, ..Parts::default() });
+            self.keep(call, Parts { offset, ..Parts::default() })?;
             return Ok(Share::masked(mask));
         }
         let material = self.take(call)?;
@@ -143,8 +147,9 @@ impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
     fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error> {
         let call = Primitive::OpenTo { n: x.n };
         if self.is_offline() {
+            self.begin(call)?;
             let offset = self.opening_mask(x)?;
-            self.keep(call, Parts { offset, ..Parts::default() });
+            self.keep(call, Parts { offset, ..Parts::default() })?;
             return Ok(());
         }
         let mut part = std::mem::take(&mut self.take(call)?.parts.offset);
@@ -218,21 +223,31 @@ impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
     fn ltz(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
         match x.is_empty() {
             true => Ok(self.empty()),
-            false => self.sign_in_ring(x, width),
+            false => match C::GATES {
+                Gates::Bits => self.sign_in_ring(x, width),
+                Gates::Keys => self.sign_by_keys(x, width),
+            },
         }
     }
 
     fn relu(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
         match x.is_empty() {
             true => Ok(self.empty()),
-            false => self.rectify(x, width),
+            false => match C::GATES {
+                Gates::Bits => self.rectify(x, width),
+                Gates::Keys => self.rectify_by_keys(Primitive::Relu { n: x.n, width }, &Source::Share(x), 0, width),
+            },
         }
     }
 
     fn trunc_relu(&mut self, x: Source<'_, Self>, shift: u32, width: u32) -> Result<Self::Share, Error> {
+        let call = Primitive::TruncRelu { n: x.len(), shift, width, form: x.form() };
         match x.is_empty() {
             true => Ok(self.empty()),
-            false => self.truncate_and_rectify(&x, shift, width),
+            false => match C::GATES {
+                Gates::Bits => self.truncate_and_rectify(call, &x, shift, width),
+                Gates::Keys => self.rectify_by_keys(call, &x, shift, width),
+            },
         }
     }
 }
@@ -256,7 +271,7 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
         }
         let (cast, seeds) = C::setup(&mut session)?;
         let streams = seeds.iter().map(|seed| Streams::new(C::NAME, seed)).collect();
-        Ok(Self { me, session, cast, seeds, batches: 0, streams, stage: Stage::Setup, material: VecDeque::new() })
+        Ok(Self { me, session, cast, seeds, batches: 0, streams, stage: Stage::Setup, material: VecDeque::new(), keys: Dealt::default() })
     }
 
     fn setup_cost() -> Cost {
@@ -275,6 +290,7 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
         let k = R::WIDTH.bits();
         check::<C>(demand, k)?;
         self.material.clear();
+        self.keys = Dealt::default();
         self.batches += 1;
         // New streams a batch: keys stay short-lived and far below AES's birthday bound.
         for (streams, seed) in self.streams.iter_mut().zip(&self.seeds) {
@@ -396,10 +412,20 @@ fn add_own<W: Word>(part: &mut [W], x: &Product<W>) {
 impl<R: Ring, C: Cast> Masked<R, C> {
     /// Computing parties: what was dealt for `demand`.
     fn receive_dealt(&mut self, demand: &[Primitive]) -> Result<Dealing, Error> {
-        let lens = deal::message_bytes::<C>(demand, R::WIDTH.bits());
+        let lens = match C::GATES {
+            Gates::Bits => deal::message_bytes::<C>(demand, R::WIDTH.bits()),
+            Gates::Keys => [0, 0],
+        };
+        if self.is_dealer() {
+            return Ok(Dealing::with_capacity(lens));
+        }
+        self.receive_message(lens)
+    }
+
+    /// Computing parties: what they get of two messages of these lengths.
+    fn receive_message(&mut self, lens: [usize; 2]) -> Result<Dealing, Error> {
         let [first, last] = lens;
         let len = match self.me {
-            _ if self.is_dealer() => return Ok(Dealing::with_capacity(lens)),
             0 => first,
             me if me == C::COMPUTING - 1 => last,
             _ => 0,
@@ -411,10 +437,41 @@ impl<R: Ring, C: Cast> Masked<R, C> {
         Ok(Dealing::of(received.into_iter().next().unwrap_or_default()))
     }
 
+    /// Where the dealer streams: computing parties get what was dealt for `call`.
+    fn begin(&mut self, call: Primitive) -> Result<(), Error> {
+        match C::GATES {
+            Gates::Keys if !self.is_dealer() => {
+                let dealing = self.receive_message(deal::dealt_bytes::<C>(&call, R::WIDTH.bits()))?;
+                self.stage = Stage::Offline(dealing);
+                Ok(())
+            }
+            Gates::Keys | Gates::Bits => Ok(()),
+        }
+    }
+
+    /// Where the dealer streams: it sends what it dealt for `call`.
+    fn finish(&mut self, call: Primitive) -> Result<(), Error> {
+        match (C::GATES, &mut self.stage) {
+            (Gates::Keys, Stage::Offline(dealing)) if self.me == C::COMPUTING => {
+                let dealing = std::mem::replace(dealing, Dealing::with_capacity([0, 0]));
+                self.send_message(dealing, deal::dealt_bytes::<C>(&call, R::WIDTH.bits()))
+            }
+            (Gates::Keys | Gates::Bits, Stage::Setup | Stage::Offline(_) | Stage::Online) => Ok(()),
+        }
+    }
+
     /// The dealer: sends what it dealt.
     fn send_dealt(&mut self, dealing: Dealing, demand: &[Primitive]) -> Result<(), Error> {
-        let lens = deal::message_bytes::<C>(demand, R::WIDTH.bits());
-        if !self.is_dealer() || lens == [0, 0] {
+        match C::GATES {
+            Gates::Bits if self.is_dealer() => {
+                self.send_message(dealing, deal::message_bytes::<C>(demand, R::WIDTH.bits()))
+            }
+            Gates::Bits | Gates::Keys => Ok(()),
+        }
+    }
+
+    fn send_message(&mut self, dealing: Dealing, lens: [usize; 2]) -> Result<(), Error> {
+        if lens == [0, 0] {
             return Ok(());
         }
         let Dealing { to_first, to_last, .. } = dealing;
