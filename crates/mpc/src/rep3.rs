@@ -53,6 +53,7 @@ impl Cast for ThreeServers {
     const NAME: &'static str = NAME;
     const COMPUTING: usize = 2;
     const DEALER_OPENS: bool = true;
+    const OWNER_MASKS: bool = false;
     const GATES: Gates = Gates::Bits;
     const CLAIM: Claim = CLAIM;
     const SOURCE: &'static str =

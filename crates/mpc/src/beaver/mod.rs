@@ -70,6 +70,7 @@ impl<const N: usize> Cast for WithDealer<N> {
     };
     const COMPUTING: usize = N;
     const DEALER_OPENS: bool = false;
+    const OWNER_MASKS: bool = false;
     const GATES: Gates = Gates::Bits;
     const CLAIM: Claim = Claim { parties: N, threshold: N - 1, ..CLAIM };
     const SOURCE: &'static str = "Beaver, CRYPTO '91, https://doi.org/10.1007/3-540-46766-1_34; SPDZ, https://eprint.iacr.org/2011/535, figure 7; \

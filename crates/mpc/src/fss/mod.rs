@@ -20,7 +20,13 @@
 //! without a dealer, and protection against a dealer or a server that deviates.
 
 mod dcf;
+mod deal;
+mod eval;
 mod hash;
+mod lanes;
+mod layout;
+#[cfg(test)]
+mod tests;
 
 pub use dcf::{FIELDS, Form, Keys, LANES, Secrets, Trees};
 pub use hash::Hash;
@@ -67,6 +73,7 @@ impl Cast for KeyDealer {
     const NAME: &'static str = NAME;
     const COMPUTING: usize = COMPUTING;
     const DEALER_OPENS: bool = false;
+    const OWNER_MASKS: bool = true;
     const GATES: Gates = Gates::Keys;
     const CLAIM: Claim = CLAIM;
     const SOURCE: &'static str = "Boyle, Gilboa, Ishai, https://eprint.iacr.org/2019/1095, section 4; Boyle et al., \

@@ -27,6 +27,9 @@ pub trait Cast: Sized {
     /// Whether the dealer sends the receiver a part of each result. If not, it is done when
     /// the input comes.
     const DEALER_OPENS: bool;
+    /// Whether each computing party tells a data owner in the preprocessing which mask it will use for
+    /// its input, so that the owner itself opens it masked.
+    const OWNER_MASKS: bool;
     /// How signs are found.
     const GATES: Gates;
     /// The security claim.

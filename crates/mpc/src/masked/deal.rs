@@ -8,12 +8,12 @@
 //! So a batch is two messages and one round, whatever the number of parties. Nothing is sent
 //! to the dealer, in the preprocessing or online.
 
-use super::Masked;
 use super::cast::{Cast, Gates};
 use super::compare::{self, CompareMaterial, dealt_planes};
 use super::keys::{self, Gate, Keys};
 use super::share::{add_into, sub_from};
 use super::streams::{Streams, narrow_words, planes, words};
+use super::{Masked, SEED_BYTES};
 use crate::Error;
 use crate::protocol::{Form, Primitive};
 use std::sync::Arc;
@@ -305,10 +305,13 @@ pub(super) fn cost<C: Cast>(demand: &[Primitive], k: u32) -> Cost {
         let sent: Vec<u64> = messages.into_iter().filter(|&b| b > 0).map(|b| b as u64).collect();
         if sent.is_empty() { Cost::FREE } else { Cost::round(sent) }
     };
-    match C::GATES {
+    // What the parties tell the owner of an input.
+    let inputs = demand.iter().filter(|call| C::OWNER_MASKS && matches!(call, Primitive::Input { .. }));
+    let dealt: Cost = match C::GATES {
         Gates::Bits => round(message_bytes::<C>(demand, k)),
         Gates::Keys => demand.iter().map(|call| round(dealt_bytes::<C>(call, k)) + keys::cost(call, k)).sum(),
-    }
+    };
+    dealt + inputs.map(|_| Cost::messages(C::COMPUTING as u64, SEED_BYTES as u64)).sum()
 }
 
 /// Declared online cost of a primitive.
@@ -329,6 +332,9 @@ pub(super) fn online_cost<C: Cast>(call: &Primitive, k: u32, dealt_input: &[u64]
         return opened(gate.n, gate.source) + swapped(gate.n);
     }
     match *call {
+        Primitive::Input { .. } if C::OWNER_MASKS => {
+            Cost::round(dealt_input.iter().copied().filter(|&bytes| bytes > 0))
+        }
         Primitive::Input { n } => Cost::round(dealt_input.iter().copied()) + swapped(n),
         Primitive::OpenTo { n: 0 } => Cost { rounds: 1, bytes: 0 },
         Primitive::OpenTo { n } => Cost::messages(openers::<C>() as u64, packed(n)),

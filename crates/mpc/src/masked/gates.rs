@@ -63,7 +63,11 @@ impl<R: Ring, C: Cast> Masked<R, C> {
     }
 
     /// The masked value, online.
-    pub(super) fn open_source<'a>(&mut self, x: &'a Source<'_, Self>, offset: &[R::Word]) -> Result<Cow<'a, [R::Word]>, Error> {
+    pub(super) fn open_source<'a>(
+        &mut self,
+        x: &'a Source<'_, Self>,
+        offset: &[R::Word],
+    ) -> Result<Cow<'a, [R::Word]>, Error> {
         match x {
             Source::Share(x) => Ok(Cow::Borrowed(part(&x.value)?)),
             Source::Product(x) => Ok(Cow::Owned(self.open_product(x, offset)?)),

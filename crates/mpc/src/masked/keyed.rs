@@ -143,12 +143,7 @@ impl<R: Ring, C: Cast> Masked<R, C> {
     }
 
     /// This party's parts of what the keys give for masked values.
-    fn compared(
-        &self,
-        c: &[R::Word],
-        window: Window,
-        parts: &mut Parts<R::Word>,
-    ) -> Result<[Vec<u64>; FIELDS], Error> {
+    fn compared(&self, c: &[R::Word], window: Window, parts: &mut Parts<R::Word>) -> Result<[Vec<u64>; FIELDS], Error> {
         let keys = parts.keys.take();
         let keys = keys.ok_or_else(|| Error::Misuse(format!("{}: a comparison without keys", C::NAME)))?;
         let x: Vec<u64> = c.iter().map(|&c| window.rest(window.of(c))).collect();
