@@ -1,5 +1,6 @@
-//! `rep3` between three processes over mutual TLS on the loopback interface, beside plain in
-//! the same run: `parties [--quick] [--json] [--network=SHAPE] [--soak=SECONDS] [WORD...]`.
+//! A protocol between three processes over mutual TLS on the loopback interface, beside plain in
+//! the same run: `parties [--via=rep3|fss] [--quick] [--json] [--network=SHAPE] [--soak=SECONDS] [WORD...]`,
+//! `rep3` unless another is named. The third process is `fss`'s dealer.
 //!
 //! Each party is a process of its own (this program, started again), with one thread; they
 //! share this machine's cores with one another and with the client. Online is from sharing
@@ -35,6 +36,7 @@ fn main() -> Result<()> {
         effort: if args.iter().any(|a| a == "--quick") { Duration::from_millis(200) } else { Duration::from_secs(3) },
         json: args.iter().any(|a| a == "--json"),
         network,
+        via: value("--via=").map_or(Ok(Via::Rep3), |via| via.parse())?,
     };
     let words: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
     bench.head();
@@ -51,6 +53,7 @@ struct Bench {
     effort: Duration,
     json: bool,
     network: Option<Network>,
+    via: Via,
 }
 
 impl Bench {
@@ -66,7 +69,10 @@ impl Bench {
         }
         let network = self.network.map_or_else(|| "not shaped".to_owned(), |n| n.to_string());
         println!("{}, {} cores, kernels {}", machine.cpu, machine.cores, machine.isa);
-        println!("three processes, one thread each, mutual TLS 1.3 on loopback, {network}; semi-honest, 128 bit");
+        println!(
+            "{}: three processes, one thread each, mutual TLS 1.3 on loopback, {network}; semi-honest, 128 bit",
+            self.via
+        );
         println!(
             "{:<8}{:>6}{:>10}{:>10}{:>10}{:>9}{:>9}{:>8}{:>12}{:>11}{:>9}",
             "model",
@@ -85,7 +91,7 @@ impl Bench {
 
     fn line(&self, name: &str, batch: usize) -> Result<()> {
         let plain = self.plain(name, batch)?;
-        let (mut parties, cluster) = start()?;
+        let (mut parties, cluster) = start(self.via)?;
         let mut remote = self.open(&cluster, name, batch)?;
         let input = images(batch)?;
         let (mut online, mut offline) = (Vec::new(), Vec::new());
@@ -109,7 +115,7 @@ impl Bench {
         let rounds = record.online.cost.rounds;
         if self.json {
             let row = json!({
-                "model": name, "batch": batch, "plain_ms": plain, "online_ms": online, "offline_ms": offline,
+                "model": name, "via": self.via, "batch": batch, "plain_ms": plain, "online_ms": online, "offline_ms": offline,
                 "rounds": rounds, "online_kb_per_image": on, "offline_kb_per_image": off, "peak_mb": peak,
                 "network": self.network.map(|n| n.to_string()),
             });
@@ -127,7 +133,7 @@ impl Bench {
     /// The same batch again and again, with a line for each tenth of the time.
     fn soak(&self, name: &str, time: Duration) -> Result<()> {
         let batch = 128;
-        let (mut parties, cluster) = start()?;
+        let (mut parties, cluster) = start(self.via)?;
         let mut remote = self.open(&cluster, name, batch)?;
         let input = images(batch)?;
         for part in 1..=10 {
@@ -149,7 +155,7 @@ impl Bench {
 
     fn open(&self, cluster: &Cluster, name: &str, batch: usize) -> Result<Remote> {
         let options = OpenOptions { batch, network: self.network, ..OpenOptions::default() };
-        cluster.provision(&plan(name, Via::Rep3, batch)?, name)?;
+        cluster.provision(&plan(name, self.via, batch)?, name)?;
         Ok(cluster.open(name, None, &options)?)
     }
 
@@ -186,10 +192,10 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 /// Three fresh parties and a client.
-fn start() -> Result<(Vec<Child>, Cluster)> {
+fn start(via: Via) -> Result<(Vec<Child>, Cluster)> {
     let folder = std::env::temp_dir().join(format!("subrosa-bench-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
-    let mut config = String::new();
+    let mut config = format!("backend = \"{via}\"\n");
     let listeners = PARTIES.map(|_| std::net::TcpListener::bind("127.0.0.1:0"));
     for (name, listener) in PARTIES.iter().zip(listeners) {
         let identity = Identity::create(name, Validity::days(1))?;

@@ -21,7 +21,7 @@ pub(crate) struct PlanFlags {
     /// random: one more comparison each
     #[arg(long)]
     pub(crate) exact: bool,
-    /// Let a party deal for itself, which protects nothing from it: for measuring (via beaver)
+    /// Let a party deal for itself, which protects nothing from it: for measuring (via beaver, fss)
     #[arg(long)]
     pub(crate) insecure_self_dealer: bool,
     #[command(flatten)]

@@ -5,7 +5,7 @@
 //! thread is what would cross a network.
 
 use crate::party::{Job, ModelShare, Party, Seats};
-use crate::roles::{check_inputs, give_inputs, give_model, take_outputs};
+use crate::roles::{check_inputs, give_inputs, give_model, hear_told, take_outputs};
 use crate::{Error, Options, ProtocolKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,10 +111,11 @@ impl LocalCluster {
         let started = Instant::now();
         self.parties.iter().for_each(|p| p.order(Order::Prepare { batch }));
         let meters = self.meters()?;
+        let told = hear_told(self.kind, &mut self.roles.data_owner, &self.program)?;
         let offline = Measured { cost: self.since(Phase::Offline, &meters), time: started.elapsed() };
         let started = Instant::now();
         self.parties.iter().for_each(|p| p.order(Order::Run { batch }));
-        let outputs = give_inputs(self.kind, &mut self.roles.data_owner, &self.program, inputs, batch)
+        let outputs = give_inputs(self.kind, &mut self.roles.data_owner, &self.program, inputs, batch, told)
             .and_then(|()| take_outputs(self.kind, &mut self.roles.receiver, &self.program, batch));
         // A party's own error says more than what the roles saw of it.
         let mut meters = self.meters()?;
@@ -181,7 +182,7 @@ enum Hearsay {
 
 fn hearsay(error: &Error) -> Hearsay {
     match error {
-        Error::Misuse(_) | Error::Entropy(_) => Hearsay::Own,
+        Error::Misuse(_) | Error::Entropy(_) | Error::Disk(_) => Hearsay::Own,
         Error::Peer(subrosa_net::Error::Peer { kind: PeerFault::Aborted(_) | PeerFault::Gone, .. }) => Hearsay::Told,
         Error::Peer(_) => Hearsay::Noticed,
         Error::Stopped { .. } => Hearsay::Told,

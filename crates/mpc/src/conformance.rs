@@ -12,6 +12,7 @@ pub mod cheater;
 use crate::protocol::{Evaluator, Form, Linear, Primitive, Protocol, Source, WordOf};
 use crate::{Error, dry::Dry};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{Cost, Meter, Phase, Prg, Seed};
 use subrosa_ring::{Ring, Word, sign_extend};
@@ -125,7 +126,13 @@ fn rehearsed<P: Protocol>(
         owner.set_phase(Phase::Online);
         receiver.set_phase(Phase::Online);
         for input in inputs {
-            let dealt = P::deal(&words::<P>(input)).unwrap();
+            let told: Vec<_> = (0..P::ONLINE).map(|party| (party, P::TOLD_BYTES)).collect();
+            let told = if P::TOLD_BYTES == 0 {
+                vec![]
+            } else {
+                owner.control(vec![], &told, Duration::from_secs(30)).unwrap()
+            };
+            let dealt = P::deal_told(&words::<P>(input), &told).unwrap();
             owner.round(dealt.into_iter().enumerate().collect(), &[]).unwrap();
         }
         let results: Vec<_> = threads.into_iter().map(|t| t.join().expect("a party failed")).collect();
@@ -383,6 +390,21 @@ pub fn relu<P: Protocol>() {
     }
 }
 
+/// Two relus, one after the other, of `n` values.
+pub fn relu_of_many<P: Protocol>(n: usize) {
+    let width = k::<P>() - 2;
+    let x = samples(width - 1, n, 11);
+    let calls = [Primitive::Relu { n, width }; 2];
+    let got = priced::<P>(std::slice::from_ref(&x), &calls, &[n], |p, s| {
+        let once = p.relu(&s[0], width)?;
+        let twice = p.relu(&once.sub(&s[0]), width)?;
+        Ok(vec![p.to_product(&twice)])
+    });
+    // max(max(x, 0) - x, 0)
+    let expected: Vec<i64> = x.iter().map(|&x| (-x).max(0)).collect();
+    assert_eq!(got[0], expected);
+}
+
 /// Fused truncation and relu, both forms, over the widths a shift allows.
 pub fn truncated_relu<P: Protocol>() {
     let k = k::<P>();
@@ -411,6 +433,33 @@ pub fn truncated_relu<P: Protocol>() {
                     let fine = got[i] == floor.max(0) || got[i] == (floor + 1).max(0);
                     assert!(fine, "relu({x} >> {shift}), width {width}: {}", got[i]);
                 }
+            }
+        }
+    }
+}
+
+/// Fused truncation and relu at both ends of what `width` bits hold, the upper one a multiple of
+/// `2^shift`, up to `shift + width = k`: for protocols that claim so much. Multiples of `2^shift` are exact.
+pub fn truncated_relu_at_its_edges<P: Protocol>() {
+    let k = k::<P>();
+    for shift in [1, 2, 7, k / 2, k - 3] {
+        for width in (1..=k - shift).filter(|w| shift > 2 || w % 5 < 2 || w + shift == k) {
+            let (unit, end) = (1i64 << shift, 1i128 << (shift + width - 1));
+            let (lo, hi) = (-end as i64, (end - i128::from(unit)) as i64);
+            let edges = [lo, lo + 1, lo + unit - 1, hi, hi - 1, hi - unit, 0, 1, -1, unit - 1, unit, -unit, hi / 2];
+            let inside = edges.into_iter().filter(|x| (lo..=hi).contains(x));
+            // Each under many masks.
+            let x: Vec<i64> = inside.flat_map(|x| [x; 24]).collect();
+            let n = x.len();
+            let calls = [Primitive::TruncRelu { n, shift, width, form: Form::Share }];
+            let got = priced::<P>(std::slice::from_ref(&x), &calls, &[n], |p, s| {
+                let y = p.trunc_relu(Source::Share(&s[0]), shift, width)?;
+                Ok(vec![p.to_product(&y)])
+            });
+            for (&x, &got) in x.iter().zip(&got[0]) {
+                let (floor, exact) = (x >> shift, x % unit == 0);
+                let fine = got == floor.max(0) || !exact && got == (floor + 1).max(0);
+                assert!(fine, "relu({x} >> {shift}), width {width}: {got}");
             }
         }
     }

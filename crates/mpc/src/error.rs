@@ -13,10 +13,20 @@ pub enum Error {
     /// The caller asked for something this crate does not do; never caused by a peer.
     #[error("{0}")]
     Misuse(String),
+    /// Keys did not find room, or could not be read back.
+    #[error("the file for keys that do not fit in memory: {0}; make room, or set TMPDIR to a directory that has some")]
+    Disk(String),
     /// A party thread stopped without saying why.
     #[error("compute party {party} stopped unexpectedly; start a new session")]
     Stopped {
         /// Index of the party.
         party: usize,
     },
+}
+
+impl Error {
+    /// A failure of the file for keys.
+    pub(crate) fn disk(error: std::io::Error) -> Self {
+        Self::Disk(error.to_string())
+    }
 }

@@ -1,7 +1,8 @@
 //! Secure multi-party computation of fixed-point programs.
 //!
 //! - [`protocol`]: the two traits a protocol implements, [`Evaluator`] and [`Protocol`];
-//! - [`masked`]: the engine of protocols in which a dealer knows the masks: [`rep3`], [`beaver`];
+//! - [`masked`]: the engine of protocols in which a dealer knows the masks: [`rep3`], [`beaver`],
+//!   [`fss`];
 //! - [`execute`]: runs a program on any evaluator;
 //! - [`predict`](mod@predict): its cost before it runs, by running it on [`dry`];
 //! - [`party`]: one compute party; [`roles`]: what owners and the receiver do;
@@ -25,6 +26,7 @@ macro_rules! with_protocol {
             $crate::ProtocolKind::Beaver3 => with_ring!($crate::beaver::Beaver3, $ring, $p => $body),
             $crate::ProtocolKind::Beaver4 => with_ring!($crate::beaver::Beaver4, $ring, $p => $body),
             $crate::ProtocolKind::Beaver5 => with_ring!($crate::beaver::Beaver5, $ring, $p => $body),
+            $crate::ProtocolKind::Fss => with_ring!($crate::fss::Fss, $ring, $p => $body),
         }
     };
 }
@@ -56,6 +58,7 @@ pub mod conformance;
 pub mod dry;
 mod error;
 pub mod execute;
+pub mod fss;
 pub mod masked;
 pub mod party;
 pub mod predict;
@@ -89,12 +92,14 @@ pub enum ProtocolKind {
     Beaver4,
     /// Five parties and a dealer.
     Beaver5,
+    /// Two parties with keys of comparison functions, and their dealer ([`fss`]).
+    Fss,
 }
 
 impl ProtocolKind {
     /// Every protocol.
     pub const ALL: &'static [Self] =
-        &[Self::Rep3, Self::Rep4, Self::Beaver2, Self::Beaver3, Self::Beaver4, Self::Beaver5];
+        &[Self::Rep3, Self::Rep4, Self::Beaver2, Self::Beaver3, Self::Beaver4, Self::Beaver5, Self::Fss];
 
     /// Name as `--via` spells it.
     pub fn name(self) -> &'static str {

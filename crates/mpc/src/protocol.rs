@@ -129,6 +129,14 @@ pub trait Protocol: Evaluator {
     /// `secret` (words are taken modulo 2^k), for [`Evaluator::input`]. Runs at the owner, who
     /// is no party.
     fn deal(secret: &[WordOf<Self>]) -> Result<Vec<Vec<u8>>, Error>;
+    /// Bytes that each party that is online tells the data owner in the preprocessing, for each
+    /// input, so that the owner shares it in one message less.
+    const TOLD_BYTES: usize = 0;
+    /// As [`Protocol::deal`], knowing what the parties told, in their order.
+    fn deal_told(secret: &[WordOf<Self>], told: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
+        let _ = told;
+        Self::deal(secret)
+    }
     /// The same for what is there before any preprocessing (a model), to all parties, to be
     /// read with [`Protocol::dealt`].
     fn deal_kept(secret: &[WordOf<Self>]) -> Result<Vec<Vec<u8>>, Error>;

@@ -15,7 +15,8 @@
 //! `docs/rep3.md` has the argument in full.
 
 use crate::Error;
-use crate::masked::{Cast, Masked, SEED_BYTES, Streams, sub_from, words, zip};
+use crate::fss::Hash;
+use crate::masked::{Cast, Gates, Masked, SEED_BYTES, Streams, sub_from, words, zip};
 use subrosa_core::{Adversary, Claim, Cost, Prg, Seed};
 use subrosa_net::Session;
 use subrosa_ring::Word;
@@ -52,6 +53,8 @@ impl Cast for ThreeServers {
     const NAME: &'static str = NAME;
     const COMPUTING: usize = 2;
     const DEALER_OPENS: bool = true;
+    const OWNER_MASKS: bool = false;
+    const GATES: Gates = Gates::Bits;
     const CLAIM: Claim = CLAIM;
     const SOURCE: &'static str =
         "Araki et al., https://eprint.iacr.org/2016/768, section 3; ASTRA, https://eprint.iacr.org/2019/429";
@@ -89,6 +92,10 @@ impl Cast for ThreeServers {
         if let Some((seed, zero)) = &mut self.between {
             *zero = Streams::new(NAME, &seed.derive(&batch.to_le_bytes())).zero;
         }
+    }
+
+    fn hash(&self) -> Option<&Hash> {
+        None
     }
 
     // Party i's part is F_i - F_(i+1), F_s the stream of slot s: Araki et al., section 3.1.

@@ -4,9 +4,11 @@
 use crate::predict::weight_elements;
 use crate::protocol::{Evaluator, Protocol, WordOf};
 use crate::{Error, Options, ProtocolKind};
+use subrosa_core::Phase;
 use subrosa_graph::{Program, WeightSet};
 use subrosa_net::Session;
 use subrosa_ring::{Ring, Word, pack, packed_len, sign_extend};
+use zeroize::Zeroizing;
 
 /// The model owner's message to each compute party, in their order: its share of all
 /// weights, or the weights themselves where the options make them public. Empty for a
@@ -50,6 +52,30 @@ pub fn give_model(
     Ok(())
 }
 
+/// What the parties told a data owner before its inputs are there. No `Debug`: these are keys.
+#[derive(Default)]
+pub struct Told(Vec<Zeroizing<Vec<Vec<u8>>>>);
+
+/// Hears what the parties tell the data owner in the preprocessing of a batch; to be called
+/// between that and [`give_inputs`]. Nothing with most protocols.
+///
+/// **Errors:** those of the session.
+pub fn hear_told(kind: ProtocolKind, session: &mut Session, program: &Program) -> Result<Told, Error> {
+    let (online, bytes) = with_protocol!(kind, program.ring, P => (P::ONLINE, P::TOLD_BYTES));
+    if bytes == 0 {
+        return Ok(Told::default());
+    }
+    let phase = session.phase();
+    session.set_phase(Phase::Offline);
+    let expected: Vec<_> = (0..online).map(|party| (party, bytes)).collect();
+    let mut told = Vec::new();
+    for _ in &program.inputs {
+        told.push(Zeroizing::new(session.round(vec![], &expected)?));
+    }
+    session.set_phase(phase);
+    Ok(Told(told))
+}
+
 /// Deals `batch` samples of each input, encoded as integers. One round an input.
 ///
 /// **Errors:** [`Error::Misuse`] for inputs of another length; [`Error::Entropy`]; those of
@@ -60,12 +86,15 @@ pub fn give_inputs(
     program: &Program,
     inputs: &[Vec<i64>],
     batch: usize,
+    told: Told,
 ) -> Result<(), Error> {
     check_inputs(program, inputs, batch)?;
+    let mut told = told.0.into_iter();
     with_protocol!(kind, program.ring, P => {
         for input in inputs {
             let words: Vec<WordOf<P>> = input.iter().map(|&v| Word::from_i64(v)).collect();
-            session.round(P::deal(&words)?.into_iter().enumerate().collect(), &[])?;
+            let told = told.next().unwrap_or_default();
+            session.round(P::deal_told(&words, &told)?.into_iter().enumerate().collect(), &[])?;
         }
     });
     Ok(())

@@ -129,6 +129,11 @@ impl Session {
         self.deadline = deadline;
     }
 
+    /// What [`Session::set_deadline`] set.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// The end of the whole session, whatever goes on; none at first.
     pub fn set_limit(&mut self, limit: Option<Instant>) {
         self.limit = limit;

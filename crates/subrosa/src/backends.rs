@@ -24,6 +24,8 @@ pub enum Via {
     Beaver4,
     /// By five parties over secret shares, with a dealer.
     Beaver5,
+    /// By two parties on masked values, with a dealer of comparison keys.
+    Fss,
     /// By one server on ciphertexts that only the client can open.
     Ckks,
     /// On one machine, inside hardware that keeps the program's memory from its host.
@@ -75,6 +77,7 @@ impl Via {
         Self::Beaver3,
         Self::Beaver4,
         Self::Beaver5,
+        Self::Fss,
         Self::Ckks,
         Self::Tee,
     ];
@@ -127,6 +130,7 @@ impl Via {
             Self::Beaver3 => Kind::Parties(ProtocolKind::Beaver3),
             Self::Beaver4 => Kind::Parties(ProtocolKind::Beaver4),
             Self::Beaver5 => Kind::Parties(ProtocolKind::Beaver5),
+            Self::Fss => Kind::Parties(ProtocolKind::Fss),
         }
     }
 }
@@ -153,6 +157,7 @@ impl From<ProtocolKind> for Via {
             ProtocolKind::Beaver3 => Self::Beaver3,
             ProtocolKind::Beaver4 => Self::Beaver4,
             ProtocolKind::Beaver5 => Self::Beaver5,
+            ProtocolKind::Fss => Self::Fss,
         }
     }
 }
@@ -192,7 +197,7 @@ mod tests {
             assert_eq!(via.name().parse::<Via>().unwrap(), via);
         }
         let error = "rep5".parse::<Via>().unwrap_err();
-        let choices = "plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, ckks, tee";
+        let choices = "plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, fss, ckks, tee";
         assert_eq!(error.to_string(), format!("unknown backend 'rep5': choose one of {choices}"));
     }
 

@@ -142,7 +142,7 @@ fn check(options: &PlanOptions) -> Result<()> {
         let message = format!("a party that deals for itself was asked for, but '{}' has no dealer", options.via);
         return Err(Error::misuse(
             message,
-            "leave --insecure-self-dealer out, or choose a backend that has one (--via beaver)",
+            "leave --insecure-self-dealer out, or choose a backend that has one (--via beaver, --via fss)",
         ));
     }
     if options.exact && options.via.protocol().is_none() {

@@ -18,7 +18,8 @@
 //! `docs/beaver.md` has the argument in full.
 
 use crate::Error;
-use crate::masked::{Cast, Masked, SEED_BYTES, Streams};
+use crate::fss::Hash;
+use crate::masked::{Cast, Gates, Masked, SEED_BYTES, Streams};
 use subrosa_core::{Adversary, Claim, Cost, Seed};
 use subrosa_net::Session;
 use subrosa_ring::Word;
@@ -69,6 +70,8 @@ impl<const N: usize> Cast for WithDealer<N> {
     };
     const COMPUTING: usize = N;
     const DEALER_OPENS: bool = false;
+    const OWNER_MASKS: bool = false;
+    const GATES: Gates = Gates::Bits;
     const CLAIM: Claim = Claim { parties: N, threshold: N - 1, ..CLAIM };
     const SOURCE: &'static str = "Beaver, CRYPTO '91, https://doi.org/10.1007/3-540-46766-1_34; SPDZ, https://eprint.iacr.org/2011/535, figure 7; \
          Turbospeedz, https://eprint.iacr.org/2019/080, section 3";
@@ -95,6 +98,10 @@ impl<const N: usize> Cast for WithDealer<N> {
 
     // All that is drawn comes from what is shared with the dealer.
     fn renew(&mut self, _batch: u64) {}
+
+    fn hash(&self) -> Option<&Hash> {
+        None
+    }
 
     // A result is opened under what the dealer deals for it.
     fn zero<W: Word>(&mut self, _streams: &mut [Streams], n: usize) -> Vec<W> {

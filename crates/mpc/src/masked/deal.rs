@@ -8,11 +8,12 @@
 //! So a batch is two messages and one round, whatever the number of parties. Nothing is sent
 //! to the dealer, in the preprocessing or online.
 
-use super::Masked;
-use super::cast::Cast;
+use super::cast::{Cast, Gates};
 use super::compare::{self, CompareMaterial, dealt_planes};
+use super::keys::{self, Gate, Keys};
 use super::share::{add_into, sub_from};
 use super::streams::{Streams, narrow_words, planes, words};
+use super::{Masked, SEED_BYTES};
 use crate::Error;
 use crate::protocol::{Form, Primitive};
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub(super) struct Parts<W> {
     /// The masks of two factors, neither known before.
     pub(super) factors: [Option<Arc<Vec<W>>>; 2],
     pub(super) compare: Option<CompareMaterial>,
+    /// The keys of comparisons.
+    pub(super) keys: Option<Keys>,
     /// Part of the sign's mask in the ring.
     pub(super) slope: Vec<W>,
     /// What is added where the masked sign is 0, and where it is 1: the new mask included.
@@ -71,7 +74,7 @@ pub(super) struct Parts<W> {
 // Wiped when it was used, or when a batch is given up.
 impl<W: Word> Drop for Material<W> {
     fn drop(&mut self) {
-        let Parts { offset, factors, compare: _, slope, base, wrap } = &mut self.parts;
+        let Parts { offset, factors, compare: _, keys: _, slope, base, wrap } = &mut self.parts;
         offset.zeroize();
         slope.zeroize();
         [base, wrap].into_iter().for_each(Zeroize::zeroize);
@@ -120,8 +123,15 @@ impl<R: Ring, C: Cast> Masked<R, C> {
         })
     }
 
-    /// Keeps material for its turn.
-    pub(super) fn keep(&mut self, call: Primitive, parts: Parts<R::Word>) {
+    /// Keeps material for its turn, which is all that was dealt for `call`.
+    pub(super) fn keep(&mut self, call: Primitive, parts: Parts<R::Word>) -> Result<(), Error> {
+        self.finish(call)?;
+        self.store(call, parts);
+        Ok(())
+    }
+
+    /// As [`Masked::keep`], where what was dealt is out already.
+    pub(super) fn store(&mut self, call: Primitive, parts: Parts<R::Word>) {
         self.material.push_back(Material { call, parts });
     }
 
@@ -240,13 +250,24 @@ fn append<W: Word>(message: &mut Vec<u8>, words: &[W], bits: u32) {
     }
 }
 
+/// The comparison in a call, where comparisons have keys.
+fn keyed<C: Cast>(call: &Primitive, k: u32) -> Option<Gate> {
+    match C::GATES {
+        Gates::Bits => None,
+        Gates::Keys => Gate::of(call, k),
+    }
+}
+
 /// Bytes that the dealer sends to the first and the last computing party for a primitive.
-fn dealt_bytes<C: Cast>(call: &Primitive, k: u32) -> [usize; 2] {
+pub(super) fn dealt_bytes<C: Cast>(call: &Primitive, k: u32) -> [usize; 2] {
     let opened = |n: usize, form: Form| match form {
         Form::Share => 0,
         Form::Product => packed_len(n, k),
     };
     let signs = |n: usize, width: u32| dealt_planes(width) * plane_bytes(n);
+    if let Some(gate) = keyed::<C>(call, k) {
+        return [opened(gate.n, gate.source), gate.words * packed_len(gate.n, k)];
+    }
     match *call {
         Primitive::OpenTo { n } if !C::DEALER_OPENS => [packed_len(n, k), 0],
         Primitive::Input { .. }
@@ -280,8 +301,17 @@ pub(super) fn message_bytes<C: Cast>(demand: &[Primitive], k: u32) -> [usize; 2]
 
 /// Declared cost of the preprocessing.
 pub(super) fn cost<C: Cast>(demand: &[Primitive], k: u32) -> Cost {
-    let sent: Vec<u64> = message_bytes::<C>(demand, k).into_iter().filter(|&b| b > 0).map(|b| b as u64).collect();
-    if sent.is_empty() { Cost::FREE } else { Cost::round(sent) }
+    let round = |messages: [usize; 2]| {
+        let sent: Vec<u64> = messages.into_iter().filter(|&b| b > 0).map(|b| b as u64).collect();
+        if sent.is_empty() { Cost::FREE } else { Cost::round(sent) }
+    };
+    // What the parties tell the owner of an input.
+    let inputs = demand.iter().filter(|call| C::OWNER_MASKS && matches!(call, Primitive::Input { .. }));
+    let dealt: Cost = match C::GATES {
+        Gates::Bits => round(message_bytes::<C>(demand, k)),
+        Gates::Keys => demand.iter().map(|call| round(dealt_bytes::<C>(call, k)) + keys::cost(call, k)).sum(),
+    };
+    dealt + inputs.map(|_| Cost::messages(C::COMPUTING as u64, SEED_BYTES as u64)).sum()
 }
 
 /// Declared online cost of a primitive.
@@ -298,7 +328,13 @@ pub(super) fn online_cost<C: Cast>(call: &Primitive, k: u32, dealt_input: &[u64]
         Form::Share => Cost::FREE,
         Form::Product => swapped(n),
     };
+    if let Some(gate) = keyed::<C>(call, k) {
+        return opened(gate.n, gate.source) + swapped(gate.n);
+    }
     match *call {
+        Primitive::Input { .. } if C::OWNER_MASKS => {
+            Cost::round(dealt_input.iter().copied().filter(|&bytes| bytes > 0))
+        }
         Primitive::Input { n } => Cost::round(dealt_input.iter().copied()) + swapped(n),
         Primitive::OpenTo { n: 0 } => Cost { rounds: 1, bytes: 0 },
         Primitive::OpenTo { n } => Cost::messages(openers::<C>() as u64, packed(n)),
@@ -329,8 +365,17 @@ pub(super) fn memory<C: Cast>(demand: &[Primitive], k: u32) -> u64 {
         Primitive::Relu { n, width } => signs(n, width) + words(n, 3),
         Primitive::TruncRelu { n, width, form, .. } => signs(n, width) + words(n, 5 + opened(form)),
     };
-    // The message is there while the material is made from it.
-    demand.iter().map(each).sum::<u64>() + message_bytes::<C>(demand, k)[1] as u64
+    match C::GATES {
+        // The message is there while the material is made from it.
+        Gates::Bits => demand.iter().map(each).sum::<u64>() + message_bytes::<C>(demand, k)[1] as u64,
+        Gates::Keys => {
+            let beside = |call: &Primitive| match Gate::of(call, k) {
+                Some(gate) => words(gate.n, gate.words as u64 + opened(gate.source)),
+                None => each(call),
+            };
+            demand.iter().map(beside).sum::<u64>() + keys::memory(demand, k)
+        }
+    }
 }
 
 /// A round in which empty messages are neither sent nor expected.

@@ -29,9 +29,9 @@ use subrosa_ring::isa::{Loop, isa, run};
 use subrosa_ring::{BitPlanes, Ring, Word, mask};
 
 /// A value's own mask (the dealer: all of it) and what opens it.
-struct Opening<'a, W: Word> {
-    mask: Cow<'a, [W]>,
-    offset: Vec<W>,
+pub(super) struct Opening<'a, W: Word> {
+    pub(super) mask: Cow<'a, [W]>,
+    pub(super) offset: Vec<W>,
 }
 
 /// What a sign consumes, at the computing parties; its mask as words, at the dealer.
@@ -55,7 +55,7 @@ impl<R: Ring, C: Cast> Masked<R, C> {
         Ok(Opening { mask: Cow::Owned(mask), offset })
     }
 
-    fn prepare_source<'a>(&mut self, x: &'a Source<'_, Self>) -> Result<Opening<'a, R::Word>, Error> {
+    pub(super) fn prepare_source<'a>(&mut self, x: &'a Source<'_, Self>) -> Result<Opening<'a, R::Word>, Error> {
         match x {
             Source::Share(x) => Ok(Opening { mask: Cow::Borrowed(part(&x.mask)?), offset: Vec::new() }),
             Source::Product(x) => self.mask_product(x),
@@ -63,7 +63,11 @@ impl<R: Ring, C: Cast> Masked<R, C> {
     }
 
     /// The masked value, online.
-    fn open_source<'a>(&mut self, x: &'a Source<'_, Self>, offset: &[R::Word]) -> Result<Cow<'a, [R::Word]>, Error> {
+    pub(super) fn open_source<'a>(
+        &mut self,
+        x: &'a Source<'_, Self>,
+        offset: &[R::Word],
+    ) -> Result<Cow<'a, [R::Word]>, Error> {
         match x {
             Source::Share(x) => Ok(Cow::Borrowed(part(&x.value)?)),
             Source::Product(x) => Ok(Cow::Owned(self.open_product(x, offset)?)),
@@ -81,8 +85,9 @@ impl<R: Ring, C: Cast> Masked<R, C> {
     pub(super) fn reshare_product(&mut self, x: &Product<R::Word>) -> Result<Share<R::Word>, Error> {
         let call = Primitive::Reshare { n: x.n };
         if self.is_offline() {
+            self.begin(call)?;
             let Opening { mask, offset } = self.mask_product(x)?;
-            self.keep(call, Parts { offset, ..Parts::default() });
+            self.keep(call, Parts { offset, ..Parts::default() })?;
             return Ok(Share::masked(mask.into_owned()));
         }
         let material = self.take(call)?;
@@ -93,7 +98,7 @@ impl<R: Ring, C: Cast> Masked<R, C> {
     }
 
     /// `r = -m` modulo 2^k, at the dealer.
-    fn negated(&self, m: &[R::Word]) -> Option<Vec<R::Word>> {
+    pub(super) fn negated(&self, m: &[R::Word]) -> Option<Vec<R::Word>> {
         let low = mask(R::WIDTH.bits());
         let r = |m: &R::Word| R::Word::from_u64(m.to_u64().wrapping_neg() & low);
         (self.is_dealer()).then(|| m.iter().map(r).collect())
@@ -103,13 +108,14 @@ impl<R: Ring, C: Cast> Masked<R, C> {
         let (n, k) = (x.len(), R::WIDTH.bits());
         let call = Primitive::Trunc { n, shift, form: x.form() };
         if self.is_offline() {
+            self.begin(call)?;
             let Opening { mask, offset } = self.prepare_source(x)?;
             let r = self.negated(&mask);
             let rho = self.deal_words(n, k, r.as_deref().map(|r| shifted(r, shift)))?;
             let top = self.deal_words(n, shift, r.as_deref().map(|r| shifted(r, k - 1)))?;
             let (mask, base) = self.under_new_mask(n, rho);
             let (base, wrap) = ([base, Vec::new()], [top, Vec::new()]);
-            self.keep(call, Parts { offset, base, wrap, ..Parts::default() });
+            self.keep(call, Parts { offset, base, wrap, ..Parts::default() })?;
             return Ok(Share::masked(mask));
         }
         let material = self.take(call)?;
@@ -132,7 +138,7 @@ impl<R: Ring, C: Cast> Masked<R, C> {
             let slope = self.deal_words(n, k, l)?;
             let zeros = vec![R::Word::default(); if !self.is_dealer() { n } else { 0 }];
             let (mask, base) = self.under_new_mask(n, zeros);
-            self.keep(call, Parts { compare, slope, base: [base, Vec::new()], ..Parts::default() });
+            self.keep(call, Parts { compare, slope, base: [base, Vec::new()], ..Parts::default() })?;
             return Ok(Share::masked(mask));
         }
         let mut material = self.take(call)?;
@@ -171,7 +177,7 @@ impl<R: Ring, C: Cast> Masked<R, C> {
                     [zero, one]
                 }
             };
-            self.keep(call, Parts { compare, slope, base, ..Parts::default() });
+            self.keep(call, Parts { compare, slope, base, ..Parts::default() })?;
             return Ok(Share::masked(mask));
         }
         let mut material = self.take(call)?;
@@ -187,12 +193,12 @@ impl<R: Ring, C: Cast> Masked<R, C> {
 
     pub(super) fn truncate_and_rectify(
         &mut self,
+        call: Primitive,
         x: &Source<'_, Self>,
         shift: u32,
         width: u32,
     ) -> Result<Share<R::Word>, Error> {
         let (n, k) = (x.len(), R::WIDTH.bits());
-        let call = Primitive::TruncRelu { n, shift, width, form: x.form() };
         if self.is_offline() {
             let Opening { mask, offset } = self.prepare_source(x)?;
             let r = self.negated(&mask);
@@ -210,7 +216,7 @@ impl<R: Ring, C: Cast> Masked<R, C> {
             let mask = self.mask_words(n);
             let mut base = rho;
             base.iter_mut().for_each(|base| negate_with(base, &mask));
-            self.keep(call, Parts { offset, compare, slope, base, wrap, ..Parts::default() });
+            self.keep(call, Parts { offset, compare, slope, base, wrap, ..Parts::default() })?;
             return Ok(Share::masked(mask));
         }
         let mut material = self.take(call)?;
@@ -226,12 +232,12 @@ impl<R: Ring, C: Cast> Masked<R, C> {
     }
 
     /// 1 at party 1, who adds what all know; 0 at the others.
-    fn public_part(&self) -> R::Word {
+    pub(super) fn public_part(&self) -> R::Word {
         R::Word::from_u64(u64::from(self.me == 1))
     }
 
     /// A new mask, and the negated part and mask (nothing at the dealer).
-    fn under_new_mask(&mut self, n: usize, mut part: Vec<R::Word>) -> (Vec<R::Word>, Vec<R::Word>) {
+    pub(super) fn under_new_mask(&mut self, n: usize, mut part: Vec<R::Word>) -> (Vec<R::Word>, Vec<R::Word>) {
         let mask = self.mask_words(n);
         negate_with(&mut part, &mask);
         (mask, part)
@@ -269,14 +275,14 @@ impl<R: Ring, C: Cast> Masked<R, C> {
 }
 
 /// A share's part that this stage of the protocol has.
-fn part<W>(part: &Option<Arc<Vec<W>>>) -> Result<&[W], Error> {
+pub(super) fn part<W>(part: &Option<Arc<Vec<W>>>) -> Result<&[W], Error> {
     part.as_deref()
         .map(Vec::as_slice)
         .ok_or_else(|| Error::Misuse("a share of the preprocessing was used online".into()))
 }
 
 /// `x = -x - y`.
-fn negate_with<W: Word>(x: &mut [W], y: &[W]) {
+pub(super) fn negate_with<W: Word>(x: &mut [W], y: &[W]) {
     x.iter_mut().zip(y).for_each(|(x, &y)| *x = W::default().sub(*x).sub(y));
 }
 

@@ -29,10 +29,12 @@
 
 use super::compare::dealt_planes;
 use super::groups::groups;
+use super::keys::Gate;
 use super::streams::Streams;
-use super::{Cast, Masked, Product, Share};
+use super::{Cast, Gates, Masked, Product, Share};
 use crate::Error;
 use crate::beaver::WithDealer;
+use crate::fss::{KeyDealer, LANES};
 use crate::protocol::{Evaluator, Form, Primitive, Protocol, Source};
 use crate::rep3::ThreeServers;
 use std::cell::RefCell;
@@ -101,6 +103,14 @@ pub(super) fn flatten_plane(prg: &Prg, plane: &mut [u64]) {
     if let Some(complement) = complement(prg) {
         let bit = plane.first().map_or(0, |first| first & 1) ^ u64::from(complement);
         plane.fill(bit.wrapping_neg());
+    }
+}
+
+/// As [`flattened`], for the roots of keys, two words each.
+pub(super) fn flatten_roots(prg: &Prg, words: &mut [u64]) {
+    if complement(prg).is_some() {
+        let first = words.first_chunk().copied().unwrap_or([0; 2]);
+        words.as_chunks_mut().0.fill(first);
     }
 }
 
@@ -380,13 +390,28 @@ fn read(from: usize, to: usize, widths: &[(u32, bool)], mut sent: &[u8]) -> Vec<
     let mut fields = Vec::new();
     for (i, &(bits, online)) in widths.iter().enumerate() {
         let (now, rest) = sent.split_at(bits as usize * N / 8);
-        fields.push(Field { name: format!("{from}->{to} #{i}"), bits, online, values: unpack(now, bits, N) });
         sent = rest;
+        if bits > K {
+            fields.extend(correction_words(&format!("{from}->{to} #{i}"), bits / 64, now));
+            continue;
+        }
+        fields.push(Field { name: format!("{from}->{to} #{i}"), bits, online, values: unpack(now, bits, N) });
     }
     fields
 }
 
-/// The widths of all vectors that party `from` sends to `to`, in order, and whether online.
+/// The correction words of `N` comparison keys: of each its low half and its highest bits.
+fn correction_words(name: &str, words: u32, sent: &[u8]) -> Vec<Field> {
+    let all: Vec<u64> = sent.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word)).collect();
+    let word = |j: usize, i: usize| all[i / LANES * LANES * words as usize + j * LANES + i % LANES];
+    let field = |j: usize, bits: u32, shift: u32| {
+        let values = (0..N).map(|i| (word(j, i) >> shift & mask(bits)) as u32).collect();
+        Field { name: format!("{name}, word {j} from {shift}"), bits, online: false, values }
+    };
+    (0..words as usize).flat_map(|j| [field(j, K, 0), field(j, 2, 62)]).collect()
+}
+
+/// The widths of all vectors (more than [`K`] bits: of keys) that party `from` sends to `to`, in order, and whether online.
 fn layout<C: Cast>(calls: &[Primitive], from: usize, to: usize) -> Vec<(u32, bool)> {
     if to == Party::<C>::PARTIES {
         return vec![(K, true); usize::from(from < Party::<C>::ONLINE)];
@@ -427,6 +452,12 @@ fn offline_layout<C: Cast>(call: Primitive, from: usize, to: usize) -> Vec<u32> 
     if from != C::COMPUTING {
         return widths;
     }
+    if let (Gates::Keys, Some(gate)) = (C::GATES, Gate::of(&call, K)) {
+        let words = if to == 0 { usize::from(is_product(call)) } else { gate.words };
+        widths.extend(vec![K; words]);
+        widths.push(64 * gate.form.words() as u32);
+        return widths;
+    }
     match to {
         0 => widths.extend(is_product(call).then_some(K)),
         to if to == C::COMPUTING - 1 => {
@@ -451,7 +482,7 @@ fn online_layout<C: Cast>(call: Primitive, from: usize, to: usize) -> Vec<u32> {
         return widths;
     }
     widths.extend(is_product(call).then_some(K));
-    if let Some(width) = width {
+    if let (Gates::Bits, Some(width)) = (C::GATES, width) {
         let mut blocks = groups(width).len();
         widths.extend(vec![1; if blocks > 1 { 2 * blocks - 1 } else { 0 }]);
         while blocks > 2 {
@@ -685,6 +716,7 @@ const COALITIONS: &[Watcher] =
 
 type Rep3Case = Case<ThreeServers>;
 type BeaverCase = Case<WithDealer<3>>;
+type FssCase = Case<KeyDealer>;
 
 fn nobody_learns<C: Cast>(cases: &[Case<C>], watchers: &[Watcher]) {
     for case in cases {
@@ -713,6 +745,8 @@ nobody_learns! {
     coalitions_learn_nothing_from_products_and_truncations: BeaverCase, COALITIONS, [TRUNC TRUNC_PRODUCT SQUARE WEIGHTED];
     coalitions_learn_nothing_from_comparisons: BeaverCase, COALITIONS, [LTZ_5 LTZ_7];
     coalitions_learn_nothing_from_relus: BeaverCase, COALITIONS, [RELU_5 TRUNC_RELU_5];
+    parties_learn_nothing_from_keys: FssCase, SINGLE, [LTZ_5 RELU_5 TRUNC_RELU_5];
+    parties_learn_nothing_beside_keys: FssCase, SINGLE, [TRUNC SQUARE WEIGHTED];
 }
 
 /// Where the outside receiver gets results from, and what they do not tell.
@@ -783,6 +817,27 @@ fn every_lost_mask_is_noticed() {
         ("dealt bits", 0, |s| &s.dealt_bits, Case::LTZ_5, one),
         ("dealt bits, a tree", 0, |s| &s.dealt_bits, Case::LTZ_7, one),
     ]);
+}
+
+/// The same where signs come from keys.
+#[test]
+fn every_lost_mask_is_noticed_beside_keys() {
+    let (zero, one) = (Watcher::Parties(&[0]), Watcher::Parties(&[1]));
+    noticed::<KeyDealer>(&[
+        ("mask of a sign", 1, |s| &s.mask, Case::LTZ_5, zero),
+        ("mask of a sign", 0, |s| &s.mask, Case::LTZ_5, one),
+        ("mask of a relu", 1, |s| &s.mask, Case::RELU_5, zero),
+        ("mask of a relu", 0, |s| &s.mask, Case::RELU_5, one),
+        ("mask of a truncated relu", 1, |s| &s.mask, Case::TRUNC_RELU_5, zero),
+        ("mask of a truncated relu", 0, |s| &s.mask, Case::TRUNC_RELU_5, one),
+        ("dealt words", 0, |s| &s.dealt, Case::LTZ_5, one),
+        ("dealt words", 0, |s| &s.dealt, Case::RELU_5, one),
+    ]);
+}
+
+#[test]
+fn the_receiver_of_fss_learns_the_result_only() {
+    the_receiver_learns_the_result_only::<KeyDealer>();
 }
 
 /// The same with three parties, two of whom collude: what the third shares with the dealer

@@ -30,14 +30,18 @@ mod compare;
 mod deal;
 mod gates;
 pub(crate) mod groups;
+mod inputs;
+mod keyed;
+mod keys;
 #[cfg(test)]
 pub(crate) mod leak_tests;
+mod messages;
 mod products;
 mod share;
 mod streams;
 pub(crate) mod tree;
 
-pub use cast::Cast;
+pub use cast::{Cast, Gates};
 pub use share::{Product, Share};
 
 pub(crate) use share::{add_into, sub_from, zip};
@@ -45,8 +49,9 @@ pub(crate) use streams::{Streams, narrow_words, planes, words};
 
 use crate::protocol::{Contradiction, Evaluator, Primitive, Protocol, Source};
 use crate::{Error, protocol::Linear};
-use deal::{Dealing, Material, Parts, Stage, openers, round};
-use std::cmp::Ordering;
+use deal::{Material, Parts, Stage, openers, round};
+use inputs::input_bytes;
+use keys::Dealt;
 use std::collections::VecDeque;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{Claim, Cost, Seed};
@@ -67,6 +72,9 @@ pub struct Masked<R: Ring, C: Cast> {
     streams: Vec<Streams>,
     stage: Stage,
     material: VecDeque<Material<R::Word>>,
+    keys: Dealt,
+    /// Inputs of this batch whose masks their owner was told.
+    told: u64,
 }
 
 impl<R: Ring, C: Cast> Masked<R, C> {
@@ -101,21 +109,6 @@ impl<R: Ring, C: Cast> Masked<R, C> {
             }
         }
     }
-
-    /// This party's part of what an owner shares: what a seed stands for, at the last
-    /// computing party what these lack of the value, nothing at the dealer.
-    fn input_part(&mut self, owner: EndpointId, n: usize) -> Result<Vec<R::Word>, Error> {
-        let lens = input_bytes::<R, C>(n);
-        let Some(&len) = lens.get(self.me) else { return Ok(Vec::new()) };
-        let received = self.session.round(vec![], &[(owner, len)])?;
-        let message = received.first().map_or(&[] as &[u8], Vec::as_slice);
-        let last = C::COMPUTING - 1;
-        Ok(match self.me.cmp(&last) {
-            Ordering::Less => message.first_chunk().map_or_else(Vec::new, |s| expand::<R, C>(s, n)),
-            Ordering::Equal => unpack(message, R::WIDTH.bits(), n),
-            Ordering::Greater => Vec::new(),
-        })
-    }
 }
 
 impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
@@ -126,10 +119,13 @@ impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
     // x = p_0 + p_1 + ... as the owner deals it: the computing parties add their masks and open.
     fn input(&mut self, owner: EndpointId, n: usize) -> Result<Self::Share, Error> {
         let call = Primitive::Input { n };
+        if C::OWNER_MASKS {
+            return self.input_of_owner(owner, n);
+        }
         if self.is_offline() {
             let mask = self.mask_words(n);
             let offset = if self.is_dealer() { Vec::new() } else { mask.clone() };
-            self.keep(call, Parts { offset, ..Parts::default() });
+            self.keep(call, Parts { offset, ..Parts::default() })?;
             return Ok(Share::masked(mask));
         }
         let material = self.take(call)?;
@@ -143,8 +139,9 @@ impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
     fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error> {
         let call = Primitive::OpenTo { n: x.n };
         if self.is_offline() {
+            self.begin(call)?;
             let offset = self.opening_mask(x)?;
-            self.keep(call, Parts { offset, ..Parts::default() });
+            self.keep(call, Parts { offset, ..Parts::default() })?;
             return Ok(());
         }
         let mut part = std::mem::take(&mut self.take(call)?.parts.offset);
@@ -218,21 +215,31 @@ impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
     fn ltz(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
         match x.is_empty() {
             true => Ok(self.empty()),
-            false => self.sign_in_ring(x, width),
+            false => match C::GATES {
+                Gates::Bits => self.sign_in_ring(x, width),
+                Gates::Keys => self.sign_by_keys(x, width),
+            },
         }
     }
 
     fn relu(&mut self, x: &Self::Share, width: u32) -> Result<Self::Share, Error> {
         match x.is_empty() {
             true => Ok(self.empty()),
-            false => self.rectify(x, width),
+            false => match C::GATES {
+                Gates::Bits => self.rectify(x, width),
+                Gates::Keys => self.rectify_by_keys(Primitive::Relu { n: x.n, width }, &Source::Share(x), 0, width),
+            },
         }
     }
 
     fn trunc_relu(&mut self, x: Source<'_, Self>, shift: u32, width: u32) -> Result<Self::Share, Error> {
+        let call = Primitive::TruncRelu { n: x.len(), shift, width, form: x.form() };
         match x.is_empty() {
             true => Ok(self.empty()),
-            false => self.truncate_and_rectify(&x, shift, width),
+            false => match C::GATES {
+                Gates::Bits => self.truncate_and_rectify(call, &x, shift, width),
+                Gates::Keys => self.rectify_by_keys(call, &x, shift, width),
+            },
         }
     }
 }
@@ -256,7 +263,18 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
         }
         let (cast, seeds) = C::setup(&mut session)?;
         let streams = seeds.iter().map(|seed| Streams::new(C::NAME, seed)).collect();
-        Ok(Self { me, session, cast, seeds, batches: 0, streams, stage: Stage::Setup, material: VecDeque::new() })
+        Ok(Self {
+            me,
+            session,
+            cast,
+            seeds,
+            batches: 0,
+            streams,
+            stage: Stage::Setup,
+            material: VecDeque::new(),
+            keys: Dealt::default(),
+            told: 0,
+        })
     }
 
     fn setup_cost() -> Cost {
@@ -275,6 +293,8 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
         let k = R::WIDTH.bits();
         check::<C>(demand, k)?;
         self.material.clear();
+        self.keys = Dealt::default();
+        self.told = 0;
         self.batches += 1;
         // New streams a batch: keys stay short-lived and far below AES's birthday bound.
         for (streams, seed) in self.streams.iter_mut().zip(&self.seeds) {
@@ -310,7 +330,25 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
         deal::memory::<C>(demand, R::WIDTH.bits())
     }
 
+    const TOLD_BYTES: usize = if C::OWNER_MASKS { SEED_BYTES } else { 0 };
+
+    fn deal_told(secret: &[R::Word], told: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
+        if !C::OWNER_MASKS {
+            return Self::deal(secret);
+        }
+        let mut c = secret.to_vec();
+        let seeds: Vec<&[u8; SEED_BYTES]> = told.iter().filter_map(|told| told.as_slice().try_into().ok()).collect();
+        if seeds.len() != C::COMPUTING {
+            return Err(Error::Misuse(format!("{}: not every party told the owner of an input its mask", C::NAME)));
+        }
+        seeds.into_iter().for_each(|seed| sub_from(&mut c, &expand::<R, C>(seed, secret.len())));
+        Ok(vec![pack(&c, R::WIDTH.bits()); C::COMPUTING])
+    }
+
     fn deal(secret: &[R::Word]) -> Result<Vec<Vec<u8>>, Error> {
+        if C::OWNER_MASKS {
+            return Err(Error::Misuse(format!("{}: an input is dealt under masks that its owner is told", C::NAME)));
+        }
         // p_i is the stream of a seed, the last one what these lack; the dealer gets nothing.
         let (mut last, mut messages) = (secret.to_vec(), Vec::new());
         for _ in 1..C::COMPUTING {
@@ -378,14 +416,6 @@ fn expand<R: Ring, C: Cast>(seed: &[u8; SEED_BYTES], n: usize) -> Vec<R::Word> {
     words(&mut Seed::from_bytes(*seed).stream(&format!("{} deal", C::NAME)), n)
 }
 
-/// Lengths of a data owner's messages to the parties.
-fn input_bytes<R: Ring, C: Cast>(n: usize) -> Vec<usize> {
-    let mut lens = vec![SEED_BYTES; C::COMPUTING - 1];
-    lens.push(packed_len(n, R::WIDTH.bits()));
-    lens.extend(C::DEALER_OPENS.then_some(0));
-    lens
-}
-
 /// Adds this party's own part of a product.
 fn add_own<W: Word>(part: &mut [W], x: &Product<W>) {
     if let Some(z) = &x.z {
@@ -394,38 +424,6 @@ fn add_own<W: Word>(part: &mut [W], x: &Product<W>) {
 }
 
 impl<R: Ring, C: Cast> Masked<R, C> {
-    /// Computing parties: what was dealt for `demand`.
-    fn receive_dealt(&mut self, demand: &[Primitive]) -> Result<Dealing, Error> {
-        let lens = deal::message_bytes::<C>(demand, R::WIDTH.bits());
-        let [first, last] = lens;
-        let len = match self.me {
-            _ if self.is_dealer() => return Ok(Dealing::with_capacity(lens)),
-            0 => first,
-            me if me == C::COMPUTING - 1 => last,
-            _ => 0,
-        };
-        if lens == [0, 0] {
-            return Ok(Dealing::of(Vec::new()));
-        }
-        let received = round(&mut self.session, vec![], &[(C::COMPUTING, len)])?;
-        Ok(Dealing::of(received.into_iter().next().unwrap_or_default()))
-    }
-
-    /// The dealer: sends what it dealt.
-    fn send_dealt(&mut self, dealing: Dealing, demand: &[Primitive]) -> Result<(), Error> {
-        let lens = deal::message_bytes::<C>(demand, R::WIDTH.bits());
-        if !self.is_dealer() || lens == [0, 0] {
-            return Ok(());
-        }
-        let Dealing { to_first, to_last, .. } = dealing;
-        if [to_first.len(), to_last.len()] != lens {
-            let name = C::NAME;
-            return Err(Error::Misuse(format!("{name}: the rehearsal made other calls than it was announced to")));
-        }
-        round(&mut self.session, vec![(0, to_first), (C::COMPUTING - 1, to_last)], &[])?;
-        Ok(())
-    }
-
     fn empty(&self) -> Share<R::Word> {
         match (self.is_offline(), self.is_dealer()) {
             (true, _) => Share::masked(Vec::new()),

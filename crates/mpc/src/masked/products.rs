@@ -66,7 +66,7 @@ impl<R: Ring, C: Cast> Masked<R, C> {
                 if !self.is_dealer() {
                     parts.factors = [x.mask.clone(), y.mask.clone()];
                 }
-                self.keep(call, parts);
+                self.keep(call, parts)?;
                 Ok(None)
             }
         }

@@ -6,6 +6,7 @@
 use subrosa_core::{Prg, Seed};
 use subrosa_ring::bits::mask_tail;
 use subrosa_ring::{Word, mask};
+use zeroize::Zeroize;
 
 /// The streams of one computing party, at it or at the dealer.
 pub struct Streams {
@@ -19,6 +20,8 @@ pub struct Streams {
     pub(super) dealt: Prg,
     /// All but the last party: the party's part of what is dealt, bits.
     pub(super) dealt_bits: Prg,
+    /// Where comparisons have keys: the party's roots.
+    pub(super) roots: Prg,
     /// Zero shares, under which results are opened where the dealer opens too.
     pub(crate) zero: Prg,
 }
@@ -33,6 +36,7 @@ impl Streams {
             product: stream("product"),
             dealt: stream("dealt"),
             dealt_bits: stream("dealt bits"),
+            roots: stream("roots"),
             zero: stream("zero"),
         }
     }
@@ -54,6 +58,16 @@ pub(crate) fn narrow_words<W: Word>(prg: &mut Prg, n: usize, bits: u32) -> Vec<W
     #[cfg(test)]
     let words = super::leak_tests::flattened(prg, bits, words);
     words
+}
+
+/// The next `n` roots of comparison keys.
+pub(super) fn roots(prg: &mut Prg, n: usize) -> Vec<[u64; 2]> {
+    let mut words = prg.u64s(2 * n);
+    #[cfg(test)]
+    super::leak_tests::flatten_roots(prg, &mut words);
+    let roots = words.as_chunks().0.to_vec();
+    words.zeroize();
+    roots
 }
 
 /// The next `count` random bit planes of `n` bits, one after another; the unused bits of

@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use subrosa_core::{Cost, Meter, Phase};
-use subrosa_mpc::roles::{give_inputs, take_outputs};
+use subrosa_mpc::roles::{give_inputs, hear_told, take_outputs};
 use subrosa_net::Session;
 
 /// One session of a [`Remote`].
@@ -56,13 +56,15 @@ impl Lane {
         let (model, deadline) = (run.model, run.deadline);
         let samples = u32::try_from(count).map_err(|_| Error::misuse("a batch of that size is not possible", ""))?;
         let start = Instant::now();
+        self.session.set_phase(Phase::Offline);
         self.order(Order::Prepare(samples), deadline)?;
+        let told = hear_told(model.protocol, &mut self.session, &model.program)?;
         self.listen(deadline)?;
         let offline = Spent { cost: self.since(Phase::Offline), ms: start.elapsed().as_secs_f64() * 1e3 };
         let start = Instant::now();
         self.session.set_phase(Phase::Online);
         self.order(Order::Run(samples), deadline)?;
-        give_inputs(model.protocol, &mut self.session, &model.program, inputs, count)?;
+        give_inputs(model.protocol, &mut self.session, &model.program, inputs, count, told)?;
         let outputs = match run.opens {
             true => take_outputs(model.protocol, &mut self.session, &model.program, count)?,
             false => Vec::new(),

@@ -56,7 +56,7 @@ pub(crate) struct Compare {
     /// Round down wherever a plan truncates, instead of down or up at random
     #[arg(long)]
     exact: bool,
-    /// Let a party deal for itself, which protects nothing from it: for measuring (via beaver)
+    /// Let a party deal for itself, which protects nothing from it: for measuring (via beaver, fss)
     #[arg(long)]
     insecure_self_dealer: bool,
     #[command(flatten)]
