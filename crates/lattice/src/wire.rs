@@ -197,7 +197,7 @@ impl Params {
     /// Writes a switching key of a level that the reader knows.
     pub fn write_switch_key(&self, w: &mut Writer, key: &SwitchKey) {
         w.bytes(&key.seed);
-        key.digits.iter().for_each(|(b, _)| self.write_poly(w, b));
+        key.digits.iter().for_each(|(b, _)| self.write_poly(w, &self.unpack(b)));
     }
 
     /// Reads a switching key of this level.
@@ -208,7 +208,7 @@ impl Params {
         let seed = Seed::from_bytes(bytes);
         let digit = |j| {
             let b = self.read_poly(r, level, true)?;
-            Ok((b, sample::uniform(self, &digit_seed(&seed, j), level, true)))
+            Ok((self.pack(&b), self.pack(&sample::uniform(self, &digit_seed(&seed, j), level, true))))
         };
         let digits = (0..self.digits(level)).map(digit).collect::<Result<_, Error>>()?;
         Ok(SwitchKey { digits, level, seed: bytes })
