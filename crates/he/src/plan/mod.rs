@@ -3,15 +3,16 @@
 
 mod choose;
 mod cost;
+mod image;
 mod latency;
 mod throughput;
 
 pub use choose::{Choice, MIN_SCALE_BITS};
-pub use latency::{GiantStep, LinearStage, Stage, StageKind};
+pub use latency::{CombineStage, GiantStep, LinearStage, Stage, StageKind};
 pub use throughput::Throughput;
 
 use crate::Error;
-use crate::circuit::{Approximation, Circuit};
+use crate::circuit::{Approximated, Approximation, Circuit, Forecast};
 use crate::public::{Packing, PublicPlan};
 use subrosa_lattice::Attacker;
 
@@ -39,6 +40,8 @@ pub struct Plan {
     pub largest: f64,
     /// The polynomials that stand for other activations.
     pub approximations: Vec<Approximation>,
+    /// What they do to answers; none if there are none.
+    pub forecast: Option<Forecast>,
 }
 
 /// The server's half.
@@ -55,8 +58,8 @@ impl Plan {
     ///
     /// **Errors:** [`Error::Plan`] where no parameters serve.
     pub fn latency(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
-        let (circuit, approximations) = circuit.approximated(&options.samples)?;
-        Ok(Self { approximations, ..latency::plan(&circuit, options)? })
+        let Approximated { circuit, functions, forecast } = circuit.approximated(&options.samples)?;
+        Ok(Self { approximations: functions, forecast, ..latency::plan(&circuit, options)? })
     }
 
     /// The server's half again, from the model and the public half that was handed out. A
@@ -64,7 +67,7 @@ impl Plan {
     ///
     /// **Errors:** [`Error::Plan`] where the model does not give this plan.
     pub fn from_public(circuit: &Circuit, public: &PublicPlan, samples: &[Vec<f64>]) -> Result<Self, Error> {
-        let (circuit, approximations) = circuit.approximated(samples)?;
+        let Approximated { circuit, functions, forecast } = circuit.approximated(samples)?;
         let circuit = &circuit;
         let choice = Choice { params: public.params.clone(), scale_bits: public.fresh.scale.log2().round() as u32 };
         let options = PlanOptions {
@@ -77,17 +80,23 @@ impl Plan {
             Packing::Latency { .. } => latency::rebuild(circuit, &choice, &options)?,
             Packing::Throughput => throughput::rebuild(circuit, &choice, &options)?,
         };
-        let plan = plan.map(|plan| Self { approximations, ..plan });
+        let plan = plan.map(|plan| Self { approximations: functions, forecast, ..plan });
         plan.filter(|plan| plan.public.digest() == public.digest())
             .ok_or_else(|| Error::Plan("the plan was made for another model, or by another version".to_owned()))
+    }
+
+    /// Whether an operand is summed over slots before a matrix.
+    fn sums_before(&self) -> bool {
+        let Work::Latency(stages) = &self.work else { return false };
+        stages.iter().any(|s| matches!(&s.kind, StageKind::Linear(l) if !l.pools.is_empty()))
     }
 
     /// A plan for as many samples at a time as there are slots.
     ///
     /// **Errors:** [`Error::Plan`] where no parameters serve.
     pub fn throughput(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
-        let (circuit, approximations) = circuit.approximated(&options.samples)?;
-        Ok(Self { approximations, ..throughput::plan(&circuit, options)? })
+        let Approximated { circuit, functions, forecast } = circuit.approximated(&options.samples)?;
+        Ok(Self { approximations: functions, forecast, ..throughput::plan(&circuit, options)? })
     }
 }
 

@@ -114,8 +114,14 @@ pub(super) fn check(circuit: &Circuit) -> Result<(), Error> {
 pub(super) fn depths(circuit: &Circuit) -> Vec<usize> {
     let mut depths: Vec<usize> = Vec::new();
     for step in &circuit.steps {
-        let deepest = step.operands().into_iter().map(|x| depths[x] + 1).max().unwrap_or(0);
-        depths.push(deepest);
+        let deepest = |ids: Vec<usize>| ids.into_iter().map(|x| depths[x] + 1).max().unwrap_or(0);
+        let depth = match &step.kind {
+            Kind::Combine { base, terms, .. } => depths[*base].max(deepest(terms.iter().map(|t| t.0).collect())),
+            Kind::Input | Kind::Affine { .. } | Kind::Square(..) | Kind::Product(..) | Kind::Function(..) => {
+                deepest(step.operands())
+            }
+        };
+        depths.push(depth);
     }
     depths
 }
@@ -132,6 +138,10 @@ pub(super) fn marks(circuit: &Circuit, choice: &Choice) -> (Vec<Mark>, Option<us
         let dropped = params.modulus(level - 1).value() as f64;
         let after = |scale: f64| Mark { level: level - 1, scale };
         marks.push(match &step.kind {
+            Kind::Combine { base, terms, .. } => {
+                let terms = terms.iter().map(|t| marks[t.0].level - 1);
+                Mark { level: terms.fold(marks[*base].level, usize::min), scale: marks[*base].scale }
+            }
             Kind::Input | Kind::Function(..) => fresh,
             Kind::Affine { .. } => after(target),
             Kind::Square(x, _) => after(marks[*x].scale * marks[*x].scale / dropped),
@@ -160,5 +170,5 @@ fn build(circuit: &Circuit, choice: &Choice, options: &PlanOptions, largest: f64
         rotations: Vec::new(),
     };
     let work = Work::Throughput(Throughput::new(circuit, marks, choice.params.n()));
-    Plan { public, work, largest, approximations: Vec::new() }
+    Plan { public, work, largest, approximations: Vec::new(), forecast: None }
 }
