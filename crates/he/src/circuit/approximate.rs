@@ -39,6 +39,8 @@ pub struct Forecast {
     pub samples: usize,
     /// Share of them with the label of the model itself.
     pub agreement: f64,
+    /// Error of the outputs: root of its mean square, in units of the outputs' deviation.
+    pub error: f64,
     /// Share of them with a value outside the range of its polynomial.
     pub outside: f64,
 }
@@ -56,6 +58,9 @@ pub struct Approximated {
 
 /// Share of unseen samples whose label must stay.
 const AGREEMENT: f64 = 0.99;
+/// Most that outputs may be off, in units of their deviation. Labels of samples that the model
+/// was trained on are too safe to tell how those of others will fare.
+const ERROR: f64 = 0.125;
 /// Of so many samples one is kept from the fit, to see how it does on others.
 const HELD_OUT: usize = 4;
 /// Fewer samples are all fitted to.
@@ -95,14 +100,14 @@ impl Circuit {
         let mut best: Option<(Vec<Degree>, Forecast)> = None;
         for degrees in ladder(self.steps.iter().filter(|s| matches!(s.kind, Kind::Function(..))).count()) {
             let forecast = Fitting::new(self, samples, exact, &degrees, &fitted).forecast(self, exact, &fitted);
-            if best.as_ref().is_none_or(|b| forecast.agreement > b.1.agreement) {
+            if best.as_ref().is_none_or(|b| forecast.error < b.1.error) {
                 best = Some((degrees, forecast));
             }
-            if forecast.agreement >= AGREEMENT {
+            if forecast.agreement >= AGREEMENT && forecast.error <= ERROR {
                 break;
             }
         }
-        best.unwrap_or_else(|| (Vec::new(), Forecast { samples: 0, agreement: 0.0, outside: 0.0 }))
+        best.unwrap_or_else(|| (Vec::new(), Forecast { samples: 0, agreement: 0.0, error: 0.0, outside: 0.0 }))
     }
 }
 
@@ -217,7 +222,17 @@ impl Fitting {
         let same = seen.iter().filter(|&&i| label(&self.values[i]) == label(&exact[i])).count();
         let outside = seen.iter().filter(|&&i| self.outside[i]).count();
         let share = |n: usize| n as f64 / seen.len().max(1) as f64;
-        Forecast { samples: seen.len(), agreement: share(same), outside: share(outside) }
+        let (mut errors, mut squares) = (0.0, 0.0);
+        for &i in &seen {
+            for &o in &circuit.outputs {
+                let (found, right) = (&self.values[i][o], &exact[i][o]);
+                let mean = right.iter().sum::<f64>() / right.len().max(1) as f64;
+                errors += found.iter().zip(right).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+                squares += right.iter().map(|b| (b - mean).powi(2)).sum::<f64>();
+            }
+        }
+        let error = (errors / squares.max(f64::MIN_POSITIVE)).sqrt();
+        Forecast { samples: seen.len(), agreement: share(same), error, outside: share(outside) }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::linear::{Diagonals, Placement};
 use crate::place::{FirstLayer, candidates, first_layers};
 use crate::public::{Mark, Packing, PublicPlan};
 use crate::slots::SlotMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use subrosa_lattice::Params;
 
 /// What the server does, in order.
 #[derive(Clone, Debug)]
@@ -96,7 +97,25 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Memory that it takes: its diagonals, and the rotated operands that are there at a time.
+    pub fn bytes(&self, params: &Params) -> u64 {
+        let (level, extended, views) = match &self.kind {
+            StageKind::Linear(linear) => (linear.level, linear.has_babies(), linear.views().len()),
+            StageKind::Combine(combine) => (combine.level + 1, false, 0),
+            StageKind::Square { .. } | StageKind::Product(..) => return 0,
+        };
+        let view = 2 * (level + params.special()) * params.n() * size_of::<u64>();
+        (self.diagonals() * params.packed_bytes(level, extended) + views.min(VIEWS) * view) as u64
+    }
+}
+
 impl LinearStage {
+    /// Operands under baby steps.
+    fn views(&self) -> BTreeSet<(usize, usize)> {
+        self.giants.iter().flat_map(|g| &g.terms).map(|t| (t.0, t.1)).collect()
+    }
+
     /// Whether operands are rotated before they are multiplied.
     pub fn has_babies(&self) -> bool {
         self.giants.iter().flat_map(|g| &g.terms).any(|t| t.1 != 0)
@@ -110,6 +129,10 @@ impl LinearStage {
         steps.map(|r| (r, self.level)).chain(sums).filter(|&(r, _)| r != 0)
     }
 }
+
+/// Operands under baby steps that the server has in memory at a time: every giant step reads
+/// them while they are in the cache.
+pub(crate) const VIEWS: usize = 64;
 
 /// Most bytes of a client's request that the planner fills, where it has the choice.
 const UPLOAD_BYTES: usize = 1_500_000;
@@ -218,7 +241,7 @@ fn laid_out(
         relinearise,
         rotations: rotations(&stages),
     };
-    Ok(Some((Plan { public, work: Work::Latency(stages), largest, approximations: Vec::new(), forecast: None }, cost)))
+    Ok(Some((Plan { public, work: Work::Latency(stages), largest }, cost)))
 }
 
 /// A plan being made.
@@ -465,7 +488,7 @@ fn arrange(first: &FirstLayer, diagonals: Diagonals, slots: usize, level: usize,
     let (stages, sums_cost) = Cost::at(level.saturating_sub(1).max(1), special).sums(first.place.strides.len());
     let terms = diagonals.by_view.len();
     let mut giants: BTreeMap<usize, GiantStep> = BTreeMap::new();
-    let mut babies = std::collections::BTreeSet::new();
+    let mut babies = BTreeSet::new();
     for ((operand, rotation), factors) in diagonals.by_view {
         let (baby, giant) = split.of(rotation, slots);
         if baby != 0 {

@@ -8,11 +8,12 @@ mod latency;
 mod throughput;
 
 pub use choose::{Choice, MIN_SCALE_BITS};
+pub(crate) use latency::VIEWS;
 pub use latency::{CombineStage, GiantStep, LinearStage, Stage, StageKind};
 pub use throughput::Throughput;
 
 use crate::Error;
-use crate::circuit::{Approximated, Approximation, Circuit, Forecast};
+use crate::circuit::Circuit;
 use crate::public::{Packing, PublicPlan};
 use subrosa_lattice::Attacker;
 
@@ -38,10 +39,6 @@ pub struct Plan {
     pub work: Work,
     /// Largest magnitude met inside the model on the samples.
     pub largest: f64,
-    /// The polynomials that stand for other activations.
-    pub approximations: Vec<Approximation>,
-    /// What they do to answers; none if there are none.
-    pub forecast: Option<Forecast>,
 }
 
 /// The server's half.
@@ -54,21 +51,19 @@ pub enum Work {
 }
 
 impl Plan {
-    /// A plan for one sample at a time.
+    /// A plan for one sample at a time. The circuit has polynomials only: see
+    /// [`Circuit::approximated`].
     ///
     /// **Errors:** [`Error::Plan`] where no parameters serve.
     pub fn latency(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
-        let Approximated { circuit, functions, forecast } = circuit.approximated(&options.samples)?;
-        Ok(Self { approximations: functions, forecast, ..latency::plan(&circuit, options)? })
+        latency::plan(circuit, options)
     }
 
-    /// The server's half again, from the model and the public half that was handed out. A
-    /// model with activations that are approximated needs the samples that it was planned on.
+    /// The server's half again, from the circuit that was planned and the public half that was
+    /// handed out.
     ///
     /// **Errors:** [`Error::Plan`] where the model does not give this plan.
-    pub fn from_public(circuit: &Circuit, public: &PublicPlan, samples: &[Vec<f64>]) -> Result<Self, Error> {
-        let Approximated { circuit, functions, forecast } = circuit.approximated(samples)?;
-        let circuit = &circuit;
+    pub fn from_public(circuit: &Circuit, public: &PublicPlan) -> Result<Self, Error> {
         let choice = Choice { params: public.params.clone(), scale_bits: public.fresh.scale.log2().round() as u32 };
         let options = PlanOptions {
             attacker: public.literal().attacker,
@@ -80,7 +75,6 @@ impl Plan {
             Packing::Latency { .. } => latency::rebuild(circuit, &choice, &options)?,
             Packing::Throughput => throughput::rebuild(circuit, &choice, &options)?,
         };
-        let plan = plan.map(|plan| Self { approximations: functions, forecast, ..plan });
         plan.filter(|plan| plan.public.digest() == public.digest())
             .ok_or_else(|| Error::Plan("the plan was made for another model, or by another version".to_owned()))
     }
@@ -95,8 +89,7 @@ impl Plan {
     ///
     /// **Errors:** [`Error::Plan`] where no parameters serve.
     pub fn throughput(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
-        let Approximated { circuit, functions, forecast } = circuit.approximated(&options.samples)?;
-        Ok(Self { approximations: functions, forecast, ..throughput::plan(&circuit, options)? })
+        throughput::plan(circuit, options)
     }
 }
 

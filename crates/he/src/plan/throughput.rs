@@ -170,5 +170,5 @@ fn build(circuit: &Circuit, choice: &Choice, options: &PlanOptions, largest: f64
         rotations: Vec::new(),
     };
     let work = Work::Throughput(Throughput::new(circuit, marks, choice.params.n()));
-    Plan { public, work, largest, approximations: Vec::new(), forecast: None }
+    Plan { public, work, largest }
 }

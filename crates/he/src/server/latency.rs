@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::circuit::StepId;
 use crate::encoder::Encoder;
-use crate::plan::{CombineStage, LinearStage, Stage, StageKind};
+use crate::plan::{CombineStage, LinearStage, Stage, StageKind, VIEWS};
 use std::collections::{BTreeMap, BTreeSet};
 use subrosa_lattice::{Ciphertext, Digits, EvaluationKeys, Extended, Packed, Params, Poly, parallel};
 
@@ -273,9 +273,6 @@ fn sum(params: &Params, x: Ciphertext, elements: &[usize], keys: &EvaluationKeys
 
 /// An operand under a baby step's Galois element.
 type View = (usize, Option<usize>);
-
-/// Views that are in memory at once: every giant step reads them while they are in the cache.
-const VIEWS: usize = 64;
 
 /// One giant step's sum of products.
 enum Sum {

@@ -100,8 +100,8 @@ pub fn evaluate(
     let input = files::request_from_bytes(&public, &bundle, &read(request)?);
     let input = input.map_err(|e| Error::from(e).in_file(request))?;
     let circuit = Circuit::import(model.graph().graph())?;
-    let samples = super::calibration(samples, public.input_len);
-    let plan = subrosa_he::Plan::from_public(&circuit, &public, &samples)?;
+    let samples = super::calibration(&circuit, samples, public.input_len);
+    let plan = subrosa_he::Plan::from_public(&circuit.approximated(&samples)?.circuit, &public)?;
     let mut server = Server::new(&plan)?;
     server.set_threads(threads)?;
     let output = server.evaluate(&evaluation, input)?;
