@@ -1,6 +1,6 @@
 //! One sample spread over the slots.
 
-use super::choose::{Choice, Demand, choices, too_deep};
+use super::choose::{Choice, Demand, choices, droppable, too_deep};
 use super::cost::Cost;
 use super::image::{Grid, Pooled};
 use super::throughput::{check, depths, marks};
@@ -142,7 +142,7 @@ pub(super) fn plan(circuit: &Circuit, options: &PlanOptions) -> Result<Plan, Err
     let largest = largest_value(circuit, options);
     let widest = circuit.steps.iter().map(|s| s.len).max().unwrap_or(1);
     let depth = depths(circuit).into_iter().max().unwrap_or(0);
-    let demand = Demand { depth, largest, slots: widest, attacker: options.attacker };
+    let demand = Demand { depth, largest, slots: widest, attacker: options.attacker, publish: options.publish };
     for choice in choices(demand) {
         if let Some(plan) = try_plan(circuit, &choice?, options, largest)? {
             return Ok(plan);
@@ -238,6 +238,8 @@ fn laid_out(
         },
         fresh: marks[input],
         answer: marks[output],
+        answer_drop: droppable(&choice.params, marks[output]),
+        publish: None,
         relinearise,
         rotations: rotations(&stages),
     };

@@ -5,6 +5,7 @@ mod choose;
 mod cost;
 mod image;
 mod latency;
+mod publish;
 mod throughput;
 
 pub use choose::{Choice, MIN_SCALE_BITS};
@@ -28,6 +29,8 @@ pub struct PlanOptions {
     pub samples: Vec<Vec<f64>>,
     /// Name for reports.
     pub model: String,
+    /// Bits by which published values can be flooded; 0 if none will be published.
+    pub publish: u32,
 }
 
 /// A decided computation: the public half and the server's.
@@ -68,15 +71,25 @@ impl Plan {
         let options = PlanOptions {
             attacker: public.literal().attacker,
             input_range: public.input_range,
-            samples: Vec::new(),
             model: public.model.clone(),
+            ..PlanOptions::default()
         };
+        let output = circuit.outputs.first().map_or(0, |&o| circuit.steps[o].len);
+        let input = circuit.inputs.first().map_or(0, |&i| circuit.steps[i].len);
+        // Before any search: a plan of others may be anything.
+        if (input, output) != (public.input_len, public.output_len) {
+            return Err(another_model());
+        }
         let plan = match public.packing {
             Packing::Latency { .. } => latency::rebuild(circuit, &choice, &options)?,
             Packing::Throughput => throughput::rebuild(circuit, &choice, &options)?,
         };
-        plan.filter(|plan| plan.public.digest() == public.digest())
-            .ok_or_else(|| Error::Plan("the plan was made for another model, or by another version".to_owned()))
+        // The room is in the parameters; the rest of it is for the client.
+        let plan = plan.map(|mut plan| {
+            plan.public.publish = public.publish;
+            plan
+        });
+        plan.filter(|plan| plan.public.digest() == public.digest()).ok_or_else(another_model)
     }
 
     /// Whether an operand is summed over slots before a matrix.
@@ -91,6 +104,10 @@ impl Plan {
     pub fn throughput(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
         throughput::plan(circuit, options)
     }
+}
+
+fn another_model() -> Error {
+    Error::Plan("the plan was made for another model, or by another version".to_owned())
 }
 
 /// Largest magnitude to expect where no sample is given.

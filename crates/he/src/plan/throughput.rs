@@ -1,7 +1,7 @@
 //! One slot a sample: every element of a value is a ciphertext of its own, matrices have
 //! integer entries, and nothing is ever rotated.
 
-use super::choose::{Choice, Demand, choices, too_deep};
+use super::choose::{Choice, Demand, choices, droppable, too_deep};
 use super::{Plan, PlanOptions, Work, largest_value};
 use crate::Error;
 use crate::circuit::{Circuit, Kind, Step};
@@ -85,7 +85,7 @@ pub(super) fn plan(circuit: &Circuit, options: &PlanOptions) -> Result<Plan, Err
     check(circuit)?;
     let largest = largest_value(circuit, options);
     let depth = depths(circuit).into_iter().max().unwrap_or(0);
-    let demand = Demand { depth, largest, slots: 1, attacker: options.attacker };
+    let demand = Demand { depth, largest, slots: 1, attacker: options.attacker, publish: options.publish };
     match choices(demand).next() {
         Some(choice) => Ok(build(circuit, &choice?, options, largest)),
         None => Err(too_deep(demand)),
@@ -166,6 +166,8 @@ fn build(circuit: &Circuit, choice: &Choice, options: &PlanOptions, largest: f64
         packing: Packing::Throughput,
         fresh: marks[input],
         answer: marks[output],
+        answer_drop: droppable(&choice.params, marks[output]),
+        publish: None,
         relinearise,
         rotations: Vec::new(),
     };

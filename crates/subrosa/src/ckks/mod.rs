@@ -24,7 +24,7 @@ const MOST_SAMPLES: usize = 256;
 /// And most that polynomials are fitted to.
 const MOST_FITTED: usize = 1000;
 /// Most memory that a plan may ask of the server (bytes).
-const MAX_MEMORY: u64 = 8_000_000_000;
+const MAX_MEMORY: u64 = subrosa_he::public::MAX_BYTES;
 /// Bytes of a request or answer besides its residues: see `subrosa_he::files`.
 const FILE_HEADER_BYTES: usize = 84;
 
@@ -83,6 +83,7 @@ impl Ckks {
             input_range: (range.lo, range.hi),
             samples,
             model: model.name().to_owned(),
+            publish: options.publish,
             ..subrosa_he::PlanOptions::default()
         };
         // Cheap, and refuses what no packing can compute.
@@ -96,7 +97,14 @@ impl Ckks {
             error
         })?;
         let mut ckks = Self { plan: throughput, functions, forecast, range, calibrated };
-        if options.batch < THROUGHPUT_FROM || sheet::memory(&ckks) > MAX_MEMORY {
+        if options.publish > 0 {
+            if !calibrated {
+                let message = "publishing floods the error of answers, and samples are needed to see how large it is";
+                return Err(Error::misuse(message, "give samples of the input (--calibrate FILE)"));
+            }
+            // One sample at a time: its few outputs are all that is ever shown.
+            ckks.plan = Plan::latency(circuit, &he)?;
+        } else if options.batch < THROUGHPUT_FROM || sheet::memory(&ckks) > MAX_MEMORY {
             ckks.plan = Plan::latency(circuit, &he).unwrap_or(ckks.plan);
         }
         let bytes = sheet::memory(&ckks);
@@ -105,6 +113,9 @@ impl Ckks {
             return Err(plan_error(&format!(
                 "the server would need about {size} of memory via ckks; 8 GB are the limit"
             )));
+        }
+        if options.publish > 0 {
+            ckks.plan = ckks.plan.with_room_to_publish(circuit, &he)?;
         }
         Ok(ckks)
     }

@@ -44,6 +44,8 @@ pub struct CkksSheet {
     pub diagonals: usize,
     /// About the most memory the server needs (bytes).
     pub memory_bytes: u64,
+    /// Room to publish answers; none if none was asked for.
+    pub publish: Option<PublishSheet>,
     /// What stands for activations that are no polynomials.
     pub approximations: Vec<ApproximationSheet>,
     /// What they do to answers; none if there are none.
@@ -65,6 +67,17 @@ pub struct ApproximationSheet {
     pub range: f64,
     /// Root of the mean squared error on the calibration data.
     pub rms_error: f64,
+}
+
+/// Noise under which answers can be published.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PublishSheet {
+    /// Bits by which it exceeds the error.
+    pub bits: u32,
+    /// What the error of an output was seen to stay below.
+    pub error: f64,
+    /// Deviation of the noise in an output.
+    pub noise: f64,
 }
 
 /// What approximations do to the answers for calibration data that they were not fitted to.
@@ -109,6 +122,11 @@ impl CkksSheet {
             key_bytes: public.key_bytes(),
             diagonals: diagonals(&ckks.plan.work),
             memory_bytes: memory(ckks),
+            publish: public.publish.map(|p| PublishSheet {
+                bits: p.bits,
+                error: p.error,
+                noise: p.deviation(p.bits, public.output_len),
+            }),
             approximations: ckks.functions.iter().map(approximation).collect(),
             forecast: ckks.forecast.map(forecast),
             online: ckks.cost(batch),
@@ -149,13 +167,11 @@ fn diagonals(work: &Work) -> usize {
 /// Keys, weights and what is computed on.
 pub(super) fn memory(ckks: &Ckks) -> u64 {
     let public = &ckks.plan.public;
-    let key = |level: usize| (2 * public.params.digits(level) * public.params.packed_bytes(level, true)) as u64;
-    let keys: u64 = public.rotations.iter().map(|r| key(r.1)).sum::<u64>() + public.relinearise.map_or(0, key);
     let work = match &ckks.plan.work {
         Work::Latency(stages) => stages.iter().map(|s| s.bytes(&public.params)).sum(),
         Work::Throughput(work) => work.value_bytes(public.params.n()),
     };
-    keys + work
+    public.key_memory() + work
 }
 
 impl fmt::Display for CkksSheet {
@@ -215,6 +231,14 @@ impl fmt::Display for CkksSheet {
                 p.error,
                 100.0 * p.outside,
                 text::counted(p.samples, "sample")
+            )?;
+        }
+        if let Some(p) = &self.publish {
+            writeln!(
+                f,
+                "  publish      under {} bits of noise: outputs off by {} (deviation)",
+                p.bits,
+                text::significant(p.noise)
             )?;
         }
         writeln!(f, "  memory       about {} at the server", text::bytes(self.memory_bytes as f64))
