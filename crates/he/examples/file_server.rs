@@ -39,7 +39,7 @@ fn write_plan(model: &str, plan: &str) -> Result<(), Box<dyn Error>> {
 
 fn evaluate(model: &str, keys: &str, request: &str, answer: &str) -> Result<(), Box<dyn Error>> {
     let (public, keys, digest) = bundle_from_bytes(&fs::read(keys)?)?;
-    let server = Server::new(&Plan::from_public(&load(model)?.1, &public, &[])?)?;
+    let server = Server::new(&Plan::from_public(&load(model)?.1, &public)?)?;
     let request = request_from_bytes(&public, &digest, &fs::read(request)?)?;
     Ok(fs::write(answer, answer_to_bytes(&public, &digest, &server.evaluate(&keys, request)?))?)
 }

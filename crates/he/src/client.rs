@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::encoder::{Encoder, centred_coefficients};
 use crate::public::{Mark, Packing, PublicPlan};
-use subrosa_core::Secret;
+use subrosa_core::{Prg, Secret, Seed};
 use subrosa_lattice::{Ciphertext, EvaluationKeys, Poly, SecretKey, SeededCiphertext};
 use zeroize::Zeroize;
 
@@ -30,6 +30,17 @@ pub struct EncryptedOutput {
     pub ciphertexts: Vec<Ciphertext>,
     /// Samples in them.
     pub samples: usize,
+}
+
+/// Decrypted values that may be shown to others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    /// Samples row-major.
+    pub values: Vec<f32>,
+    /// Deviation of the noise in each.
+    pub deviation: f64,
+    /// Values are multiples of this.
+    pub step: f64,
 }
 
 impl Client {
@@ -118,7 +129,45 @@ impl Client {
         Ok(values.into_iter().map(|v| v as f32).collect())
     }
 
-    fn decrypt_values(&self, answer: &EncryptedOutput) -> Result<Vec<f64>, Error> {
+    /// Decrypts an answer to be shown to others: Gaussian noise of `2^bits` times the error's
+    /// bound hides the error, and what is below the noise is rounded away.
+    ///
+    /// The noise is derived from key and answer: the same answer always gives the same values,
+    /// so that nothing is learnt by averaging.
+    ///
+    /// **Errors:** [`Error::Input`] for a plan without that room, and as [`Client::decrypt`].
+    ///
+    /// **Source:** B. Li, D. Micciancio, M. Schultz, J. Sorrell, "Securing approximate
+    /// homomorphic encryption using differential privacy", 2022,
+    /// <https://eprint.iacr.org/2022/816>, section 4: with deviation `sqrt(12 t) 2^(k/2)` times
+    /// the error's norm, `t` published answers cost all but `k` bits of security.
+    ///
+    /// **Differs:** noise is added to the outputs rather than to every coefficient: nothing
+    /// else is published. Their bound on the error is proven, ours measured.
+    pub fn decrypt_to_publish(&self, answer: &EncryptedOutput, bits: u32) -> Result<Published, Error> {
+        let room = self.plan.publish.filter(|p| (1..=p.bits).contains(&bits)).ok_or_else(|| {
+            let most = self.plan.publish.map_or(0, |p| p.bits);
+            Error::Input(format!(
+                "this plan has room for {most} bits of noise, and {bits} were asked for; plan with --publish {bits}"
+            ))
+        })?;
+        let values = Secret::new(self.decrypt_values(answer)?);
+        let deviation = room.deviation(bits, values.expose().len());
+        let step = deviation.log2().floor().exp2();
+        let mut noise = self.noise_of(answer);
+        let flooded = values.expose().iter().map(|v| v + deviation * normal(&mut noise));
+        Ok(Published { values: flooded.map(|v| ((v / step).round() * step) as f32).collect(), deviation, step })
+    }
+
+    /// A stream that nobody can tell without the key, one an answer.
+    fn noise_of(&self, answer: &EncryptedOutput) -> Prg {
+        let mut hash = blake3::Hasher::new_derive_key("subrosa 2026-11 ckks noise of published answers v1");
+        hash.update(self.secret.write().expose());
+        hash.update(&crate::files::answer_to_bytes(&self.plan, &[0; 32], answer));
+        Seed::from_bytes(*hash.finalize().as_bytes()).stream("published noise")
+    }
+
+    pub(crate) fn decrypt_values(&self, answer: &EncryptedOutput) -> Result<Vec<f64>, Error> {
         let plan = &self.plan;
         let fits = answer.ciphertexts.iter().all(|c| c.level() == plan.answer.level)
             && answer.ciphertexts.len() == plan.output_ciphertexts()
@@ -139,5 +188,27 @@ impl Client {
         coefficients.zeroize();
         message.zeroize();
         slots
+    }
+}
+
+/// A standard normal number (G. Box, M. Muller, 1958): uniform bits, no rejection.
+fn normal(stream: &mut Prg) -> f64 {
+    let words = stream.u64s(2);
+    let unit = |w: u64| ((w >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    (-2.0 * unit(words[0]).ln()).sqrt() * (std::f64::consts::TAU * unit(words[1])).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normal_numbers_have_their_moments() {
+        let mut stream = Seed::from_bytes([5; 32]).stream("normal test");
+        let drawn: Vec<f64> = (0..20_000).map(|_| normal(&mut stream)).collect();
+        let moment = |k: i32| drawn.iter().map(|v| v.powi(k)).sum::<f64>() / 20_000.0;
+        // Five standard deviations of each mean.
+        assert!(moment(1).abs() < 5.0 / 141.0 && (moment(2) - 1.0).abs() < 5.0 * 1.41 / 141.0);
+        assert!((moment(4) - 3.0).abs() < 5.0 * 9.8 / 141.0);
     }
 }

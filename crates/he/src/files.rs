@@ -8,7 +8,7 @@
 use crate::Error;
 use crate::client::{Client, EncryptedInput, EncryptedOutput};
 use crate::encoder::Encoder;
-use crate::public::{Mark, Packing, PublicPlan};
+use crate::public::{MAX_BYTES, MAX_LOG_N, Mark, Packing, PublicPlan, Publish};
 use crate::slots::SlotMap;
 use subrosa_core::Secret;
 use subrosa_lattice::modulus::MAX_PRIME_BITS;
@@ -16,7 +16,7 @@ use subrosa_lattice::wire::{Reader, Writer};
 use subrosa_lattice::{Attacker, EvaluationKeys, Params, ParamsLiteral};
 
 const MAGIC: &[u8; 8] = b"SBRSCKKS";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Most slots, primes, ciphertexts, rotations and letters that a plan may speak of.
 const MAX_COUNT: usize = 1 << 20;
 
@@ -118,6 +118,9 @@ impl PublicPlan {
             count(&mut w, mark.level);
             real(&mut w, mark.scale);
         }
+        w.u32(self.answer_drop);
+        w.u32(self.publish.map_or(0, |p| p.bits));
+        real(&mut w, self.publish.map_or(0.0, |p| p.error));
         count(&mut w, self.relinearise.unwrap_or(0));
         count(&mut w, self.rotations.len());
         for &(rotation, level) in &self.rotations {
@@ -181,6 +184,10 @@ fn read_plan(r: &mut Reader<'_>) -> Result<PublicPlan, Error> {
     let input_range = (finite(r)?, finite(r)?);
     let output_len = at_most(r, MAX_COUNT, "outputs")?;
     let (fresh, answer) = (read_mark(r, &params)?, read_mark(r, &params)?);
+    // Only an answer at its last prime is sent with fewer bits.
+    let spare = if answer.level == 1 { params.modulus(0).bits() - 1 } else { 0 };
+    let answer_drop = at_most(r, spare as usize, "bits dropped")? as u32;
+    let publish = read_publish(r)?;
     let relinearise = Some(at_most(r, params.levels(), "levels")?).filter(|&l| l > 0);
     let slots = params.n() / 2;
     let rotations = at_most(r, slots, "rotations")?;
@@ -194,11 +201,43 @@ fn read_plan(r: &mut Reader<'_>) -> Result<PublicPlan, Error> {
     if !sorted {
         return Ok(r.wrong("its rotations are not in order")?);
     }
-    Ok(PublicPlan { params, model, input_len, input_range, output_len, packing, fresh, answer, relinearise, rotations })
+    let plan = PublicPlan {
+        params,
+        model,
+        input_len,
+        input_range,
+        output_len,
+        packing,
+        fresh,
+        answer,
+        answer_drop,
+        publish,
+        relinearise,
+        rotations,
+    };
+    for (what, bytes) in [("evaluation keys", plan.key_memory()), ("ciphertexts", plan.value_memory())] {
+        if bytes > MAX_BYTES {
+            return Ok(r.wrong(format!("its {what} would take {bytes} bytes of memory; {MAX_BYTES} are the limit"))?);
+        }
+    }
+    Ok(plan)
+}
+
+fn read_publish(r: &mut Reader<'_>) -> Result<Option<Publish>, Error> {
+    let (bits, error) = (at_most(r, 64, "bits of noise")? as u32, finite(r)?);
+    match bits {
+        0 => Ok(None),
+        _ if error > 0.0 => Ok(Some(Publish { bits, error })),
+        _ => Ok(r.wrong("the error in it is not positive")?),
+    }
 }
 
 fn read_params(r: &mut Reader<'_>) -> Result<Params, Error> {
     let log_n = r.u32()?;
+    // Before any table is made.
+    if log_n > MAX_LOG_N {
+        return Ok(r.wrong(format!("it asks for ring degree 2^{log_n}; 2^{MAX_LOG_N} is the largest computed with"))?);
+    }
     let attacker = match r.u32()? {
         0 => Attacker::Classical,
         1 => Attacker::Quantum,
@@ -351,7 +390,12 @@ pub fn request_from_bytes(plan: &PublicPlan, bundle: &Digest, bytes: &[u8]) -> R
 /// The file of an encrypted output.
 pub fn answer_to_bytes(plan: &PublicPlan, bundle: &Digest, answer: &EncryptedOutput) -> Vec<u8> {
     let mut w = sealed(Kind::Answer, plan, bundle, answer.samples);
-    answer.ciphertexts.iter().for_each(|c| plan.params.write_ciphertext(&mut w, c));
+    for c in &answer.ciphertexts {
+        match plan.answer_drop {
+            0 => plan.params.write_ciphertext(&mut w, c),
+            drop => plan.params.write_rounded(&mut w, c, drop),
+        }
+    }
     w.into_bytes()
 }
 
@@ -360,7 +404,10 @@ pub fn answer_to_bytes(plan: &PublicPlan, bundle: &Digest, answer: &EncryptedOut
 /// **Errors:** [`Error::Wire`] for what is damaged, or of another plan or key.
 pub fn answer_from_bytes(plan: &PublicPlan, bundle: &Digest, bytes: &[u8]) -> Result<EncryptedOutput, Error> {
     let (mut r, samples) = unseal(bytes, Kind::Answer, plan, bundle)?;
-    let one = |_| Ok(plan.params.read_ciphertext(&mut r, plan.answer.level)?);
+    let one = |_| match plan.answer_drop {
+        0 => Ok(plan.params.read_ciphertext(&mut r, plan.answer.level)?),
+        drop => Ok(plan.params.read_rounded(&mut r, drop)?),
+    };
     let ciphertexts = (0..plan.output_ciphertexts()).map(one).collect::<Result<_, Error>>()?;
     r.finish()?;
     Ok(EncryptedOutput { ciphertexts, samples })

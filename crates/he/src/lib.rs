@@ -50,7 +50,7 @@ pub const CLAIM: Claim = Claim {
 pub const SOURCE: &str =
     "CKKS: Cheon, Kim, Kim, Song 2016/421; hybrid key switching 2019/688; double hoisting 2020/1203";
 
-pub use client::{Client, EncryptedInput, EncryptedOutput};
+pub use client::{Client, EncryptedInput, EncryptedOutput, Published};
 pub use error::Error;
 #[cfg(feature = "server")]
 pub use plan::{Plan, PlanOptions};

@@ -12,7 +12,8 @@
 
 use crate::circuit::Sparse;
 use crate::slots::SlotMap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// Where the rows of a result stand, and what is summed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +66,8 @@ impl Diagonals {
     /// Covers each entry of the matrix exactly once, with few rotations. None where that
     /// is not possible.
     ///
-    /// Rotations are taken by the number of entries they could cover, near ones first
-    /// among equals, and left out if everything they cover is covered.
+    /// Greedy: the rotation that covers most of what is left comes next, near ones first
+    /// among equals.
     ///
     /// Only rotations that are multiples of `step` are taken; a multiple of the slots
     /// means none at all.
@@ -78,30 +79,31 @@ impl Diagonals {
         let mut left = Left::new(matrix);
         let offsets: Vec<usize> = place.offsets().collect();
         let mut by_view = BTreeMap::new();
-        for view in ranked_views(operands, matrix, place, &offsets) {
-            if left.count == 0 || by_view.len() > MAX_DIAGONALS {
-                break;
-            }
-            let (operand, rotation) = view;
-            if !rotation.is_multiple_of(step) {
+        let views = bounded_views(operands, matrix, place, &offsets);
+        let mut views: BinaryHeap<Bounded> = views.into_iter().filter(|v| v.view.1.is_multiple_of(step)).collect();
+        while left.count > 0 {
+            let next = views.pop().filter(|_| by_view.len() <= MAX_DIAGONALS)?;
+            let (operand, rotation) = next.view;
+            let pairs = || {
+                let slots_of = |(row, &base)| offsets.iter().map(move |o| (row, (base + o) % slots));
+                let pairs = place.base.iter().enumerate().flat_map(slots_of);
+                pairs.filter_map(|(row, slot)| operands[operand].at(slot + rotation).map(|e| (row, slot, e)))
+            };
+            // What it covers only falls as others are taken: an old count is a bound.
+            let covers = pairs().filter(|&(row, _, e)| left.holds(row, e)).count() as u32;
+            if views.peek().is_some_and(|other| covers < other.covers) {
+                views.extend((covers > 0).then_some(Bounded { covers, ..next }));
                 continue;
             }
-            let map = &operands[operand];
             let mut factors = vec![0.0; slots];
-            let before = left.count;
-            for (row, &base) in place.base.iter().enumerate() {
-                for &offset in &offsets {
-                    let slot = (base + offset) % slots;
-                    if let Some(factor) = map.at(slot + rotation).and_then(|e| left.take(row, e)) {
-                        factors[slot] = factor;
-                    }
+            for (row, slot, element) in pairs() {
+                if let Some(factor) = left.take(row, element) {
+                    factors[slot] = factor;
                 }
             }
-            if left.count < before {
-                by_view.insert(view, factors);
-            }
+            by_view.insert(next.view, factors);
         }
-        (left.count == 0).then_some(Self { by_view })
+        Some(Self { by_view })
     }
 
     /// The rotations of the diagonals, in `(-slots/2, slots/2]`.
@@ -112,33 +114,41 @@ impl Diagonals {
     /// The split with the least cost; `weigh(babies, giants)` is the cost.
     pub fn split(&self, slots: usize, weigh: impl Fn(usize, usize) -> f64) -> Split {
         let rotations = self.rotations(slots);
-        let cost = |step: i64| {
-            let babies: BTreeSet<i64> = rotations.iter().map(|r| r.rem_euclid(step)).filter(|&b| b != 0).collect();
-            let giants: BTreeSet<i64> = rotations.iter().map(|r| r - r.rem_euclid(step)).filter(|&g| g != 0).collect();
-            (weigh(babies.len(), giants.len()), step)
+        let cost = |split: Split| {
+            let babies: BTreeSet<i64> = rotations.iter().map(|&r| split.baby(r)).filter(|&b| b != 0).collect();
+            let giants: BTreeSet<i64> = rotations.iter().map(|&r| r - split.baby(r)).filter(|&g| g != 0).collect();
+            (weigh(babies.len(), giants.len()), split)
         };
         let widest = rotations.iter().map(|r| r.abs()).max().unwrap_or(0).min(MAX_STEP) + 1;
         // A step of 1 makes every rotation a giant one; beyond the widest, all are babies
-        // (negative ones then have a common giant).
-        let best = (1..=widest).chain([slots as i64]).map(cost).min_by(|a, b| a.0.total_cmp(&b.0));
-        Split { step: best.map_or(1, |b| b.1) }
+        // (negative ones then have a common giant, unless babies are centred).
+        let powers = std::iter::successors(Some(1i64), |s| Some(2 * s)).take_while(|&s| s <= slots as i64);
+        let from_zero = (1..=widest).chain(powers.clone()).map(|step| Split { step, centre: 0 });
+        let centred = powers.map(|step| Split { step, centre: step / 2 });
+        let best = from_zero.chain(centred).map(cost).min_by(|a, b| a.0.total_cmp(&b.0));
+        best.map_or(Split { step: 1, centre: 0 }, |b| b.1)
     }
 }
 
 /// Widest baby steps looked at.
 const MAX_STEP: i64 = 1024;
 
-/// How rotations are split: `baby = r mod step`, `giant = r - baby`.
+/// How rotations are split: `baby = (r + centre) mod step - centre`, `giant = r - baby`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
     step: i64,
+    centre: i64,
 }
 
 impl Split {
+    fn baby(self, r: i64) -> i64 {
+        (r + self.centre).rem_euclid(self.step) - self.centre
+    }
+
     /// `(baby, giant)` as rotations to the left, each below `slots`.
     pub fn of(self, rotation: usize, slots: usize) -> (usize, usize) {
         let r = signed(rotation, slots);
-        let baby = r.rem_euclid(self.step);
+        let baby = self.baby(r);
         let around = |x: i64| x.rem_euclid(slots as i64) as usize;
         (around(baby), around(r - baby))
     }
@@ -165,6 +175,10 @@ impl Left {
         Self { dense, cols: matrix.cols, count: matrix.entries() }
     }
 
+    fn holds(&self, row: usize, element: usize) -> bool {
+        self.dense[row * self.cols + element] != 0.0
+    }
+
     fn take(&mut self, row: usize, element: usize) -> Option<f64> {
         let value = std::mem::take(&mut self.dense[row * self.cols + element]);
         (value != 0.0).then(|| {
@@ -174,8 +188,16 @@ impl Left {
     }
 }
 
-/// Operands and rotations, those that can cover most entries first.
-fn ranked_views(operands: &[SlotMap], matrix: &Sparse, place: &Placement, offsets: &[usize]) -> Vec<(usize, usize)> {
+/// An operand and a rotation, with the most entries that it may cover; near ones are greater
+/// among equals.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Bounded {
+    covers: u32,
+    near: Reverse<(i64, usize, usize)>,
+    view: (usize, usize),
+}
+
+fn bounded_views(operands: &[SlotMap], matrix: &Sparse, place: &Placement, offsets: &[usize]) -> Vec<Bounded> {
     let slots = operands[0].len();
     let mut counts = vec![0u32; operands.len() * slots];
     for (operand, map) in operands.iter().enumerate() {
@@ -189,12 +211,13 @@ fn ranked_views(operands: &[SlotMap], matrix: &Sparse, place: &Placement, offset
             }
         }
     }
-    let mut views: Vec<(usize, usize)> = (0..operands.len())
-        .flat_map(|o| (0..slots).map(move |r| (o, r)))
-        .filter(|&(o, r)| counts[o * slots + r] > 0)
-        .collect();
-    views.sort_by_key(|&(o, r)| (std::cmp::Reverse(counts[o * slots + r]), signed(r, slots).abs(), r, o));
-    views
+    let views = (0..operands.len()).flat_map(|o| (0..slots).map(move |r| (o, r)));
+    let bounded = |view @ (o, r): (usize, usize)| Bounded {
+        covers: counts[o * slots + r],
+        near: Reverse((signed(r, slots).abs(), r, o)),
+        view,
+    };
+    views.map(bounded).filter(|v| v.covers > 0).collect()
 }
 
 #[cfg(test)]

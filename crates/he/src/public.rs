@@ -23,11 +23,38 @@ pub struct PublicPlan {
     pub fresh: Mark,
     /// Scale and level of the answer.
     pub answer: Mark,
+    /// Lowest bits of each coefficient that the answer is sent without.
+    pub answer_drop: u32,
+    /// What is known for publishing decrypted values, if the plan has room for that.
+    pub publish: Option<Publish>,
     /// Level of the relinearisation key, if products occur.
     pub relinearise: Option<usize>,
     /// Rotations to the left with the highest level each is used at.
     pub rotations: Vec<(usize, usize)>,
 }
+
+/// Room for noise that hides the error of an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Publish {
+    /// Bits by which the noise may exceed the error.
+    pub bits: u32,
+    /// What the error of an output stays below.
+    pub error: f64,
+}
+
+impl Publish {
+    /// Deviation of the noise in each of so many outputs.
+    pub fn deviation(&self, bits: u32, outputs: usize) -> f64 {
+        f64::from(bits).exp2() * self.error * (outputs as f64).sqrt()
+    }
+}
+
+/// log2 of the largest ring degree that is planned, or computed with for others.
+pub const MAX_LOG_N: u32 = 15;
+
+/// Most memory (bytes) that the evaluation keys, or the values of a request or an answer, of
+/// somebody else's plan may take.
+pub const MAX_BYTES: u64 = 8_000_000_000;
 
 /// How samples stand in ciphertexts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +117,25 @@ impl PublicPlan {
 
     /// Bytes of the answer.
     pub fn answer_bytes(&self) -> usize {
-        self.output_ciphertexts() * 2 * self.poly_bytes(self.answer.level)
+        let dropped = self.answer_drop as usize * self.params.n() / 8;
+        self.output_ciphertexts() * 2 * (self.poly_bytes(self.answer.level) - dropped)
+    }
+
+    /// Memory of the evaluation keys.
+    pub fn key_memory(&self) -> u64 {
+        let key = |level: usize| (2 * self.params.digits(level) * self.params.packed_bytes(level, true)) as u64;
+        let turns = size_of::<u32>() * self.params.n() * self.rotations.len();
+        let rotations = self.rotations.iter().map(|r| key(r.1)).fold(turns as u64, u64::saturating_add);
+        rotations.saturating_add(self.relinearise.map_or(0, key))
+    }
+
+    /// Memory of a request's ciphertexts or an answer's, whichever is more.
+    pub fn value_memory(&self) -> u64 {
+        let words = |ciphertexts: usize, level: usize| {
+            (2 * ciphertexts as u64).saturating_mul((level * self.params.n() * size_of::<u64>()) as u64)
+        };
+        let answer = words(self.output_ciphertexts(), self.answer.level);
+        answer.max(words(self.input_ciphertexts(), self.fresh.level))
     }
 
     /// Bytes of the evaluation keys, uniform halves as seeds.

@@ -57,7 +57,7 @@ fn files_of_others_are_refused_by_name() {
         .unwrap()
         .graph(),
     );
-    assert!(Plan::from_public(&another.unwrap(), plan, &[]).is_err());
+    assert!(Plan::from_public(&another.unwrap(), plan).is_err());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::ciphertext::{Ciphertext, Product};
 use crate::kernel;
 use crate::kernel::buffer::Buffer;
 use crate::keys::{EvaluationKeys, GaloisKey, SwitchKey};
+use crate::packed::Packed;
 use crate::parallel;
 use crate::params::{BaseChange, Params};
 use crate::poly::Poly;
@@ -107,15 +108,16 @@ impl Params {
 
     /// `x += P y`; modulo the special primes that adds nothing.
     pub fn add_times_special(&self, x: &mut Poly, y: &Poly) {
-        for i in 0..y.level() {
+        let rows = x.rows_mut().take(y.level()).enumerate().collect();
+        parallel::map(rows, |(i, out)| {
             let m = self.modulus(i);
             let p = (self.levels()..self.levels() + self.special())
                 .fold(1, |p, k| m.mul(p, m.reduce(self.modulus(k).value())));
             let mut row = Buffer::scratch(self.n());
             row.copy_from_slice(y.row(i));
             kernel::scale(m, &mut row, m.factor(p));
-            kernel::add(m, x.row_mut(i), &row);
-        }
+            kernel::add(m, out, &row);
+        });
     }
 
     /// Evaluations as digits, each modulo every prime.
@@ -125,10 +127,13 @@ impl Params {
     pub fn decompose(&self, x: &Poly) -> Digits {
         let level = x.level();
         let changes: Vec<&BaseChange> = (0..self.digits(level)).map(|j| self.digit(j, level)).collect();
-        let parts = parallel::map(changes.clone(), |change| self.gather(x, change, |i| i));
+        let parts = self.gather(x, &changes, |i| i);
+        let mut parts = parts.chunks(self.special());
         let mut digits: Vec<Poly> = changes.iter().map(|_| self.scratch(level, true)).collect();
         let mut rows = Vec::new();
-        for ((digit, change), parts) in digits.iter_mut().zip(changes).zip(&parts) {
+        for (digit, change) in digits.iter_mut().zip(changes) {
+            // Only the last digit may have fewer primes than there are special ones.
+            let parts = parts.next().unwrap_or_default();
             let primes: Vec<usize> = (0..digit.rows()).map(|row| self.prime_of(digit, row)).collect();
             rows.extend(primes.into_iter().zip(digit.rows_mut()).map(|(prime, row)| (change, parts, prime, row)));
         }
@@ -144,19 +149,19 @@ impl Params {
         Digits { digits, level }
     }
 
-    /// Coefficients `[x (D/p_i)^-1]` for the primes of `change`; `row` tells where in `x`
-    /// a prime stands.
-    fn gather(&self, x: &Poly, change: &BaseChange, row: impl Fn(usize) -> usize) -> Vec<Buffer> {
-        let part = |(i, &factor)| {
+    /// Coefficients `[x (D/p_i)^-1]` for the primes of each of `changes`; `row` tells where
+    /// in `x` a prime stands.
+    fn gather(&self, x: &Poly, changes: &[&BaseChange], row: impl Fn(usize) -> usize + Send + Sync) -> Vec<Buffer> {
+        let primes = changes.iter().flat_map(|c| c.from.clone().zip(&c.gather).map(|(i, f)| (i, f, c.gather.len())));
+        parallel::map(primes.collect(), |(i, &factor, primes)| {
             let mut part = Buffer::scratch(self.n());
             part.copy_from_slice(x.row(row(i)));
             self.ntt(i).inverse(&mut part);
-            if change.gather.len() > 1 {
+            if primes > 1 {
                 kernel::scale(self.modulus(i), &mut part, factor);
             }
             part
-        };
-        change.from.clone().zip(&change.gather).map(part).collect()
+        })
     }
 
     /// `sum of part_i D/p_i` modulo prime `to`, as coefficients.
@@ -180,9 +185,9 @@ impl Params {
     /// The inner product of digits and key: `P` times an encryption of the decomposed
     /// polynomial times the key's first secret, under its second.
     pub fn switch(&self, digits: &Digits, key: &SwitchKey) -> Extended {
-        let terms: Vec<(&Poly, &Poly, &Poly)> =
+        let terms: Vec<(&Packed, &Packed, &Poly)> =
             digits.digits.iter().zip(&key.digits).map(|(digit, (k0, k1))| (k0, k1, digit)).collect();
-        let (c0, c1) = self.dot_pair(digits.level, true, &terms);
+        let (c0, c1) = self.dot_keys(digits.level, &terms);
         Extended { c0, c1 }
     }
 
@@ -220,8 +225,8 @@ impl Params {
     }
 
     /// `(x - [x]_D) / D` modulo the first `level` primes.
-    fn divide(&self, x: &mut Poly, change: &BaseChange, row: impl Fn(usize) -> usize, level: usize) {
-        let parts = self.gather(x, change, row);
+    fn divide(&self, x: &mut Poly, change: &BaseChange, row: impl Fn(usize) -> usize + Send + Sync, level: usize) {
+        let parts = self.gather(x, &[change], row);
         parallel::map(x.rows_mut().take(level).enumerate().collect(), |(i, row)| {
             let mut rest = Buffer::scratch(self.n());
             self.spread(&parts, change, i, &mut rest);

@@ -5,6 +5,7 @@
 //! `g_j` is 1 modulo the primes of the digit and 0 modulo the others (hybrid key
 //! switching: K. Han, D. Ki, <https://eprint.iacr.org/2019/688>, section 3.2).
 
+use crate::packed::Packed;
 use crate::params::Params;
 use crate::poly::Poly;
 use crate::sample;
@@ -34,7 +35,7 @@ pub struct PublicKey {
 #[derive(Clone)]
 pub struct SwitchKey {
     /// For each digit `(b_j, a_j)`, evaluations with the special primes.
-    pub(crate) digits: Vec<(Poly, Poly)>,
+    pub(crate) digits: Vec<(Packed, Packed)>,
     pub(crate) level: usize,
     pub(crate) seed: [u8; 32],
 }
@@ -173,7 +174,7 @@ impl SecretKey {
                 kernel::scale(m, term.expose_mut(), m.factor(p));
                 kernel::add(m, b.row_mut(i), term.expose());
             }
-            (b, a)
+            (params.pack(&b), params.pack(&a))
         });
         let digits = digits.collect();
         Ok(SwitchKey { digits, level, seed: *seed.expose() })

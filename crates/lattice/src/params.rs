@@ -1,7 +1,6 @@
 //! Parameters: written down freely as [`ParamsLiteral`], usable only as [`Params`], which
 //! nothing but its checking constructor makes.
 
-use crate::kernel::STRETCH;
 use crate::modulus::{Factor, Modulus};
 use crate::ntt::{NttTable, exponent};
 use crate::poly::Poly;
@@ -23,10 +22,6 @@ pub struct ParamsLiteral {
     /// Against whom 128 bits must hold.
     pub attacker: Attacker,
 }
-
-/// Words of a row that [`Params::dot_pair`] works on at a time: of a hundred operands they fit
-/// the second-level cache.
-const BLOCK: usize = 1024;
 
 /// Checked, immutable parameters with their precomputed tables. Cheap to clone.
 ///
@@ -213,19 +208,16 @@ impl Params {
         if row < x.level() { row } else { self.levels() + row - x.level() }
     }
 
-    fn each(&self, x: &mut Poly, mut f: impl FnMut(&NttTable, &mut [u64])) {
-        for row in 0..x.rows() {
-            let prime = self.prime_of(x, row);
-            f(self.ntt(prime), x.row_mut(row));
-        }
+    fn each(&self, x: &mut Poly, f: impl Fn(&NttTable, &mut [u64]) + Send + Sync) {
+        let primes: Vec<usize> = (0..x.rows()).map(|row| self.prime_of(x, row)).collect();
+        parallel::map(primes.into_iter().zip(x.rows_mut()).collect(), |(prime, row)| f(self.ntt(prime), row));
     }
 
-    fn each_with(&self, x: &mut Poly, y: &Poly, mut f: impl FnMut(&Modulus, &mut [u64], &[u64])) {
+    fn each_with(&self, x: &mut Poly, y: &Poly, f: impl Fn(&Modulus, &mut [u64], &[u64]) + Send + Sync) {
         assert!(x.same_primes(y), "operands of one level");
-        for row in 0..x.rows() {
-            let prime = self.prime_of(x, row);
-            f(self.modulus(prime), x.row_mut(row), y.row(row));
-        }
+        let primes: Vec<usize> = (0..x.rows()).map(|row| self.prime_of(x, row)).collect();
+        let rows = primes.into_iter().zip(x.rows_mut()).enumerate().collect();
+        parallel::map(rows, |(i, (prime, row))| f(self.modulus(prime), row, y.row(i)));
     }
 
     /// Coefficients to evaluations.
@@ -253,69 +245,6 @@ impl Params {
         self.each(x, |table, row| kernel::neg(table.modulus(), row));
     }
 
-    /// The sum of products of evaluations, all at one level; empty gives zero at `level`.
-    pub fn dot(&self, level: usize, special: bool, pairs: &[(&Poly, &Poly)]) -> Poly {
-        let mut out = self.scratch(level, special);
-        let mut batches = pairs.chunks(kernel::MAX_PAIRS);
-        self.dot_into(&mut out, batches.next().unwrap_or_default());
-        for batch in batches {
-            let mut part = self.scratch(level, special);
-            self.dot_into(&mut part, batch);
-            self.add(&mut out, &part);
-        }
-        out
-    }
-
-    /// Two sums of products with the same second factors: `(sum of a_i y_i, sum of b_i y_i)`
-    /// for terms `(a, b, y)`, read once. Empty gives zeros.
-    pub fn dot_pair(&self, level: usize, special: bool, terms: &[(&Poly, &Poly, &Poly)]) -> (Poly, Poly) {
-        let mut out = (self.scratch(level, special), self.scratch(level, special));
-        let mut batches = terms.chunks(kernel::MAX_PAIRS);
-        self.dot_pair_into(&mut out, batches.next().unwrap_or_default());
-        for batch in batches {
-            let mut part = (self.scratch(level, special), self.scratch(level, special));
-            self.dot_pair_into(&mut part, batch);
-            self.add(&mut out.0, &part.0);
-            self.add(&mut out.1, &part.1);
-        }
-        out
-    }
-
-    fn dot_pair_into(&self, out: &mut (Poly, Poly), terms: &[(&Poly, &Poly, &Poly)]) {
-        let primes: Vec<usize> = (0..out.0.rows()).map(|row| self.prime_of(&out.0, row)).collect();
-        let rows = primes.into_iter().zip(out.0.rows_mut()).zip(out.1.rows_mut());
-        parallel::map(rows.collect(), |((prime, first), second)| {
-            let m = self.modulus(prime);
-            let rows: Vec<[&[u64]; 3]> =
-                terms.iter().map(|(a, b, y)| [a, b, y].map(|x| self.row_of(x, prime))).collect();
-            let block = BLOCK.min(first.len());
-            for (i, (first, second)) in first.chunks_mut(block).zip(second.chunks_mut(block)).enumerate() {
-                // The second sum finds the common factors in the cache.
-                let pairs = |k: usize| -> Vec<(&[u64], &[u64])> {
-                    let at = i * block..i * block + block;
-                    rows.iter().map(|r| (&r[k][at.clone()], &r[2][at.clone()])).collect()
-                };
-                kernel::dot(m, first, &pairs(0));
-                kernel::dot(m, second, &pairs(1));
-            }
-        });
-    }
-
-    fn dot_into(&self, out: &mut Poly, pairs: &[(&Poly, &Poly)]) {
-        let primes: Vec<usize> = (0..out.rows()).map(|row| self.prime_of(out, row)).collect();
-        parallel::map(primes.into_iter().zip(out.rows_mut()).collect(), |(prime, out)| {
-            // Operands may have more primes than the result: rows are told by prime.
-            let rows: Vec<(&[u64], &[u64])> =
-                pairs.iter().map(|(a, b)| (self.row_of(a, prime), self.row_of(b, prime))).collect();
-            kernel::dot(self.modulus(prime), out, &rows);
-        });
-    }
-
-    /// The residues of `x` modulo prime `prime`.
-    fn row_of<'a>(&self, x: &'a Poly, prime: usize) -> &'a [u64] {
-        if prime < self.levels() { x.row(prime) } else { x.row(x.level() + prime - self.levels()) }
-    }
-
     /// `x` times an integer.
     pub fn scale(&self, x: &mut Poly, by: i64) {
         self.each(x, |table, row| {
@@ -327,7 +256,7 @@ impl Params {
     /// Small signed coefficients as residues, without a branch on them.
     ///
     /// **Panics:** in debug builds, unless every one is below every prime.
-    pub fn from_small(&self, coefficients: impl Fn(usize) -> i64, level: usize, special: bool) -> Poly {
+    pub fn from_small(&self, coefficients: impl Fn(usize) -> i64 + Send + Sync, level: usize, special: bool) -> Poly {
         let mut x = self.zero(level, special);
         self.each(&mut x, |table, row| {
             let p = table.modulus().value();
@@ -353,51 +282,10 @@ impl Params {
     /// Evaluations permuted: see [`Params::permutation`].
     pub fn permute(&self, x: &Poly, permutation: &[u32]) -> Poly {
         let mut out = x.like();
-        for row in 0..x.rows() {
+        parallel::map(out.rows_mut().enumerate().collect(), |(row, out)| {
             let from = x.row(row);
-            out.row_mut(row).iter_mut().zip(permutation).for_each(|(out, &i)| *out = from[i as usize]);
-        }
-        out
-    }
-
-    /// For each row of each group, in order, `sum over k of w[k] x[columns[k]]`; all of `x`
-    /// at `level` or above, without special primes; the result is at `level`. A group that
-    /// is alone has all of `x` as its columns, in order.
-    ///
-    /// **Cost:** rows times columns times residues multiply-adds, and one pass over `x`; a
-    /// stretch of every operand at a time, which the second-level cache holds for some
-    /// 1,500 operands.
-    pub fn combine(&self, x: &[&Poly], groups: &[Combination], level: usize) -> Vec<Poly> {
-        let rows = groups.iter().map(|g| g.weights.len()).sum();
-        let mut out: Vec<Poly> = (0..rows).map(|_| self.scratch(level, false)).collect();
-        let mut stretches = vec![[0u64; STRETCH]; x.len()];
-        let mut picked = Vec::new();
-        let mut sums = vec![[0u64; STRETCH]; rows];
-        for row in 0..level {
-            let m = self.modulus(row);
-            let residues: Vec<Vec<Vec<u64>>> = groups.iter().map(|g| g.residues(m)).collect();
-            let residues: Vec<Vec<&[u64]>> = residues.iter().map(|g| g.iter().map(Vec::as_slice).collect()).collect();
-            for at in (0..self.n()).step_by(STRETCH) {
-                for (stretch, x) in stretches.iter_mut().zip(x) {
-                    stretch.copy_from_slice(&x.row(row)[at..at + STRETCH]);
-                }
-                let mut rest = &mut sums[..];
-                for (group, residues) in groups.iter().zip(&residues) {
-                    let (sums, others) = rest.split_at_mut(residues.len());
-                    rest = others;
-                    // A copy within the cache is cheap beside the products of several rows.
-                    if groups.len() > 1 {
-                        picked.clear();
-                        picked.extend(group.columns.iter().map(|&k| stretches[k]));
-                    }
-                    let x = if groups.len() > 1 { &picked } else { &stretches };
-                    kernel::combine(m, sums, x, residues);
-                }
-                for (out, sum) in out.iter_mut().zip(&sums) {
-                    out.row_mut(row)[at..at + STRETCH].copy_from_slice(sum);
-                }
-            }
-        }
+            out.iter_mut().zip(permutation).for_each(|(out, &i)| *out = from[i as usize]);
+        });
         out
     }
 
@@ -408,19 +296,5 @@ impl Params {
             let v = m.signed(value);
             row.iter_mut().for_each(|x| *x = m.add(*x, v));
         });
-    }
-}
-
-/// Rows of integers that combine the same operands: see [`Params::combine`].
-pub struct Combination {
-    /// The operands, by their number.
-    pub columns: Vec<usize>,
-    /// For each row, one weight a column.
-    pub weights: Vec<Vec<i64>>,
-}
-
-impl Combination {
-    fn residues(&self, m: &Modulus) -> Vec<Vec<u64>> {
-        self.weights.iter().map(|w| w.iter().map(|&w| m.signed(w)).collect()).collect()
     }
 }

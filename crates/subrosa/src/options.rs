@@ -29,6 +29,8 @@ pub struct PlanOptions {
     /// Whether a party deals for itself, which protects nothing from it: for measuring, via
     /// protocols that have a dealer.
     pub insecure_self_dealer: bool,
+    /// Via ckks, bits of noise under which answers can be published; 0 if none will be.
+    pub publish: u32,
     /// Threads a party.
     pub threads: usize,
     /// Samples like the inputs to come, one flat array an input; may be empty. Via ckks, the
@@ -52,6 +54,7 @@ impl Default for PlanOptions {
             public_weights: false,
             exact: false,
             insecure_self_dealer: false,
+            publish: 0,
             threads: 1,
             calibration: Vec::new(),
             network: None,

@@ -149,6 +149,10 @@ fn check(options: &PlanOptions) -> Result<()> {
         let message = format!("exact truncation was asked for, but '{}' truncates nothing", options.via);
         return Err(Error::misuse(message, "leave --exact out, or choose another backend (--via rep3)"));
     }
+    if options.publish > 0 && options.via != Via::Ckks {
+        let message = format!("room to publish was asked for, but what '{}' decrypts has no error to hide", options.via);
+        return Err(Error::misuse(message, "leave --publish out, or add --via ckks"));
+    }
     let fixed_only = options.ring.is_some() || options.public_weights;
     if matches!(options.via, Via::Plain | Via::Tee) && fixed_only {
         let message = format!("a ring or public weights were asked for, but '{}' has neither", options.via);

@@ -69,6 +69,10 @@ pub(crate) struct Decrypt {
     /// The client's secret key
     #[arg(long, value_name = "FILE", default_value = "client.key")]
     secret: PathBuf,
+    /// Make the outputs fit to be shown to others: hide their error, which tells about the key,
+    /// under BITS of noise, and round; the plan must have room for it (plan --publish BITS)
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..))]
+    publish: Option<u32>,
     /// Save the outputs: .npy, .json or .csv
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -118,7 +122,7 @@ impl Decrypt {
             save::Format::of(path)?;
             save::check_folder(path)?;
         }
-        let output = roles::decrypt(&self.secret, &self.input)?;
+        let output = roles::decrypt(&self.secret, &self.input, self.publish)?;
         if let Some(path) = &self.output {
             save::output(path, &output)?;
         }

@@ -26,6 +26,9 @@ pub(crate) struct PlanCommand {
     /// Add a line for each layer
     #[arg(long)]
     per_layer: bool,
+    /// Leave room to publish what is decrypted under BITS of noise (via ckks)
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=40))]
+    publish: Option<u32>,
     /// Save what a client needs (via ckks), for `keygen`
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -39,7 +42,8 @@ impl PlanCommand {
         let model = Model::open(&self.model)?;
         let input = self.flags.range.spec(&model)?;
         let calibration = self.flags.range.samples(&model)?;
-        let options = PlanOptions { calibration, ..self.flags.options(self.via, self.batch, input) };
+        let publish = self.publish.unwrap_or(0);
+        let options = PlanOptions { calibration, publish, ..self.flags.options(self.via, self.batch, input) };
         let plan = model.plan(&options)?;
         if let Some(path) = &self.save {
             roles::save_plan(&plan, path)?;

@@ -129,32 +129,39 @@ impl Importer<'_> {
         self.graph.nodes[node.inputs[i]].shape.dims()
     }
 
-    fn push(&mut self, name: &str, len: usize, kind: Kind) -> StepId {
-        self.steps.push(Step { name: name.to_owned(), len, kind });
+    fn push(&mut self, name: &str, shape: &[usize], kind: Kind) -> StepId {
+        let len = shape.iter().product();
+        self.steps.push(Step { name: name.to_owned(), len, shape: shape.to_vec(), kind });
         self.steps.len() - 1
     }
 
+    /// A step with the shape of another.
+    fn push_like(&mut self, name: &str, x: StepId, kind: Kind) -> StepId {
+        let shape = self.steps[x].shape.clone();
+        self.push(name, &shape, kind)
+    }
+
     fn input(&mut self, node: &Node) -> Symbol {
-        let len = node.shape.len();
-        let id = self.push(&node.name, len, Kind::Input);
+        let id = self.push(&node.name, node.shape.dims(), Kind::Input);
         self.inputs.push(id);
-        Symbol::step(id, len)
+        Symbol::step(id, node.shape.len())
     }
 
     /// A step that is the value of a graph node; whoever reads the node later reads it.
     fn materialise(&mut self, id: usize) -> StepId {
-        let (value, name) = (&self.values[id], self.graph.nodes[id].name.clone());
-        let step = self.step_of(&value.clone(), &name);
+        let (value, node) = (self.values[id].clone(), &self.graph.nodes[id]);
+        let step = self.step_of(&value, node);
         self.values[id] = Symbol::step(step, self.steps[step].len);
         step
     }
 
-    fn step_of(&mut self, value: &Symbol, name: &str) -> StepId {
+    /// A step of this value, which has the node's shape.
+    fn step_of(&mut self, value: &Symbol, node: &Node) -> StepId {
         if let Some(step) = value.as_step() {
             return step;
         }
         let terms = value.terms.iter().map(|(&id, a)| (id, a.clone())).collect();
-        self.push(name, value.bias.len(), Kind::Affine { terms, bias: value.bias.clone() })
+        self.push(&node.name, node.shape.dims(), Kind::Affine { terms, bias: value.bias.clone() })
     }
 
     fn square(&mut self, of: usize, name: &str) -> Symbol {
@@ -163,8 +170,7 @@ impl Importer<'_> {
     }
 
     fn square_of(&mut self, x: StepId, name: &str) -> Symbol {
-        let len = self.steps[x].len;
-        Symbol::step(self.push(name, len, Kind::Square(x, 0.0)), len)
+        Symbol::step(self.push_like(name, x, Kind::Square(x, 0.0)), self.steps[x].len)
     }
 
     /// `x^e` by squaring and multiplying from the top bit down.
@@ -173,9 +179,9 @@ impl Importer<'_> {
         let len = self.steps[x].len;
         let mut power = x;
         for bit in (0..u32::BITS - 1 - exponent.leading_zeros()).rev() {
-            power = self.push(&node.name, len, Kind::Square(power, 0.0));
+            power = self.push_like(&node.name, x, Kind::Square(power, 0.0));
             if exponent >> bit & 1 == 1 {
-                power = self.push(&node.name, len, Kind::Product(power, x));
+                power = self.push_like(&node.name, x, Kind::Product(power, x));
             }
         }
         Symbol::step(power, len)
@@ -183,8 +189,7 @@ impl Importer<'_> {
 
     fn function(&mut self, node: &Node, function: Function) -> Symbol {
         let x = self.materialise(node.inputs[0]);
-        let len = self.steps[x].len;
-        Symbol::step(self.push(&node.name, len, Kind::Function(x, function)), len)
+        Symbol::step(self.push_like(&node.name, x, Kind::Function(x, function)), self.steps[x].len)
     }
 
     /// Operand `i` repeated as numpy's broadcast asks.
@@ -209,10 +214,9 @@ impl Importer<'_> {
             }
         }
         let (a, b) = (self.broadcast(node, 0), self.broadcast(node, 1));
-        let (a, b) = (self.step_of(&a, &node.name), self.step_of(&b, &node.name));
-        let len = node.shape.len();
+        let (a, b) = (self.step_of(&a, node), self.step_of(&b, node));
         let kind = if a == b { Kind::Square(a, 0.0) } else { Kind::Product(a, b) };
-        Ok(Symbol::step(self.push(&node.name, len, kind), len))
+        Ok(Symbol::step(self.push(&node.name, node.shape.dims(), kind), node.shape.len()))
     }
 
     /// `a x^2 + b x + c` with constants as `a (x + b/2a)^2 + (c - b^2/4a)`: the shift joins
@@ -226,8 +230,8 @@ impl Importer<'_> {
         }
         let bias = bias.iter().zip(&shift).map(|(bias, s)| bias + s).collect();
         let kind = Kind::Affine { terms: terms.clone(), bias };
-        let (len, step_name) = (self.steps[x].len, self.steps[x].name.clone());
-        let shifted = self.push(&step_name, len, kind);
+        let step_name = self.steps[x].name.clone();
+        let shifted = self.push_like(&step_name, x, kind);
         let square = self.square_of(shifted, name);
         let rest = value.bias.iter().zip(a.iter().zip(&shift)).map(|(c, (a, s))| c - a * s * s).collect();
         square.times(&a).plus(&Symbol::constant(rest))
@@ -461,6 +465,11 @@ pub(super) fn needed(circuit: Circuit) -> Circuit {
             }
             Kind::Square(x, shift) => Kind::Square(renamed[x], shift),
             Kind::Product(x, y) => Kind::Product(renamed[x], renamed[y]),
+            Kind::Combine { base, terms, bias } => Kind::Combine {
+                base: renamed[base],
+                terms: terms.into_iter().map(|(x, f)| (renamed[x], f)).collect(),
+                bias,
+            },
             Kind::Function(x, f) => Kind::Function(renamed[x], f),
         };
         renamed[id] = kept.len();

@@ -10,7 +10,7 @@ mod import;
 mod sparse;
 mod symbol;
 
-pub use approximate::Approximation;
+pub use approximate::{Approximated, Approximation, Degree, Forecast};
 pub use sparse::Sparse;
 
 use crate::Error;
@@ -37,6 +37,9 @@ pub struct Step {
     pub name: String,
     /// Elements of its value.
     pub len: usize,
+    /// Its value's shape in the model, batch included: where elements lie side by side. A
+    /// hint for the planner; `len` is what counts.
+    pub shape: Vec<usize>,
     /// What it computes.
     pub kind: Kind,
 }
@@ -57,6 +60,16 @@ pub enum Kind {
     Square(StepId, f64),
     /// The product of elements.
     Product(StepId, StepId),
+    /// `base + sum of f_i x_i + b` by elements. The base keeps its level: other terms were
+    /// computed earlier, and their multiplication costs no depth.
+    Combine {
+        /// The base.
+        base: StepId,
+        /// The other terms with their factors.
+        terms: Vec<(StepId, Vec<f64>)>,
+        /// `b`.
+        bias: Vec<f64>,
+    },
     /// A function of each element, to be approximated on its range.
     Function(StepId, Function),
 }
@@ -168,7 +181,31 @@ impl Step {
             }),
             Kind::Square(x, shift) => values[*x].iter().map(|v| (v + shift) * (v + shift)).collect(),
             Kind::Product(x, y) => values[*x].iter().zip(&values[*y]).map(|(a, b)| a * b).collect(),
+            Kind::Combine { base, terms, bias } => {
+                let mut sum: Vec<f64> = values[*base].iter().zip(bias).map(|(v, b)| v + b).collect();
+                for (x, factors) in terms {
+                    sum.iter_mut().zip(values[*x].iter().zip(factors)).for_each(|(s, (v, f))| *s += v * f);
+                }
+                sum
+            }
             Kind::Function(x, f) => values[*x].iter().map(|&v| f.at(v)).collect(),
+        }
+    }
+
+    /// Channels, height and width, if its value is one image.
+    pub fn image(&self) -> Option<[usize; 3]> {
+        match *self.shape.as_slice() {
+            [1, c, h, w] | [c, h, w] if c * h * w == self.len => Some([c, h, w]),
+            _ => None,
+        }
+    }
+
+    /// The channel of element `i`: the second axis of a batch; every element its own where
+    /// there is no other axis.
+    pub fn channel(&self, i: usize) -> usize {
+        match self.shape.as_slice() {
+            [_, _, _, ..] => i / self.shape[2..].iter().product::<usize>().max(1) % self.shape[1].max(1),
+            _ => i,
         }
     }
 
@@ -179,6 +216,7 @@ impl Step {
             Kind::Affine { terms, .. } => terms.iter().map(|t| t.0).collect(),
             Kind::Square(x, _) | Kind::Function(x, _) => vec![*x],
             Kind::Product(x, y) => vec![*x, *y],
+            Kind::Combine { base, terms, .. } => std::iter::once(*base).chain(terms.iter().map(|t| t.0)).collect(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::cost::Cost;
 use crate::Error;
+use crate::public::{MAX_LOG_N, Mark};
 use subrosa_lattice::modulus::{MAX_PRIME_BITS, primes_below};
 use subrosa_lattice::security::max_modulus_bits;
 use subrosa_lattice::{Attacker, Params, ParamsLiteral};
@@ -9,16 +10,23 @@ use subrosa_lattice::{Attacker, Params, ParamsLiteral};
 /// The least bits of a scale: below, errors of 2^11 (rescaling, at N = 8192) would leave
 /// fewer than 14 good bits.
 pub const MIN_SCALE_BITS: u32 = 26;
-/// And the most that is of use to 32-bit results.
-const MAX_SCALE_BITS: u32 = 34;
-/// A scale that leaves 18 good bits at N = 16384: more is worth less than speed.
-const GOOD_SCALE_BITS: u32 = 30;
+/// And the most: 18 good bits at N = 16384. With more, primes would not fit 32 bits, and
+/// weights and keys take twice the memory.
+const MAX_SCALE_BITS: u32 = 30;
 /// Most special primes: a digit of more has no smaller keys at the levels there are.
 const MOST_SPECIAL: usize = 4;
 /// Bits of range beyond what was asked for, if they cost nothing.
 const SPARE_BITS: u32 = 4;
 /// Ring degrees tried, log2.
-const DEGREES: std::ops::RangeInclusive<u32> = 12..=15;
+const DEGREES: std::ops::RangeInclusive<u32> = 12..=MAX_LOG_N;
+/// log2 of an answer's error before it is divided by the scale; what is published needs a
+/// scale beyond it.
+const ERROR_BITS: u32 = 13;
+/// Good bits after the point that are left to published values.
+const PUBLISHED_BITS: u32 = 4;
+/// log2 of the error that sending fewer bits may add to a slot: below that of the
+/// computation itself.
+const ROUNDING_BITS: i32 = -12;
 
 /// Chosen parameters.
 #[derive(Clone, Debug)]
@@ -40,9 +48,19 @@ pub(super) struct Demand {
     pub(super) slots: usize,
     /// Against whom.
     pub(super) attacker: Attacker,
+    /// Bits by which noise must be able to exceed the error; 0 if nothing is published.
+    pub(super) publish: u32,
 }
 
 impl Demand {
+    fn scales(&self) -> std::ops::RangeInclusive<u32> {
+        let least = match self.publish {
+            0 => MIN_SCALE_BITS,
+            bits => MIN_SCALE_BITS.max(ERROR_BITS + bits + PUBLISHED_BITS),
+        };
+        least..=least.max(MAX_SCALE_BITS)
+    }
+
     /// Bits above the scale that the last prime must have: twice the largest value seen,
     /// and a sign.
     fn headroom(&self) -> u32 {
@@ -55,20 +73,25 @@ impl Demand {
 pub(super) fn choices(demand: Demand) -> impl Iterator<Item = Result<Choice, Error>> {
     DEGREES.filter(move |&d| 1 << (d - 1) >= demand.slots).filter_map(move |log_n| {
         let bits = max_modulus_bits(log_n, demand.attacker)?;
+        let fits = |s: &Sizes| s.total().is_some_and(|t| t <= bits);
         let largest = |special: usize| {
-            let scales = (MIN_SCALE_BITS..=MAX_SCALE_BITS).rev();
-            let mut sizes = scales.map(|scale| Sizes { scale, last: scale + demand.headroom(), special });
-            sizes.find(|s| s.total(demand.depth).is_some_and(|t| t <= bits))
+            let mut sizes = demand.scales().rev().map(|scale| Sizes {
+                scale,
+                base: scale + demand.headroom(),
+                depth: demand.depth,
+                special,
+            });
+            sizes.find(fits)
         };
         let one = largest(1)?;
-        let good = one.scale.min(GOOD_SCALE_BITS);
-        let several = (2..=MOST_SPECIAL).filter_map(largest).filter(|s| s.scale >= good);
+        let several = (2..=MOST_SPECIAL).filter_map(largest).filter(|s| s.scale >= one.scale);
         let cost = |s: &Sizes| (1..=demand.depth + 1).map(|l| Cost::at(l, s.special).rotation()).sum::<f64>();
         let best = std::iter::once(one).chain(several).min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
-        // What is left over widens the last prime, and so the range of values.
-        let wider = (0..=SPARE_BITS).rev().map(|spare| Sizes { last: best.last + spare, ..best });
-        let sizes = wider.into_iter().find(|s| s.total(demand.depth).is_some_and(|t| t <= bits))?;
-        Some(build(log_n, demand, sizes))
+        // What is left over widens the base, and so the range of values; not at the price of
+        // special primes that no longer fit 32 bits.
+        let narrow = |s: &Sizes| s.special == 1 || s.special_bits() <= u32::BITS || best.special_bits() > u32::BITS;
+        let wider = (0..=SPARE_BITS).rev().map(|spare| Sizes { base: best.base + spare, ..best });
+        Some(build(log_n, demand, wider.into_iter().find(|s| fits(s) && narrow(s))?))
     })
 }
 
@@ -77,38 +100,70 @@ pub(super) fn choices(demand: Demand) -> impl Iterator<Item = Result<Choice, Err
 struct Sizes {
     /// Of those that rescaling drops.
     scale: u32,
-    /// Of the one that is never dropped.
-    last: u32,
+    /// Of what is never dropped: one prime, or two where one would be too large.
+    base: u32,
+    /// How many are dropped.
+    depth: usize,
     /// How many are special: as many as a digit of key switching has.
     special: usize,
 }
 
 impl Sizes {
+    /// Bits of the primes that are never dropped.
+    fn bases(self) -> Vec<u32> {
+        match self.base {
+            one if one <= MAX_PRIME_BITS => vec![one],
+            two => vec![two.div_ceil(2), two / 2],
+        }
+    }
+
     /// Bits of each special prime: their product is as large as the largest digit, so that
     /// key switching adds no more than rescaling does.
     fn special_bits(self) -> u32 {
-        let others = self.special as u32 - 1;
-        (self.last + others * self.scale).div_ceil(self.special as u32)
+        let mut primes = self.bases();
+        primes.resize(primes.len() + self.depth, self.scale);
+        let largest = primes.chunks(self.special).map(|digit| digit.iter().sum::<u32>()).max();
+        largest.unwrap_or(self.base).div_ceil(self.special as u32)
     }
 
     /// Bits of all primes; none if one would be too large.
-    fn total(self, depth: usize) -> Option<u32> {
-        let total = self.last + depth as u32 * self.scale + self.special as u32 * self.special_bits();
-        (self.last <= MAX_PRIME_BITS).then_some(total)
+    fn total(self) -> Option<u32> {
+        let total = self.base + self.depth as u32 * self.scale + self.special as u32 * self.special_bits();
+        let largest = self.bases().into_iter().chain([self.scale, self.special_bits()]).max();
+        largest.is_some_and(|bits| bits <= MAX_PRIME_BITS).then_some(total)
     }
 }
 
 fn build(log_n: u32, demand: Demand, sizes: Sizes) -> Result<Choice, Error> {
     let special = primes_below(log_n, sizes.special_bits(), sizes.special, &[])?;
-    let mut q = primes_below(log_n, sizes.last, 1, &special)?;
-    let taken: Vec<u64> = special.iter().chain(&q).copied().collect();
-    q.extend(primes_below(log_n, sizes.scale, demand.depth, &taken)?);
+    let mut q = Vec::new();
+    let mut taken = special.clone();
+    let bases = sizes.bases().into_iter().map(|bits| (bits, 1));
+    for (bits, count) in bases.chain([(sizes.scale, demand.depth)]) {
+        let primes = primes_below(log_n, bits, count, &taken)?;
+        taken.extend(&primes);
+        q.extend(primes);
+    }
     let params = Params::new(ParamsLiteral { log_n, q, special, attacker: demand.attacker })?;
     Ok(Choice { params, scale_bits: sizes.scale })
 }
 
+/// Lowest bits of an answer's coefficients that need not be sent. Dropping `d` adds an error
+/// of deviation `2^d n / 4` to a slot before it is divided by the scale: see
+/// `Params::round_coefficients`, and `sqrt(n)` from coefficients to slots.
+pub(super) fn droppable(params: &Params, answer: Mark) -> u32 {
+    let bits = answer.scale.log2().floor() as i32 + ROUNDING_BITS + 2 - params.n().ilog2() as i32;
+    if answer.level == 1 { u32::try_from(bits).unwrap_or(0) } else { 0 }
+}
+
 /// The refusal where nothing serves.
 pub(super) fn too_deep(demand: Demand) -> Error {
+    if demand.publish > 0 {
+        return Error::TooDeep(format!(
+            "there is no room to publish answers of this model under {} bits of noise; ask for fewer",
+            demand.publish
+        ));
+    }
     Error::TooDeep(format!(
         "{} multiplications one after another on values up to {:.3} need a larger ring than 2^{}; use fewer layers or narrower activations, or another protection",
         demand.depth,

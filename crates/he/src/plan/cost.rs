@@ -58,7 +58,12 @@ impl Cost {
 
     /// Sums of `2^bits` slots at a time.
     fn sum(self, bits: usize) -> f64 {
-        self.decompose() + ((1 << bits) - 1) as f64 * self.switch() + 2.0 * self.mod_down()
+        self.summed((1 << bits) - 1)
+    }
+
+    /// A value plus so many rotations of it.
+    pub(super) fn summed(self, rotations: usize) -> f64 {
+        self.decompose() + rotations as f64 * self.switch() + 2.0 * self.mod_down()
     }
 
     /// The cheapest way to sum over `bits` doublings: bits a stage, and the cost.

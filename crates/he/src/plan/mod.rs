@@ -3,15 +3,18 @@
 
 mod choose;
 mod cost;
+mod image;
 mod latency;
+mod publish;
 mod throughput;
 
 pub use choose::{Choice, MIN_SCALE_BITS};
-pub use latency::{GiantStep, LinearStage, Stage, StageKind};
+pub(crate) use latency::VIEWS;
+pub use latency::{CombineStage, GiantStep, LinearStage, Stage, StageKind};
 pub use throughput::Throughput;
 
 use crate::Error;
-use crate::circuit::{Approximation, Circuit};
+use crate::circuit::Circuit;
 use crate::public::{Packing, PublicPlan};
 use subrosa_lattice::Attacker;
 
@@ -26,6 +29,8 @@ pub struct PlanOptions {
     pub samples: Vec<Vec<f64>>,
     /// Name for reports.
     pub model: String,
+    /// Bits by which published values can be flooded; 0 if none will be published.
+    pub publish: u32,
 }
 
 /// A decided computation: the public half and the server's.
@@ -37,8 +42,6 @@ pub struct Plan {
     pub work: Work,
     /// Largest magnitude met inside the model on the samples.
     pub largest: f64,
-    /// The polynomials that stand for other activations.
-    pub approximations: Vec<Approximation>,
 }
 
 /// The server's half.
@@ -51,44 +54,60 @@ pub enum Work {
 }
 
 impl Plan {
-    /// A plan for one sample at a time.
+    /// A plan for one sample at a time. The circuit has polynomials only: see
+    /// [`Circuit::approximated`].
     ///
     /// **Errors:** [`Error::Plan`] where no parameters serve.
     pub fn latency(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
-        let (circuit, approximations) = circuit.approximated(&options.samples)?;
-        Ok(Self { approximations, ..latency::plan(&circuit, options)? })
+        latency::plan(circuit, options)
     }
 
-    /// The server's half again, from the model and the public half that was handed out. A
-    /// model with activations that are approximated needs the samples that it was planned on.
+    /// The server's half again, from the circuit that was planned and the public half that was
+    /// handed out.
     ///
     /// **Errors:** [`Error::Plan`] where the model does not give this plan.
-    pub fn from_public(circuit: &Circuit, public: &PublicPlan, samples: &[Vec<f64>]) -> Result<Self, Error> {
-        let (circuit, approximations) = circuit.approximated(samples)?;
-        let circuit = &circuit;
+    pub fn from_public(circuit: &Circuit, public: &PublicPlan) -> Result<Self, Error> {
         let choice = Choice { params: public.params.clone(), scale_bits: public.fresh.scale.log2().round() as u32 };
         let options = PlanOptions {
             attacker: public.literal().attacker,
             input_range: public.input_range,
-            samples: Vec::new(),
             model: public.model.clone(),
+            ..PlanOptions::default()
         };
+        let output = circuit.outputs.first().map_or(0, |&o| circuit.steps[o].len);
+        let input = circuit.inputs.first().map_or(0, |&i| circuit.steps[i].len);
+        // Before any search: a plan of others may be anything.
+        if (input, output) != (public.input_len, public.output_len) {
+            return Err(another_model());
+        }
         let plan = match public.packing {
             Packing::Latency { .. } => latency::rebuild(circuit, &choice, &options)?,
             Packing::Throughput => throughput::rebuild(circuit, &choice, &options)?,
         };
-        let plan = plan.map(|plan| Self { approximations, ..plan });
-        plan.filter(|plan| plan.public.digest() == public.digest())
-            .ok_or_else(|| Error::Plan("the plan was made for another model, or by another version".to_owned()))
+        // The room is in the parameters; the rest of it is for the client.
+        let plan = plan.map(|mut plan| {
+            plan.public.publish = public.publish;
+            plan
+        });
+        plan.filter(|plan| plan.public.digest() == public.digest()).ok_or_else(another_model)
+    }
+
+    /// Whether an operand is summed over slots before a matrix.
+    fn sums_before(&self) -> bool {
+        let Work::Latency(stages) = &self.work else { return false };
+        stages.iter().any(|s| matches!(&s.kind, StageKind::Linear(l) if !l.pools.is_empty()))
     }
 
     /// A plan for as many samples at a time as there are slots.
     ///
     /// **Errors:** [`Error::Plan`] where no parameters serve.
     pub fn throughput(circuit: &Circuit, options: &PlanOptions) -> Result<Self, Error> {
-        let (circuit, approximations) = circuit.approximated(&options.samples)?;
-        Ok(Self { approximations, ..throughput::plan(&circuit, options)? })
+        throughput::plan(circuit, options)
     }
+}
+
+fn another_model() -> Error {
+    Error::Plan("the plan was made for another model, or by another version".to_owned())
 }
 
 /// Largest magnitude to expect where no sample is given.

@@ -1,7 +1,7 @@
 //! One slot a sample: every element of a value is a ciphertext of its own, matrices have
 //! integer entries, and nothing is ever rotated.
 
-use super::choose::{Choice, Demand, choices, too_deep};
+use super::choose::{Choice, Demand, choices, droppable, too_deep};
 use super::{Plan, PlanOptions, Work, largest_value};
 use crate::Error;
 use crate::circuit::{Circuit, Kind, Step};
@@ -85,7 +85,7 @@ pub(super) fn plan(circuit: &Circuit, options: &PlanOptions) -> Result<Plan, Err
     check(circuit)?;
     let largest = largest_value(circuit, options);
     let depth = depths(circuit).into_iter().max().unwrap_or(0);
-    let demand = Demand { depth, largest, slots: 1, attacker: options.attacker };
+    let demand = Demand { depth, largest, slots: 1, attacker: options.attacker, publish: options.publish };
     match choices(demand).next() {
         Some(choice) => Ok(build(circuit, &choice?, options, largest)),
         None => Err(too_deep(demand)),
@@ -114,8 +114,14 @@ pub(super) fn check(circuit: &Circuit) -> Result<(), Error> {
 pub(super) fn depths(circuit: &Circuit) -> Vec<usize> {
     let mut depths: Vec<usize> = Vec::new();
     for step in &circuit.steps {
-        let deepest = step.operands().into_iter().map(|x| depths[x] + 1).max().unwrap_or(0);
-        depths.push(deepest);
+        let deepest = |ids: Vec<usize>| ids.into_iter().map(|x| depths[x] + 1).max().unwrap_or(0);
+        let depth = match &step.kind {
+            Kind::Combine { base, terms, .. } => depths[*base].max(deepest(terms.iter().map(|t| t.0).collect())),
+            Kind::Input | Kind::Affine { .. } | Kind::Square(..) | Kind::Product(..) | Kind::Function(..) => {
+                deepest(step.operands())
+            }
+        };
+        depths.push(depth);
     }
     depths
 }
@@ -132,6 +138,10 @@ pub(super) fn marks(circuit: &Circuit, choice: &Choice) -> (Vec<Mark>, Option<us
         let dropped = params.modulus(level - 1).value() as f64;
         let after = |scale: f64| Mark { level: level - 1, scale };
         marks.push(match &step.kind {
+            Kind::Combine { base, terms, .. } => {
+                let terms = terms.iter().map(|t| marks[t.0].level - 1);
+                Mark { level: terms.fold(marks[*base].level, usize::min), scale: marks[*base].scale }
+            }
             Kind::Input | Kind::Function(..) => fresh,
             Kind::Affine { .. } => after(target),
             Kind::Square(x, _) => after(marks[*x].scale * marks[*x].scale / dropped),
@@ -156,9 +166,11 @@ fn build(circuit: &Circuit, choice: &Choice, options: &PlanOptions, largest: f64
         packing: Packing::Throughput,
         fresh: marks[input],
         answer: marks[output],
+        answer_drop: droppable(&choice.params, marks[output]),
+        publish: None,
         relinearise,
         rotations: Vec::new(),
     };
     let work = Work::Throughput(Throughput::new(circuit, marks, choice.params.n()));
-    Plan { public, work, largest, approximations: Vec::new() }
+    Plan { public, work, largest }
 }

@@ -3,9 +3,9 @@
 use crate::Error;
 use crate::circuit::StepId;
 use crate::encoder::Encoder;
-use crate::plan::{LinearStage, Stage, StageKind};
+use crate::plan::{CombineStage, LinearStage, Stage, StageKind, VIEWS};
 use std::collections::{BTreeMap, BTreeSet};
-use subrosa_lattice::{Ciphertext, Digits, EvaluationKeys, Extended, Params, Poly, parallel};
+use subrosa_lattice::{Ciphertext, Digits, EvaluationKeys, Extended, Packed, Params, Poly, parallel};
 
 /// A stage with its weights as polynomials.
 pub(super) struct Encoded {
@@ -17,11 +17,22 @@ enum EncodedKind {
     Linear(EncodedLinear),
     Square { of: StepId, shift: i64 },
     Product(StepId, StepId),
+    Combine(EncodedCombine),
+}
+
+struct EncodedCombine {
+    base: StepId,
+    level: usize,
+    /// Steps with their factors, one level higher.
+    terms: Vec<(StepId, Packed)>,
+    bias: Poly,
 }
 
 struct EncodedLinear {
     steps: Vec<StepId>,
     level: usize,
+    /// Galois elements of each sum over the operand's slots, before anything else.
+    pools: Vec<Vec<usize>>,
     giants: Vec<EncodedGiant>,
     extended: bool,
     /// Galois elements of each sum.
@@ -33,7 +44,7 @@ struct EncodedGiant {
     /// Galois element; none for no rotation.
     element: Option<usize>,
     /// `(operand, Galois element of the baby step, factors)`.
-    terms: Vec<(usize, Option<usize>, Poly)>,
+    terms: Vec<(usize, Option<usize>, Packed)>,
 }
 
 impl Encoded {
@@ -42,6 +53,7 @@ impl Encoded {
             StageKind::Linear(linear) => EncodedKind::Linear(encode_linear(encoder, params, linear)?),
             StageKind::Square { of, shift } => EncodedKind::Square { of: *of, shift: *shift },
             StageKind::Product(x, y) => EncodedKind::Product(*x, *y),
+            StageKind::Combine(combine) => EncodedKind::Combine(encode_combine(encoder, params, combine)?),
         };
         Ok(Self { result: stage.result, kind })
     }
@@ -49,6 +61,7 @@ impl Encoded {
     pub(super) fn bytes(&self) -> usize {
         match &self.kind {
             EncodedKind::Linear(l) => l.giants.iter().flat_map(|g| &g.terms).map(|t| t.2.bytes()).sum(),
+            EncodedKind::Combine(c) => c.terms.iter().map(|t| t.1.bytes()).sum(),
             EncodedKind::Square { .. } | EncodedKind::Product(..) => 0,
         }
     }
@@ -83,6 +96,7 @@ pub(super) fn evaluate(
                 let level = values[x][0].level().min(values[y][0].level());
                 product(params, &at_level(&values[x][0], level), &at_level(&values[y][0], level), keys)?
             }
+            EncodedKind::Combine(c) => combine(params, c, &values)?,
         };
         values.insert(stage.result, vec![value]);
         last = stage.result;
@@ -102,12 +116,43 @@ fn product(params: &Params, x: &Ciphertext, y: &Ciphertext, keys: &EvaluationKey
     Ok(z)
 }
 
+/// `base + sum of factors x + bias`.
+fn combine(
+    params: &Params,
+    stage: &EncodedCombine,
+    values: &BTreeMap<StepId, Vec<Ciphertext>>,
+) -> Result<Ciphertext, Error> {
+    let mut y = at_level(&values[&stage.base][0], stage.level);
+    let operands: Vec<Ciphertext> =
+        stage.terms.iter().map(|(x, _)| at_level(&values[x][0], stage.level + 1)).collect();
+    if !operands.is_empty() {
+        let terms = operands.iter().zip(&stage.terms).map(|(x, (_, factors))| (&x.c0, &x.c1, factors)).collect();
+        for (c0, c1) in params.dot_pairs(stage.level + 1, false, &[terms]) {
+            let mut sum = Ciphertext { c0, c1 };
+            params.rescale(&mut sum)?;
+            params.add(&mut y.c0, &sum.c0);
+            params.add(&mut y.c1, &sum.c1);
+        }
+    }
+    params.add(&mut y.c0, &stage.bias);
+    Ok(y)
+}
+
 fn linear(
     params: &Params,
     stage: &EncodedLinear,
     x: &[Ciphertext],
     keys: &EvaluationKeys,
 ) -> Result<Ciphertext, Error> {
+    let mut pooled = Vec::new();
+    for c in x.iter().filter(|_| !stage.pools.is_empty()) {
+        let mut c = c.clone();
+        for rotations in &stage.pools {
+            c = sum(params, c, rotations, keys)?;
+        }
+        pooled.push(c);
+    }
+    let x = if pooled.is_empty() { x } else { &pooled };
     let mut y =
         if stage.extended { products_extended(params, stage, x, keys)? } else { products(params, stage, x, keys)? };
     params.rescale(&mut y)?;
@@ -126,10 +171,13 @@ fn products(
     keys: &EvaluationKeys,
 ) -> Result<Ciphertext, Error> {
     let level = x[0].level();
-    let sums = parallel::map(stage.giants.iter().collect(), |giant| {
-        let terms: Vec<(&Poly, &Poly, &Poly)> =
-            giant.terms.iter().map(|(operand, _, factors)| (&x[*operand].c0, &x[*operand].c1, factors)).collect();
-        let (c0, c1) = params.dot_pair(level, false, &terms);
+    let groups: Vec<Vec<(&Poly, &Poly, &Packed)>> = stage
+        .giants
+        .iter()
+        .map(|g| g.terms.iter().map(|(operand, _, factors)| (&x[*operand].c0, &x[*operand].c1, factors)).collect())
+        .collect();
+    let sums = stage.giants.iter().zip(params.dot_pairs(level, false, &groups)).collect();
+    let sums = parallel::map(sums, |(giant, (c0, c1))| {
         let sum = Ciphertext { c0, c1 };
         Ok(match giant.element {
             None => Sum::Plain(sum),
@@ -184,17 +232,21 @@ fn products_extended(
             Ok(((operand, baby), view))
         });
         let views: BTreeMap<View, Extended> = views.into_iter().collect::<Result<_, Error>>()?;
-        parallel::map(stage.giants.iter().zip(&mut sums).collect(), |(giant, sum)| {
-            let terms: Vec<(&Poly, &Poly, &Poly)> = giant
-                .terms
-                .iter()
-                .filter_map(|(o, baby, factors)| views.get(&(*o, *baby)).map(|v| (&v.c0, &v.c1, factors)))
-                .collect();
-            if !terms.is_empty() {
-                let (c0, c1) = params.dot_pair(level, true, &terms);
+        let groups: Vec<Vec<(&Poly, &Poly, &Packed)>> = stage
+            .giants
+            .iter()
+            .map(|giant| {
+                let terms = giant.terms.iter();
+                let view = |o: usize, baby: Option<usize>| views.get(&(o, baby));
+                terms.filter_map(|(o, baby, y)| view(*o, *baby).map(|v| (&v.c0, &v.c1, y))).collect()
+            })
+            .collect();
+        let parts = params.dot_pairs(level, true, &groups);
+        for ((sum, group), (c0, c1)) in sums.iter_mut().zip(&groups).zip(parts) {
+            if !group.is_empty() {
                 add_extended(params, sum, Extended { c0, c1 });
             }
-        });
+        }
     }
     let sums = parallel::map(stage.giants.iter().zip(sums).collect(), |(giant, sum)| {
         let sum = sum.unwrap_or_else(|| Extended { c0: params.zero(level, true), c1: params.zero(level, true) });
@@ -221,9 +273,6 @@ fn sum(params: &Params, x: Ciphertext, elements: &[usize], keys: &EvaluationKeys
 
 /// An operand under a baby step's Galois element.
 type View = (usize, Option<usize>);
-
-/// Views that are in memory at once.
-const VIEWS: usize = 16;
 
 /// One giant step's sum of products.
 enum Sum {
@@ -257,11 +306,24 @@ fn encode_linear(encoder: &Encoder, params: &Params, stage: &LinearStage) -> Res
     for giant in &stage.giants {
         let terms = giant.terms.iter().map(|(operand, baby, factors)| {
             let factors = encoder.encode(params, factors, stage.scales[*operand], stage.level, extended)?;
-            Ok((*operand, element(*baby), factors))
+            Ok((*operand, element(*baby), params.pack(&factors)))
         });
         giants.push(EncodedGiant { element: element(giant.rotation), terms: terms.collect::<Result<_, Error>>()? });
     }
-    let sums = stage.sums.iter().map(|s| s.iter().map(|&r| encoder.rotation(r)).collect()).collect();
+    let elements = |stages: &[Vec<usize>]| -> Vec<Vec<usize>> {
+        stages.iter().map(|s| s.iter().map(|&r| encoder.rotation(r)).collect()).collect()
+    };
+    let (pools, sums) = (elements(&stage.pools), elements(&stage.sums));
     let bias = encoder.encode(params, &stage.bias, stage.result_scale, stage.level - 1, false)?;
-    Ok(EncodedLinear { steps: stage.steps.clone(), level: stage.level, giants, extended, sums, bias })
+    Ok(EncodedLinear { steps: stage.steps.clone(), level: stage.level, pools, giants, extended, sums, bias })
+}
+
+fn encode_combine(encoder: &Encoder, params: &Params, stage: &CombineStage) -> Result<EncodedCombine, Error> {
+    let terms = stage.terms.iter().map(|(x, factors, scale)| {
+        let factors = encoder.encode(params, factors, *scale, stage.level + 1, false)?;
+        Ok((*x, params.pack(&factors)))
+    });
+    let terms = terms.collect::<Result<_, Error>>()?;
+    let bias = encoder.encode(params, &stage.bias, stage.scale, stage.level, false)?;
+    Ok(EncodedCombine { base: stage.base, level: stage.level, terms, bias })
 }

@@ -86,10 +86,13 @@ impl Server {
         }
         let samples = input.samples;
         let values: Vec<Ciphertext> = parallel::map(input.ciphertexts, |c| c.into_expanded(&plan.params));
-        let ciphertexts = match &self.work {
+        let mut ciphertexts = match &self.work {
             Prepared::Latency(stages) => latency::evaluate(&plan.params, stages, values, keys)?,
             Prepared::Throughput(work) => throughput::evaluate(&plan.params, work, values, keys)?,
         };
+        if plan.answer_drop > 0 {
+            ciphertexts.iter_mut().for_each(|c| plan.params.round_coefficients(c, plan.answer_drop));
+        }
         Ok(EncryptedOutput { ciphertexts, samples })
     }
 }

@@ -98,6 +98,14 @@ impl Run<'_> {
                 let pairs = read(*x).iter().cloned().zip(read(*y).iter().cloned()).collect();
                 parallel::map(pairs, |(a, b)| self.product(a, b)).into_iter().collect::<Result<_, _>>()?
             }
+            Kind::Combine { base, terms, bias } => {
+                let rows = (0..bias.len()).collect();
+                let row = |i: usize| {
+                    let terms = terms.iter().map(|(x, f)| (&read(*x)[i], f[i], work.marks[*x])).collect::<Vec<_>>();
+                    self.combine(&read(*base)[i], &terms, bias[i], work.marks[id])
+                };
+                parallel::map(rows, row).into_iter().collect::<Result<_, _>>()?
+            }
             Kind::Function(..) => return Err(Error::Plan("a function was left in the circuit".to_owned())),
         };
         Ok(Some(value))
@@ -107,6 +115,32 @@ impl Run<'_> {
         let mut x = x.relinearised(self.params, self.keys)?;
         self.params.add_constant(&mut x.c0, shift);
         self.finished(self.params.tensor_square(&x))
+    }
+
+    /// `base + sum of factors x + bias` at the mark.
+    fn combine(
+        &self,
+        base: &Element,
+        terms: &[(&Element, f64, Mark)],
+        bias: f64,
+        mark: Mark,
+    ) -> Result<Element, Error> {
+        let params = self.params;
+        let mut y = base.clone().relinearised(params, self.keys)?;
+        y.truncate(mark.level);
+        let dropped = params.modulus(mark.level).value() as f64;
+        for (x, factor, of) in terms {
+            let mut x = (*x).clone().relinearised(params, self.keys)?;
+            x.truncate(mark.level + 1);
+            let weight = (factor * mark.scale * dropped / of.scale).round() as i64;
+            for (part, sum) in [(&mut x.c0, &mut y.c0), (&mut x.c1, &mut y.c1)] {
+                params.scale(part, weight);
+                params.rescale_poly(part);
+                params.add(sum, part);
+            }
+        }
+        params.add_constant(&mut y.c0, (bias * mark.scale).round() as i64);
+        Ok(Element::from_ciphertext(y))
     }
 
     fn product(&self, x: Element, y: Element) -> Result<Element, Error> {

@@ -41,7 +41,7 @@ pub(crate) fn files() -> &'static Files {
         let request = request_to_bytes(client.plan(), &digest, &client.encrypt(&input).unwrap());
         // The server has the model and what was sent to it.
         let (public, keys, digest) = bundle_from_bytes(&bundle).unwrap();
-        let server = Server::new(&Plan::from_public(&circuit().1, &public, &[]).unwrap()).unwrap();
+        let server = Server::new(&Plan::from_public(&circuit().1, &public).unwrap()).unwrap();
         let read = request_from_bytes(&public, &digest, &request).unwrap();
         let answer = answer_to_bytes(&public, &digest, &server.evaluate(&keys, read).unwrap());
         let secret = secret.expose().clone();

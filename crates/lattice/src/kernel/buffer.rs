@@ -73,6 +73,20 @@ impl Buffer {
     }
 }
 
+impl Buffer {
+    /// The same memory as words of 32 bits.
+    pub(crate) fn halves(&self) -> &[u32] {
+        // SAFETY: `u32` has a lower alignment, no invalid values, and half the size.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * LINE * 2) }
+    }
+
+    /// The same memory as words of 32 bits, to be changed.
+    pub(crate) fn halves_mut(&mut self) -> &mut [u32] {
+        // SAFETY: as above; the borrow of `self` is unique.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * LINE * 2) }
+    }
+}
+
 impl Clone for Buffer {
     fn clone(&self) -> Self {
         let mut copy = Self::scratch(self.len());
@@ -126,6 +140,8 @@ mod tests {
         assert_eq!((b.len(), b[63], b.as_ptr() as usize % 64), (64, 63, 0));
         b.truncate(16);
         assert_eq!((b.len(), b[15]), (16, 15));
+        b.halves_mut().fill(3);
+        assert_eq!((b.halves().len(), b[0]), (32, 3 << 32 | 3));
         b.zeroize();
         assert!(b.iter().all(|&w| w == 0));
     }

@@ -161,6 +161,36 @@ pub(crate) fn dot_on(isa: Isa, m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &
     choose!(isa, dot(m, out, pairs));
 }
 
+/// A residue in memory: 64 bits, or 32 where the prime allows it.
+pub(crate) trait Word: Copy + Into<u64> + Send + Sync + 'static {}
+
+impl Word for u32 {}
+impl Word for u64 {}
+
+/// Two sums over at most [`MAX_PAIRS`] terms `(a, b, y)`, elementwise, in one pass:
+/// `first = sum of a * y`, `second = sum of b * y`.
+pub(crate) fn dot_pair<A: Word, Y: Word>(
+    m: &Modulus,
+    first: &mut [u64],
+    second: &mut [u64],
+    terms: &[(&[A], &[A], &[Y])],
+) {
+    dot_pair_on(isa(), m, first, second, terms);
+}
+
+fn dot_pair_on<A: Word, Y: Word>(
+    isa: Isa,
+    m: &Modulus,
+    first: &mut [u64],
+    second: &mut [u64],
+    terms: &[(&[A], &[A], &[Y])],
+) {
+    let lengths = terms.iter().flat_map(|(a, b, y)| [a.len(), b.len(), y.len()]);
+    whole_vectors(first.len(), lengths.chain([second.len()]));
+    assert!(terms.len() <= MAX_PAIRS, "the sum would overflow");
+    choose!(isa, dot_pair(m, first, second, terms));
+}
+
 /// Words of a stretch of [`combine`].
 pub(crate) const STRETCH: usize = 64;
 
@@ -261,6 +291,7 @@ mod tests {
         fn every_path_agrees(bits in 20u32..=48, other in 20u32..=48, seed: u8, count in 1usize..=MAX_PAIRS) {
             let m = Modulus::new(primes_below(6, bits, 1, &[]).unwrap()[0]).unwrap();
             let to = Modulus::new(primes_below(6, other, 1, &[]).unwrap()[0]).unwrap();
+            let low = Modulus::new(primes_below(6, bits.min(32), 1, &[]).unwrap()[0]).unwrap();
             let (a, b) = (residues(&m, seed, 64), vec![m.value() - 1; 64]);
             let w = m.factor(a[5]);
             let pairs = vec![(&b[..], &b[..]); count];
@@ -270,6 +301,19 @@ mod tests {
                 prop_assert_eq!(&sum, &vec![count as u64 % m.value(); 64], "(-1)(-1) summed, {}", isa.name());
                 dot_on(isa, &m, &mut sum, &[(&a, &b), (&a, &a)]);
                 prop_assert!((0..64).all(|i| sum[i] == m.add(m.neg(a[i]), m.mul(a[i], a[i]))));
+                let (narrow, half) = (residues(&low, seed, 64), vec![low.value() - 1; 64]);
+                let short: Vec<u32> = narrow.iter().map(|&v| v as u32).collect();
+                let (mut first, mut second) = (vec![0; 64], vec![0; 64]);
+                dot_pair_on(isa, &low, &mut first, &mut second, &vec![(&narrow[..], &half[..], &short[..]); count]);
+                let (mut third, mut fourth) = (vec![0; 64], vec![0; 64]);
+                dot_pair_on(isa, &low, &mut third, &mut fourth, &vec![(&short[..], &short[..], &half[..]); count]);
+                dot_pair_on(isa, &m, &mut sum, &mut [0; 64], &[(&a[..], &b[..], &b[..]), (&a, &b, &a)]);
+                for i in 0..64 {
+                    let times = |v: u64| low.mul(v, count as u64 % low.value());
+                    prop_assert_eq!(first[i], times(low.mul(narrow[i], narrow[i])), "{}", isa.name());
+                    prop_assert_eq!((second[i], third[i], fourth[i]), (times(low.neg(narrow[i])), second[i], second[i]));
+                    prop_assert_eq!(sum[i], m.add(m.neg(a[i]), m.mul(a[i], a[i])));
+                }
                 let stretch: [u64; STRETCH] = a[..].try_into().unwrap();
                 let many = vec![stretch; 3 * count];
                 let weights: Vec<Vec<u64>> = (0..4).map(|r| vec![m.value() - 1 - r; many.len()]).collect();

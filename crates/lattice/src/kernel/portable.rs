@@ -1,6 +1,6 @@
 //! The loops in plain Rust: the reference for every other path, and what wasm runs.
 
-use super::STRETCH;
+use super::{STRETCH, Word};
 use crate::modulus::{Factor, Modulus, WORD, reduce_once};
 use crate::ntt::{NttTable, transpose_squares};
 
@@ -53,6 +53,23 @@ pub(super) fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
     for (i, out) in out.iter_mut().enumerate() {
         let sum: u128 = pairs.iter().map(|(a, b)| u128::from(a[i]) * u128::from(b[i])).sum();
         *out = fold(m, sum);
+    }
+}
+
+#[inline(always)]
+pub(super) fn dot_pair<A: Word, Y: Word>(
+    m: &Modulus,
+    first: &mut [u64],
+    second: &mut [u64],
+    terms: &[(&[A], &[A], &[Y])],
+) {
+    for (i, (first, second)) in first.iter_mut().zip(second).enumerate() {
+        let mut sums = [0u128; 2];
+        for (a, b, y) in terms {
+            let y = u128::from(y[i].into());
+            sums = [sums[0] + u128::from(a[i].into()) * y, sums[1] + u128::from(b[i].into()) * y];
+        }
+        (*first, *second) = (fold(m, sums[0]), fold(m, sums[1]));
     }
 }
 

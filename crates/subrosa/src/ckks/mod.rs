@@ -12,7 +12,7 @@ use crate::{Error, Result};
 use std::time::Instant;
 use subrosa_core::Cost;
 use subrosa_graph::{InputRange, Reveal};
-use subrosa_he::circuit::Circuit;
+use subrosa_he::circuit::{Approximated, Approximation, Circuit, Forecast};
 use subrosa_he::public::Packing;
 use subrosa_he::{Client, Plan, Server};
 use subrosa_lattice::EvaluationKeys;
@@ -21,14 +21,20 @@ use subrosa_lattice::EvaluationKeys;
 const THROUGHPUT_FROM: usize = 64;
 /// Most samples that ranges are taken from.
 const MOST_SAMPLES: usize = 256;
+/// And most that polynomials are fitted to.
+const MOST_FITTED: usize = 1000;
 /// Most memory that a plan may ask of the server (bytes).
-const MAX_MEMORY: u64 = 8_000_000_000;
+const MAX_MEMORY: u64 = subrosa_he::public::MAX_BYTES;
 /// Bytes of a request or answer besides its residues: see `subrosa_he::files`.
 const FILE_HEADER_BYTES: usize = 84;
 
 /// A plan via ckks.
 pub(crate) struct Ckks {
     pub(crate) plan: Plan,
+    /// The polynomials that stand for other activations.
+    pub(crate) functions: Vec<Approximation>,
+    /// What they do to answers; none if there are none.
+    pub(crate) forecast: Option<Forecast>,
     pub(crate) range: InputRange,
     /// Whether the ranges inside the model come from data, not from made-up inputs.
     pub(crate) calibrated: bool,
@@ -57,7 +63,7 @@ impl Ckks {
 
     fn on_range(circuit: &Circuit, model: &Model, options: &PlanOptions, range: InputRange) -> Result<Self> {
         let len = model.inputs().first().map_or(0, |p| p.sample_len());
-        let given = calibration(&options.calibration, len);
+        let given = calibration(circuit, &options.calibration, len);
         let calibrated = !given.is_empty();
         if !calibrated && circuit.has_functions() {
             let mut error = plan_error(
@@ -71,10 +77,13 @@ impl Ckks {
             return Err(error);
         }
         let samples = if calibrated { given } else { made_up(len, range) };
+        let Approximated { circuit, functions, forecast } = circuit.approximated(&samples)?;
+        let circuit = &circuit;
         let he = subrosa_he::PlanOptions {
             input_range: (range.lo, range.hi),
             samples,
             model: model.name().to_owned(),
+            publish: options.publish,
             ..subrosa_he::PlanOptions::default()
         };
         // Cheap, and refuses what no packing can compute.
@@ -87,8 +96,15 @@ impl Ckks {
             }
             error
         })?;
-        let mut ckks = Self { plan: throughput, range, calibrated };
-        if options.batch < THROUGHPUT_FROM || sheet::memory(&ckks) > MAX_MEMORY {
+        let mut ckks = Self { plan: throughput, functions, forecast, range, calibrated };
+        if options.publish > 0 {
+            if !calibrated {
+                let message = "publishing floods the error of answers, and samples are needed to see how large it is";
+                return Err(Error::misuse(message, "give samples of the input (--calibrate FILE)"));
+            }
+            // One sample at a time: its few outputs are all that is ever shown.
+            ckks.plan = Plan::latency(circuit, &he)?;
+        } else if options.batch < THROUGHPUT_FROM || sheet::memory(&ckks) > MAX_MEMORY {
             ckks.plan = Plan::latency(circuit, &he).unwrap_or(ckks.plan);
         }
         let bytes = sheet::memory(&ckks);
@@ -97,6 +113,9 @@ impl Ckks {
             return Err(plan_error(&format!(
                 "the server would need about {size} of memory via ckks; 8 GB are the limit"
             )));
+        }
+        if options.publish > 0 {
+            ckks.plan = ckks.plan.with_room_to_publish(circuit, &he)?;
         }
         Ok(ckks)
     }
@@ -130,10 +149,11 @@ impl Ckks {
     }
 }
 
-/// The first samples, if there are whole ones.
-fn calibration(inputs: &[Vec<f32>], len: usize) -> Vec<Vec<f64>> {
+/// The first samples, if there are whole ones: more of them where something is fitted.
+fn calibration(circuit: &Circuit, inputs: &[Vec<f32>], len: usize) -> Vec<Vec<f64>> {
     let values = inputs.first().map_or(&[][..], Vec::as_slice);
-    values.chunks_exact(len.max(1)).take(MOST_SAMPLES).map(reals).collect()
+    let most = if circuit.has_functions() { MOST_FITTED } else { MOST_SAMPLES };
+    values.chunks_exact(len.max(1)).take(most).map(reals).collect()
 }
 
 fn reals(values: &[f32]) -> Vec<f64> {

@@ -100,8 +100,8 @@ pub fn evaluate(
     let input = files::request_from_bytes(&public, &bundle, &read(request)?);
     let input = input.map_err(|e| Error::from(e).in_file(request))?;
     let circuit = Circuit::import(model.graph().graph())?;
-    let samples = super::calibration(samples, public.input_len);
-    let plan = subrosa_he::Plan::from_public(&circuit, &public, &samples)?;
+    let samples = super::calibration(&circuit, samples, public.input_len);
+    let plan = subrosa_he::Plan::from_public(&circuit.approximated(&samples)?.circuit, &public)?;
     let mut server = Server::new(&plan)?;
     server.set_threads(threads)?;
     let output = server.evaluate(&evaluation, input)?;
@@ -110,16 +110,19 @@ pub fn evaluate(
     Ok(Written { bytes: bytes.len(), keys: digest(&bundle), samples: output.samples })
 }
 
-/// Decrypts an answer, for the key's owner.
+/// Decrypts an answer: for the key's owner, or with `publish` bits of noise for anybody.
 ///
-/// **Errors:** [`Error::Io`], [`Error::Input`].
-pub fn decrypt(secret: &Path, answer: &Path) -> Result<Output> {
+/// **Errors:** [`Error::Io`], [`Error::Input`]; also for a plan without room for the noise.
+pub fn decrypt(secret: &Path, answer: &Path, publish: Option<u32>) -> Result<Output> {
     let start = Instant::now();
     let (client, bundle) = client(secret)?;
     let plan = client.plan();
     let encrypted = files::answer_from_bytes(plan, &bundle, &read(answer)?);
     let encrypted = encrypted.map_err(|e| Error::from(e).in_file(answer))?;
-    let values = client.decrypt(&encrypted)?;
+    let values = match publish {
+        None => client.decrypt(&encrypted)?,
+        Some(bits) => client.decrypt_to_publish(&encrypted, bits)?.values,
+    };
     let samples = encrypted.samples;
     Ok(Output {
         model: plan.model.clone(),

@@ -44,8 +44,12 @@ pub struct CkksSheet {
     pub diagonals: usize,
     /// About the most memory the server needs (bytes).
     pub memory_bytes: u64,
+    /// Room to publish answers; none if none was asked for.
+    pub publish: Option<PublishSheet>,
     /// What stands for activations that are no polynomials.
     pub approximations: Vec<ApproximationSheet>,
+    /// What they do to answers; none if there are none.
+    pub forecast: Option<ForecastSheet>,
     /// One batch.
     pub online: Cost,
 }
@@ -57,10 +61,40 @@ pub struct ApproximationSheet {
     pub node: String,
     /// Degree.
     pub degree: usize,
-    /// It holds within plus and minus this.
+    /// Polynomials: one a channel.
+    pub channels: usize,
+    /// They hold within plus and minus this, in the channel with the largest values.
     pub range: f64,
     /// Root of the mean squared error on the calibration data.
     pub rms_error: f64,
+}
+
+/// Noise under which answers can be published.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PublishSheet {
+    /// Bits by which it exceeds the error.
+    pub bits: u32,
+    /// What the error of an output was seen to stay below.
+    pub error: f64,
+    /// Deviation of the noise in an output.
+    pub noise: f64,
+}
+
+/// What approximations do to the answers for calibration data that they were not fitted to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ForecastSheet {
+    /// Such samples.
+    pub samples: usize,
+    /// Share of them with the model's own label.
+    pub agreement: f64,
+    /// Root of the mean squared error of the outputs, in units of their deviation.
+    pub error: f64,
+    /// Share of them with a value outside the range of its polynomial.
+    pub outside: f64,
+}
+
+fn forecast(f: subrosa_he::circuit::Forecast) -> ForecastSheet {
+    ForecastSheet { samples: f.samples, agreement: f.agreement, error: f.error, outside: f.outside }
 }
 
 impl CkksSheet {
@@ -88,7 +122,13 @@ impl CkksSheet {
             key_bytes: public.key_bytes(),
             diagonals: diagonals(&ckks.plan.work),
             memory_bytes: memory(ckks),
-            approximations: ckks.plan.approximations.iter().map(approximation).collect(),
+            publish: public.publish.map(|p| PublishSheet {
+                bits: p.bits,
+                error: p.error,
+                noise: p.deviation(p.bits, public.output_len),
+            }),
+            approximations: ckks.functions.iter().map(approximation).collect(),
+            forecast: ckks.forecast.map(forecast),
             online: ckks.cost(batch),
         }
     }
@@ -108,7 +148,13 @@ impl CkksSheet {
 }
 
 fn approximation(a: &subrosa_he::circuit::Approximation) -> ApproximationSheet {
-    ApproximationSheet { node: a.name.clone(), degree: a.degree, range: a.range, rms_error: a.rms_error }
+    ApproximationSheet {
+        node: a.name.clone(),
+        degree: a.degree,
+        channels: a.channels,
+        range: a.range,
+        rms_error: a.rms_error,
+    }
 }
 
 fn diagonals(work: &Work) -> usize {
@@ -118,20 +164,14 @@ fn diagonals(work: &Work) -> usize {
     }
 }
 
-/// Keys, weights and what is computed on, with residues as 64-bit words.
+/// Keys, weights and what is computed on.
 pub(super) fn memory(ckks: &Ckks) -> u64 {
     let public = &ckks.plan.public;
-    let poly = |rows: usize| (rows * public.params.n() * 8) as u64;
-    let top = public.fresh.level;
-    let key = |level: usize| 2 * public.params.digits(level) as u64 * poly(level + public.params.special());
-    let keys: u64 = public.rotations.iter().map(|r| key(r.1)).sum::<u64>() + public.relinearise.map_or(0, key);
     let work = match &ckks.plan.work {
-        Work::Latency(stages) => {
-            stages.iter().map(|s| s.diagonals() as u64).sum::<u64>() * poly(top + public.params.special())
-        }
+        Work::Latency(stages) => stages.iter().map(|s| s.bytes(&public.params)).sum(),
         Work::Throughput(work) => work.value_bytes(public.params.n()),
     };
-    keys + work
+    public.key_memory() + work
 }
 
 impl fmt::Display for CkksSheet {
@@ -177,8 +217,28 @@ impl fmt::Display for CkksSheet {
             let (range, error) = (text::significant(a.range), text::significant(a.rms_error));
             writeln!(
                 f,
-                "  activation   {}: degree {} within ±{range}, error {error} (root mean square)",
-                a.node, a.degree
+                "  activation   {}: degree {} within ±{range}, error {error} (root mean square); {}",
+                a.node,
+                a.degree,
+                text::counted(a.channels, "polynomial")
+            )?;
+        }
+        if let Some(p) = &self.forecast {
+            writeln!(
+                f,
+                "  predicted    {:.1} % of labels as in the clear, outputs off by {:.3} of their deviation, {:.1} % with a value out of range (on {} of calibration not fitted to)",
+                100.0 * p.agreement,
+                p.error,
+                100.0 * p.outside,
+                text::counted(p.samples, "sample")
+            )?;
+        }
+        if let Some(p) = &self.publish {
+            writeln!(
+                f,
+                "  publish      under {} bits of noise: outputs off by {} (deviation)",
+                p.bits,
+                text::significant(p.noise)
             )?;
         }
         writeln!(f, "  memory       about {} at the server", text::bytes(self.memory_bytes as f64))

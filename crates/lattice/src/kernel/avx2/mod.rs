@@ -18,6 +18,7 @@ mod ntt;
 pub(super) use combine::combine;
 pub(super) use ntt::{ntt_forward, ntt_inverse};
 
+use super::Word;
 use crate::modulus::{Factor, Modulus};
 use std::arch::x86_64::*;
 
@@ -48,11 +49,18 @@ fn splat(x: f64) -> __m256d {
 /// Four words from `at` on.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn load(x: &[u64], at: usize) -> __m256i {
+fn load<W: Word>(x: &[W], at: usize) -> __m256i {
     debug_assert!(at + LANES <= x.len());
     // SAFETY: every caller steps through whole vectors of a slice whose length it has
-    // checked (`ntt`) or takes `at` from a slice of that length.
-    unsafe { _mm256_loadu_si256(x.as_ptr().add(at).cast()) }
+    // checked (`ntt`) or takes `at` from a slice of that length; words have 4 or 8 bytes.
+    unsafe {
+        let from = x.as_ptr().add(at);
+        if size_of::<W>() == size_of::<u32>() {
+            _mm256_cvtepu32_epi64(_mm_loadu_si128(from.cast()))
+        } else {
+            _mm256_loadu_si256(from.cast())
+        }
+    }
 }
 
 #[inline]
@@ -145,6 +153,30 @@ pub(super) fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
             sum = prime.reduce(sum);
         }
         store(out, at, prime.residue(sum));
+    }
+}
+
+/// Slices of equal length, a multiple of eight.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn dot_pair<A: Word, Y: Word>(
+    m: &Modulus,
+    first: &mut [u64],
+    second: &mut [u64],
+    terms: &[(&[A], &[A], &[Y])],
+) {
+    let prime = Prime::new(m);
+    for at in (0..first.len()).step_by(LANES) {
+        let (mut one, mut two) = (_mm256_setzero_pd(), _mm256_setzero_pd());
+        for some in terms.chunks(SUMMED) {
+            for (a, b, y) in some {
+                let y = doubles(load(y, at));
+                one = _mm256_add_pd(one, prime.mul(doubles(load(a, at)), y));
+                two = _mm256_add_pd(two, prime.mul(doubles(load(b, at)), y));
+            }
+            (one, two) = (prime.reduce(one), prime.reduce(two));
+        }
+        store(first, at, prime.residue(one));
+        store(second, at, prime.residue(two));
     }
 }
 

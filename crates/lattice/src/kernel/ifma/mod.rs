@@ -6,6 +6,7 @@ mod ntt;
 pub(super) use combine::combine;
 pub(super) use ntt::{ntt_forward, ntt_inverse};
 
+use super::Word;
 use crate::modulus::{Factor, Modulus, WORD};
 use crate::ntt::LANES;
 use std::arch::x86_64::*;
@@ -42,11 +43,18 @@ fn wide(w: Factor) -> Wide {
 /// Eight words from `at` on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn load(x: &[u64], at: usize) -> __m512i {
+fn load<W: Word>(x: &[W], at: usize) -> __m512i {
     debug_assert!(at + LANES <= x.len());
     // SAFETY: every caller steps through whole vectors of a slice whose length it has
-    // checked (`ntt`) or takes `at` from a slice of that length.
-    unsafe { _mm512_loadu_si512(x.as_ptr().add(at).cast()) }
+    // checked (`ntt`) or takes `at` from a slice of that length; words have 4 or 8 bytes.
+    unsafe {
+        let from = x.as_ptr().add(at);
+        if size_of::<W>() == size_of::<u32>() {
+            _mm512_cvtepu32_epi64(_mm256_loadu_si256(from.cast()))
+        } else {
+            _mm512_loadu_si512(from.cast())
+        }
+    }
 }
 
 #[inline]
@@ -101,6 +109,53 @@ pub(super) fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
             high = _mm512_madd52hi_epu64(high, a, b);
         }
         store(out, at, fold(prime, m, low, high));
+    }
+}
+
+/// Slices of equal length, a multiple of eight; at most 256 terms.
+#[target_feature(enable = "avx512f,avx512ifma")]
+pub(super) fn dot_pair<A: Word, Y: Word>(
+    m: &Modulus,
+    first: &mut [u64],
+    second: &mut [u64],
+    terms: &[(&[A], &[A], &[Y])],
+) {
+    // Two vectors at a time hide the latency of a chain of products.
+    let pairs = first.len() / (2 * LANES) * (2 * LANES);
+    for at in (0..pairs).step_by(2 * LANES) {
+        dot_pair_tile::<A, Y, 2>(m, first, second, terms, at);
+    }
+    if pairs < first.len() {
+        dot_pair_tile::<A, Y, 1>(m, first, second, terms, pairs);
+    }
+}
+
+/// `VECTORS` vectors from `at` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn dot_pair_tile<A: Word, Y: Word, const VECTORS: usize>(
+    m: &Modulus,
+    first: &mut [u64],
+    second: &mut [u64],
+    terms: &[(&[A], &[A], &[Y])],
+    at: usize,
+) {
+    let prime = Prime::new(m);
+    let zero = _mm512_setzero_si512();
+    let (mut low, mut high) = ([[zero; 2]; VECTORS], [[zero; 2]; VECTORS]);
+    for (a, b, y) in terms {
+        for v in 0..VECTORS {
+            let at = at + v * LANES;
+            let y = load(y, at);
+            for (i, x) in [load(a, at), load(b, at)].into_iter().enumerate() {
+                low[v][i] = _mm512_madd52lo_epu64(low[v][i], x, y);
+                high[v][i] = _mm512_madd52hi_epu64(high[v][i], x, y);
+            }
+        }
+    }
+    for v in 0..VECTORS {
+        store(first, at + v * LANES, fold(prime, m, low[v][0], high[v][0]));
+        store(second, at + v * LANES, fold(prime, m, low[v][1], high[v][1]));
     }
 }
 
