@@ -78,11 +78,15 @@ def read(path):
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     inputs = [i for i in graph.input if i.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
-        raise Unavailable(f"the adapter reads models of one input and one output; this has {len(inputs)} and {len(graph.output)}")
+        raise Unavailable(
+            f"the adapter reads models of one input and one output; this has {len(inputs)} and {len(graph.output)}"
+        )
     for node in graph.node:
         if node.op_type == "Constant":
             constants[node.output[0]] = numpy_helper.to_array(attributes(node)["value"])
     shape = dims(inputs[0])[1:]
+    if 0 in shape:
+        raise Unavailable("the adapter reads models whose input has a fixed shape but for the batch")
     current, layers = inputs[0].name, []
     for node in graph.node:
         if node.op_type == "Constant":

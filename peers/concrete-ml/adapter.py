@@ -1,8 +1,8 @@
 """Concrete ML: TFHE; one server computes on ciphertexts, each activation by a programmable bootstrap.
 
 The ONNX file goes through Concrete ML's own `compile_onnx_model`: weights and activations are
-quantised after training, on the first images of the data, and accumulators rounded as its
-documentation recommends for neural networks (`rounding_threshold_bits`, approximate). Images go
+quantised after training, on the first images of the data, with the bits, the rounding of
+accumulators and the error probability of its own deep-learning example. Images go
 one by one: the library has no batches. The circuit runs encrypted (`fhe="execute"`); nothing is
 simulated.
 """
@@ -21,8 +21,10 @@ from concrete.fhe import Configuration
 from concrete.ml.torch.compile import compile_onnx_model
 
 OPSET = 14
-BITS = 5
+BITS = 4
 ROUNDING = {"n_bits": 6, "method": "approximate"}
+# How often a bootstrap may be off by one: the figure of Concrete ML's deep-learning example.
+P_ERROR = 0.1
 CALIBRATION = 100
 
 
@@ -34,7 +36,9 @@ def adapter(request, printer):
     images = request.images(shape)
     for batch, count in request.batches:
         if batch > 1:
-            printer.unavailable("concrete-ml", f"batch {batch}: Concrete ML computes encrypted images one by one, see batch 1")
+            printer.unavailable(
+                "concrete-ml", f"batch {batch}: Concrete ML computes encrypted images one by one, see batch 1"
+            )
             continue
         start = time.perf_counter()
         say("compiling")
@@ -42,7 +46,12 @@ def adapter(request, printer):
         configuration = Configuration(dataflow_parallelize=False, loop_parallelize=request.threads > 1)
         try:
             module = compile_onnx_model(
-                model, images[:CALIBRATION], n_bits=BITS, rounding_threshold_bits=ROUNDING, configuration=configuration
+                model,
+                images[:CALIBRATION],
+                n_bits=BITS,
+                rounding_threshold_bits=ROUNDING,
+                p_error=P_ERROR,
+                configuration=configuration,
             )
         except (AssertionError, ValueError, NotImplementedError, RuntimeError) as error:
             raise Unavailable(f"compile_onnx_model: {' '.join(str(error).split())[:300]}") from error
@@ -78,7 +87,7 @@ def adapter(request, printer):
             network="none: client and server in one process",
             security_bits=128,
             preprocessing="none",
-            parameters=f"{BITS}-bit weights and activations, accumulators rounded to {ROUNDING['n_bits']} bits, at most {circuit.graph.maximum_integer_bit_width()} bits; the server knows the weights",
+            parameters=f"{BITS}-bit weights and activations, accumulators rounded to {ROUNDING['n_bits']} bits, p_error {P_ERROR}, at most {circuit.graph.maximum_integer_bit_width()} bits; the server knows the weights",
             version=f"concrete-ml {version_of('concrete-ml')}",
         )
 

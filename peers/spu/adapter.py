@@ -74,9 +74,14 @@ def adapter(request, printer):
         setup_ms = (time.perf_counter() - start) * 1e3
         share = lambda part: io.make_shares(np.asarray(part), libspu.Visibility.VIS_SECRET)
         say(f"running batches of {batch}")
-        runs = Runs(lambda part: io.reconstruct(parties.run("x", share(part), "y")), images[:count], batch, request.seconds)
+        runs = Runs(
+            lambda part: io.reconstruct(parties.run("x", share(part), "y")), images[:count], batch, request.seconds
+        )
         between, messages = parties.traffic("x", share(images[:batch]))
-        sharing = sum(len(c) for s in share(images[:batch]) for c in s.share_chunks) + 8 * about["parties"] * batch * network.classes
+        sharing = (
+            sum(len(c) for s in share(images[:batch]) for c in s.share_chunks)
+            + 8 * about["parties"] * batch * network.classes
+        )
         printer.row(
             request.backend,
             runs,
@@ -123,7 +128,9 @@ def apply(layer, x, weights):
         window, strides = (1, 1) + layer.kernel, (1, 1) + layer.strides
         if layer.largest:
             return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, strides, "VALID")
-        return jax.lax.reduce_window(x, 0.0, jax.lax.add, window, strides, "VALID") / (layer.kernel[0] * layer.kernel[1])
+        return jax.lax.reduce_window(x, 0.0, jax.lax.add, window, strides, "VALID") / (
+            layer.kernel[0] * layer.kernel[1]
+        )
     if isinstance(layer, graph.Relu):
         return jax.nn.relu(x)
     if isinstance(layer, graph.Sigmoid):

@@ -32,7 +32,8 @@ def adapter(request, printer):
         way = Vectors if batch == 1 else Tensors
         if way is Tensors and convolutions:
             printer.unavailable(
-                "tenseal", f"batch {batch}: TenSEAL's batched tensors have no convolution; images go one by one, see batch 1"
+                "tenseal",
+                f"batch {batch}: TenSEAL's batched tensors have no convolution; images go one by one, see batch 1",
             )
             continue
         start = time.perf_counter()
@@ -70,8 +71,11 @@ def check(network):
         if isinstance(layer, (graph.Relu, graph.Sigmoid)):
             raise Unavailable(f"CKKS computes polynomials, and {type(layer).__name__} is none")
         if isinstance(layer, graph.Pool):
-            raise Unavailable("CKKS computes polynomials, and the largest value of a window is none" if layer.largest
-                              else "TenSEAL has no pooling over encrypted images: only a first convolution")
+            raise Unavailable(
+                "CKKS computes polynomials, and the largest value of a window is none"
+                if layer.largest
+                else "TenSEAL has no pooling over encrypted images: only a first convolution"
+            )
         if isinstance(layer, graph.Conv):
             convolutions += 1
             if convolutions > 1 or index or layer.weight.shape[1] != 1 or len(set(layer.strides)) > 1:
@@ -83,7 +87,9 @@ def check(network):
 def context(degree, depth, threads, rotations):
     bits = [ENDS] + [BITS] * (depth + 1) + [ENDS]
     if sum(bits) > LIMITS[degree]:
-        raise Unavailable(f"{depth} levels of {BITS} bits take a modulus of {sum(bits)} bits: 128-bit security does not allow it at N = {degree}")
+        raise Unavailable(
+            f"{depth} levels of {BITS} bits take a modulus of {sum(bits)} bits: 128-bit security does not allow it at N = {degree}"
+        )
     made = ts.context(ts.SCHEME_TYPE.CKKS, degree, coeff_mod_bit_sizes=bits, n_threads=threads)
     made.global_scale = SCALE
     if rotations:
@@ -104,7 +110,9 @@ class Vectors:
         first = self.layers[0]
         windows = 0
         if isinstance(first, graph.Conv):
-            side = [network.shape[1 + i] + first.pads[i] + first.pads[i + 2] - first.weight.shape[2 + i] for i in (0, 1)]
+            side = [
+                network.shape[1 + i] + first.pads[i] + first.pads[i + 2] - first.weight.shape[2 + i] for i in (0, 1)
+            ]
             windows = (side[0] // first.strides[0] + 1) * (side[1] // first.strides[1] + 1)
         taps = int(np.prod(first.weight.shape[2:])) if windows else 1
         # Windows by taps, each rounded up to a power of two, in one ciphertext.
@@ -123,7 +131,9 @@ class Vectors:
                 kernel = layer.weight.shape[2:]
                 x, windows = ts.im2col_encoding(self.context, image.tolist(), kernel[0], kernel[1], layer.strides[0])
                 self.up = len(x.serialize())
-                channels = [x.conv2d_im2col(k[0].tolist(), windows) + float(b) for k, b in zip(layer.weight, layer.bias)]
+                channels = [
+                    x.conv2d_im2col(k[0].tolist(), windows) + float(b) for k, b in zip(layer.weight, layer.bias)
+                ]
                 x = ts.CKKSVector.pack_vectors(channels)
                 continue
             if windows is None and isinstance(x, np.ndarray):

@@ -147,6 +147,26 @@ pub struct Finding {
     pub found: String,
 }
 
+/// Another library's row beside our fastest one that asks for no more trust and has no fewer
+/// bits of security, on the same network (or its polynomial twin) and batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The model that the library ran.
+    pub model: String,
+    /// Samples in one inference.
+    pub batch: usize,
+    /// The library's row.
+    pub peer: String,
+    /// Its latency (milliseconds).
+    pub peer_ms: f64,
+    /// Ours; none where we have nothing at this trust.
+    pub ours: Option<String>,
+    /// Our latency (milliseconds).
+    pub ours_ms: Option<f64>,
+    /// How many times faster ours is; below 1: slower.
+    pub ratio: Option<f64>,
+}
+
 /// How a claim came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -172,4 +192,13 @@ pub struct Report {
     /// Claims held against the rows, where the comparison is an experiment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// Other libraries' rows beside ours at the same trust.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standings: Vec<Standing>,
+    /// The command that made it, where one did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub command: String,
+    /// When, in UTC.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub date: String,
 }

@@ -54,5 +54,8 @@ pub use output::Output;
 pub use plan::Plan;
 pub use session::Session;
 pub use sheet::PlanSheet;
-pub use subrosa_core::{Absent, Adversary, Claim, Cost, Finding, Machine, Report, Row, Terms, Trust, Verdict};
+pub use subrosa_core::{
+    Absent, Adversary, Claim, Cost, Finding, Machine, Report, Row, Standing, Terms, Trust,
+    Verdict,
+};
 pub use verify::{Verification, verify};

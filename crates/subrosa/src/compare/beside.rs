@@ -60,7 +60,7 @@ pub fn compare_beside(
     if options.workloads.is_empty() || candidates.is_empty() {
         return Err(Error::misuse("there is nothing to compare", "name at least one model and batch size"));
     }
-    let mut table = Table { report: Report { machine: machine(), ..Report::default() }, options, beside, done: 0, total: 0 };
+    let mut table = Table { report: Report { machine: machine(), ..Report::default() }, options, beside, given_up: Vec::new(), done: 0, total: 0 };
     let lanes: Vec<_> = table.lanes();
     table.total = (candidates.len() * options.workloads.len() * lanes.len()) as u64;
     for candidate in candidates {
@@ -84,11 +84,19 @@ struct Table<'a> {
     report: Report,
     options: &'a Comparison,
     beside: &'a Beside,
+    /// Models and backends that took too long at a smaller batch.
+    given_up: Vec<(String, String)>,
     done: u64,
     total: u64,
 }
 
 impl<'a> Table<'a> {
+    fn note(&mut self, absent: Absent) {
+        if !self.report.absent.contains(&absent) {
+            self.report.absent.push(absent);
+        }
+    }
+
     fn lanes(&self) -> Vec<Lane<'a>> {
         let ours = self.options.vias.iter().map(|&via| Lane::Ours(via));
         let peer = |peer: &'a Peer| {
@@ -126,6 +134,11 @@ impl<'a> Table<'a> {
         let plain = job.run_plain()?;
         let mut refused = Vec::new();
         for &lane in lanes {
+            let given_up = self.given_up.iter().any(|(m, b)| m == candidate.entry.model.name() && b == lane.name());
+            if given_up {
+                self.done += 1;
+                continue;
+            }
             let (model, done, total) = (candidate.entry.model.name(), self.done, self.total);
             let mut tell = |words: &str| {
                 progress(Step { model, backend: lane.name(), batch: job.batch, words, done, total });
@@ -135,7 +148,11 @@ impl<'a> Table<'a> {
                 Lane::Ours(Via::Plain) => Outcome::Row(Box::new(job.row(&job.plain, &plain, &plain))),
                 Lane::Ours(via) => match ours(&job, via, &plain, self.options) {
                     Ok(row) => Outcome::Row(Box::new(row)),
-                    Err(error) => Outcome::Absent(absent(model, via.name(), &error)),
+                    // A plan that cannot be made, perhaps for its twin; all else is a failure.
+                    Err(error @ (Error::Plan { .. } | Error::Model { .. })) => {
+                        Outcome::Refused(absent(model, via.name(), &error))
+                    }
+                    Err(error) => Outcome::Failed(absent(model, via.name(), &error)),
                 },
                 Lane::Peer(peer, backend) => {
                     let task = Task {
@@ -152,11 +169,14 @@ impl<'a> Table<'a> {
             };
             match outcome {
                 Outcome::Row(row) => self.report.rows.push(*row),
-                Outcome::Absent(absent) => {
+                Outcome::Refused(absent) => {
                     refused.push(lane);
-                    if !self.report.absent.contains(&absent) {
-                        self.report.absent.push(absent);
-                    }
+                    self.note(absent);
+                }
+                Outcome::Failed(absent) => self.note(absent),
+                Outcome::TooLong(absent) => {
+                    self.given_up.push((model.to_owned(), lane.name().to_owned()));
+                    self.note(absent);
                 }
             }
             self.done += 1;

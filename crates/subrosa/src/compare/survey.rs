@@ -9,7 +9,7 @@ use crate::backends::Via;
 use crate::compare::beside::ONNX_RUNTIME;
 use crate::text;
 use std::collections::BTreeSet;
-use subrosa_core::{Finding, Row, Trust, Verdict};
+use subrosa_core::{Finding, Row, Standing, Trust, Verdict};
 
 /// The widest gap in accuracy that the survey saw.
 const GAP: f64 = 0.012;
@@ -17,6 +17,8 @@ const GAP: f64 = 0.012;
 const ENOUGH_IMAGES: usize = 100;
 /// The slowdown that the survey names.
 const THOUSAND: f64 = 1000.0;
+/// How a row of ours says that its parties share a process.
+const IN_PROCESS: &str = "in-process";
 /// What a polynomial twin's name ends in.
 const TWIN: &str = "_square";
 
@@ -45,6 +47,20 @@ pub fn findings(rows: &[Row]) -> Vec<Finding> {
 pub fn pairs(rows: &[Row]) -> Vec<Pair<'_>> {
     let peers = rows.iter().filter(|r| is_protected(r) && !is_ours(r));
     peers.map(|peer| Pair { peer, ours: ours_beside(peer, rows) }).collect()
+}
+
+/// The same, as the report holds it.
+pub fn standings(rows: &[Row]) -> Vec<Standing> {
+    let standing = |pair: Pair<'_>| Standing {
+        model: pair.peer.model.clone(),
+        batch: pair.peer.batch,
+        peer: pair.peer.backend.clone(),
+        peer_ms: pair.peer.latency_ms_p50,
+        ours: pair.ours.map(|r| r.backend.clone()),
+        ours_ms: pair.ours.map(|r| r.latency_ms_p50),
+        ratio: pair.ratio(),
+    };
+    pairs(rows).into_iter().map(standing).collect()
 }
 
 fn ours_beside<'a>(peer: &Row, rows: &'a [Row]) -> Option<&'a Row> {
@@ -191,6 +207,10 @@ fn ahead(rows: &[Row]) -> Finding {
     }
     if !alone.is_empty() {
         found += &format!("; nothing of Subrosa's has the trust of {}", alone.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    let within = pairs.iter().any(|p| p.ours.is_some_and(|r| r.network == IN_PROCESS) && p.peer.network.contains("processes"));
+    if within {
+        found += ". Subrosa's parties are threads of one process here, other libraries' are processes on loopback";
     }
     finding(claim, behind.is_empty(), found + ".")
 }

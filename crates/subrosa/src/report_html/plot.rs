@@ -7,6 +7,8 @@ use super::svg::{escape, line, mark, text};
 pub(super) const WIDTH: f64 = 760.0;
 pub(super) const LEFT: f64 = 150.0;
 const RIGHT: f64 = 110.0;
+/// Room for a series' name beside its value.
+const NAMED_RIGHT: f64 = 215.0;
 pub(super) const TOP: f64 = 12.0;
 pub(super) const STEP: f64 = 22.0;
 pub(super) const GAP: f64 = 12.0;
@@ -61,6 +63,8 @@ pub(super) struct Axis {
     lo: f64,
     hi: f64,
     ticks: Vec<(f64, String)>,
+    /// Room to the right of it.
+    right: f64,
 }
 
 impl Plot {
@@ -127,7 +131,7 @@ impl Plot {
 
     fn drawing(&self) -> String {
         let named = self.names_values();
-        let axis = Axis::new(self);
+        let axis = Axis { right: if named { NAMED_RIGHT } else { RIGHT }, ..Axis::new(self) };
         let height = TOP + self.groups.iter().map(Group::height).sum::<f64>() + BOTTOM;
         let label = format!("{}: {}", self.title, self.unit);
         let mut out =
@@ -190,7 +194,7 @@ impl Axis {
         let first = lo.max(1e-9).log10().floor() as i32;
         let last = (hi.max(1e-9).log10().ceil() as i32).max(first + 1);
         let ticks = (first..=last).map(|e| (10f64.powi(e), tick(10f64.powi(e)))).collect();
-        Self { scale: Scale::Log, lo: 10f64.powi(first), hi: 10f64.powi(last), ticks }
+        Self { scale: Scale::Log, lo: 10f64.powi(first), hi: 10f64.powi(last), ticks, right: RIGHT }
     }
 
     /// Shares: from a round percentage below the lowest to 100 %.
@@ -201,7 +205,7 @@ impl Axis {
         let last = (1.0f64.max(hi) / step).round();
         let ticks = (first as u32..=last as u32).map(|i| f64::from(i) * step);
         let ticks: Vec<_> = ticks.map(|t| (t, format!("{:.1} %", t * 100.0))).collect();
-        Self { scale: Scale::Linear, lo: first * step, hi: last * step, ticks }
+        Self { scale: Scale::Linear, lo: first * step, hi: last * step, ticks, right: RIGHT }
     }
 
     /// Differences: from a round percentage below the least, and below 0, to one above.
@@ -211,7 +215,7 @@ impl Axis {
         let step = step.clone().find(|s| (hi - lo) / s <= 7.0).unwrap_or(0.5);
         let (first, last) = ((lo / step).floor() as i32, (hi / step).ceil() as i32);
         let ticks = (first..=last).map(|i| f64::from(i) * step).map(|t| (t, format!("{:.2}", t * 100.0))).collect();
-        Self { scale: Scale::Points, lo: f64::from(first) * step, hi: f64::from(last) * step, ticks }
+        Self { scale: Scale::Points, lo: f64::from(first) * step, hi: f64::from(last) * step, ticks, right: RIGHT }
     }
 
     pub(super) fn place(&self, value: f64) -> f64 {
@@ -219,7 +223,7 @@ impl Axis {
             Scale::Linear | Scale::Points => (value - self.lo) / (self.hi - self.lo),
             Scale::Log => (value.max(self.lo) / self.lo).log10() / (self.hi / self.lo).log10(),
         };
-        LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
+        LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - self.right)
     }
 
     pub(super) fn grid(&self, bottom: f64) -> String {

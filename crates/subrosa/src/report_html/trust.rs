@@ -4,6 +4,7 @@
 use super::plot::{Axis, BOTTOM, GAP, LEFT, STEP, TOP, WIDTH, legend, plain_tick};
 use super::svg::{escape, line, mark, text};
 use super::{distinct, is_plain};
+use crate::backends::Via;
 use crate::compare::survey::network;
 use subrosa_core::{Row, Trust};
 
@@ -17,7 +18,7 @@ pub(super) fn figure(rows: &[Row]) -> String {
     format!(
         "<figure id=\"trust\">\n<h2>Cost against trust</h2>\n<p class=\"unit\">times the plain latency, batch {batch}; \
          logarithmic axis</p>\n{}{}<figcaption>Under each head: who must be trusted for the input to stay private, \
-         roughly from the most trust to the least. A network's polynomial twin counts as the network.</figcaption>\n\
+         roughly from the most trust to the least. Bold: Subrosa. A network's polynomial twin counts as the network.</figcaption>\n\
          </figure>\n",
         legend(&series),
         drawing(&shown, &networks)
@@ -57,7 +58,8 @@ fn lane(rows: &[&Row], backend: &str, networks: &[&str], axis: &Axis, y: f64) ->
         .map(|r| (networks.iter().position(|n| *n == network(r)).unwrap_or(0), axis.place(r.slowdown_vs_plain)))
         .collect();
     let ends = places.iter().fold((f64::MAX, f64::MIN), |(lo, hi), (_, x)| (lo.min(*x), hi.max(*x)));
-    let mut out = text("label", (LEFT - 12.0, y + 4.0), backend);
+    let class = if backend.parse::<Via>().is_ok() { "label ours" } else { "label" };
+    let mut out = text(class, (LEFT - 12.0, y + 4.0), backend);
     out += &line("grid", (ends.0, y), (ends.1, y));
     out + &places.iter().map(|(network, x)| mark(*network, (*x, y))).collect::<String>()
 }

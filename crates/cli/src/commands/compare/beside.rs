@@ -5,9 +5,10 @@ use crate::failure::Result;
 use crate::print;
 use crate::progress::Bar;
 use clap::{Args, ValueEnum};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
-use subrosa::compare::beside::{Beside, Candidate, compare_beside};
+use subrosa::compare::beside::{Beside, Candidate, Step, compare_beside};
 use subrosa::compare::peers::{self, Patience, Peer};
 use subrosa::compare::{Comparison, Workload, survey};
 use subrosa::{Model, Report, Via};
@@ -88,9 +89,14 @@ impl Compare {
         let mut bar = Bar::new();
         let comparison = self.comparison_beside();
         let mut report = compare_beside(&candidates, &comparison, &beside, &mut |step| {
+            if step.words.is_empty() && !std::io::stderr().is_terminal() {
+                let Step { model, backend, batch, done, total, .. } = step;
+                print::log(&format!("{} of {total}: {model} via {backend}, batch {batch}", done + 1));
+            }
             let words = if step.words.is_empty() { String::new() } else { format!(": {}", step.words) };
             bar.set(step.done, step.total, format!("{} via {}, batch {}{words}", step.model, step.backend, step.batch));
         })?;
+        report.standings = survey::standings(&report.rows);
         if let Some(Experiment::Survey2022) = self.beside.experiment {
             report.findings = survey::findings(&report.rows);
         }

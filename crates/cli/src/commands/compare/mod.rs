@@ -88,17 +88,18 @@ impl Compare {
         for path in [&self.json, &self.html].into_iter().flatten().filter(|p| !is_stdout(p)) {
             subrosa::data::save::check_folder(path)?;
         }
-        let (report, data) = match self.beside.wanted() {
+        let (mut report, data) = match self.beside.wanted() {
             true => self.measure_beside()?,
             false => {
                 let (entries, data) = self.entries()?;
                 (measure(&entries, &self.comparison())?, data)
             }
         };
+        (report.command, report.date) = (command.clone(), report_html::utc_now());
         if let Some(path) = self.json.as_deref().filter(|p| !is_stdout(p)) {
             write_whole(path, &serde_json::to_vec_pretty(&report)?)?;
         }
-        let context = report_html::Context { command, date: report_html::utc_now(), data: data.clone() };
+        let context = report_html::Context { command, date: report.date.clone(), data: data.clone() };
         if let Some(path) = &self.html {
             write_whole(path, report_html::page(&report, &context).as_bytes())?;
         }

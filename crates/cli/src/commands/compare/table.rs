@@ -131,5 +131,5 @@ fn library(r: &Row) -> String {
     let line = |text: &str| format!("         {}\n", text::wrap(text, 100, 9));
     let insecure = if r.insecure.is_empty() { String::new() } else { line(&format!("insecure: {}", r.insecure.join(", "))) };
     let terms = format!("{}; {}; adversary: {}", r.terms.version, r.terms.parameters, r.terms.adversary);
-    format!("{:<8} {}\n{}{}{insecure}", r.backend, r.claim, line(&format!("trusted: {}", r.terms.trusted)), line(&terms))
+    format!("{:<12} {}\n{}{}{insecure}", r.backend, r.claim, line(&format!("trusted: {}", r.terms.trusted)), line(&terms))
 }

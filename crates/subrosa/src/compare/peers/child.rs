@@ -38,6 +38,8 @@ pub(super) enum Ended {
     Well(Vec<u8>),
     /// In another way, told in one sentence.
     Badly(String),
+    /// By us, at the limit.
+    TooLong(String),
 }
 
 impl Child {
@@ -87,7 +89,7 @@ impl Child {
                 Err(RecvTimeoutError::Disconnected) => thread::sleep(GLANCE),
             }
             if self.started.elapsed() >= limit {
-                return Ok(Ended::Badly(format!("ended after {} s, the limit for one row", limit.as_secs())));
+                return Ok(Ended::TooLong(format!("ended after {} s, the limit for one row", limit.as_secs())));
             }
             output = output.or_else(|| self.output.try_recv().ok());
             if output.as_ref().is_some_and(too_much) {

@@ -150,7 +150,12 @@ pub(super) struct Runner<'a> {
 /// What came of one run.
 pub(super) enum Outcome {
     Row(Box<Row>),
-    Absent(Absent),
+    /// It cannot compute this model; another one for the same task, perhaps.
+    Refused(Absent),
+    /// It failed, or is not here.
+    Failed(Absent),
+    /// It took too long: it will for larger batches.
+    TooLong(Absent),
 }
 
 impl<'a> Runner<'a> {
@@ -170,19 +175,19 @@ impl<'a> Runner<'a> {
     /// Runs one backend of the peer; `progress` hears its last words.
     ///
     /// **Errors:** [`Error::Io`] if samples cannot be written for it; whatever the peer does
-    /// is an [`Outcome::Absent`].
+    /// is an outcome.
     pub(super) fn run(&self, task: &Task<'_>, backend: &str, progress: &mut dyn FnMut(&str)) -> Result<Outcome> {
-        let absent = |why: String| {
-            let model = Some(task.model.name().to_owned());
-            Outcome::Absent(Absent { model, backend: backend.to_owned(), why })
-        };
+        let absent = |why: String| Absent { model: Some(task.model.name().to_owned()), backend: backend.to_owned(), why };
         match self.peer.obstacle() {
-            Some(Obstacle::Prevented(why)) => return Ok(absent(why.to_owned())),
-            Some(Obstacle::NotSetUp) => return Ok(absent(format!("not set up; {}", self.peer.remedy()))),
+            Some(Obstacle::Prevented(why)) => return Ok(Outcome::Failed(Absent { model: None, ..absent(why.to_owned()) })),
+            Some(Obstacle::NotSetUp) => {
+                let why = format!("not set up; {}", self.peer.remedy());
+                return Ok(Outcome::Failed(Absent { model: None, ..absent(why) }));
+            }
             None => {}
         }
         if let Some(why) = refused(task) {
-            return Ok(absent(why.to_owned()));
+            return Ok(Outcome::Failed(absent(why.to_owned())));
         }
         let folder = answers::Folder::new()?;
         let data = folder.write_samples(task)?;
@@ -190,13 +195,14 @@ impl<'a> Runner<'a> {
         let ended = child.and_then(|child| child.watch(self.patience.limit, progress));
         let output = match ended {
             Ok(Ended::Well(output)) => output,
-            Ok(Ended::Badly(why)) => return Ok(absent(why)),
-            Err(error) => return Ok(absent(format!("it could not be run: {error}"))),
+            Ok(Ended::Badly(why)) => return Ok(Outcome::Failed(absent(batch_named(task, why)))),
+            Ok(Ended::TooLong(why)) => return Ok(Outcome::TooLong(absent(batch_named(task, why + "; larger batches were not tried")))),
+            Err(error) => return Ok(Outcome::Failed(absent(format!("it could not be run: {error}")))),
         };
         Ok(match answers::read(&output, task, backend, folder.path()) {
             Ok(Line::Row(row)) => Outcome::Row(row),
-            Ok(Line::Unavailable(why)) => absent(why),
-            Err(why) => absent(format!("its output is not usable: {why}")),
+            Ok(Line::Unavailable(why)) => Outcome::Refused(absent(why)),
+            Err(why) => Outcome::Failed(absent(format!("its output is not usable: {why}"))),
         })
     }
 
@@ -216,11 +222,13 @@ impl<'a> Runner<'a> {
     }
 }
 
+fn batch_named(task: &Task<'_>, why: String) -> String {
+    format!("batch {}: {why}", task.workload.batch.min(task.images))
+}
+
 /// Adapters get one array and give one.
 fn refused(task: &Task<'_>) -> Option<&'static str> {
     let (inputs, outputs) = (task.model.inputs().len(), task.model.outputs().len());
     (inputs != 1 || outputs != 1).then_some("adapters run models of one input and one output")
 }
 
-#[cfg(test)]
-mod tests;
