@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
-PLOTS = {"slowdown", "latency", "throughput", "bytes", "accuracy"}
+PLOTS = {"slowdown", "trust", "latency", "throughput", "bytes", "accuracy", "gap"}
 MARKS = {"circle", "rect", "path", "polygon", "line"}
 
 
@@ -43,7 +43,7 @@ def faults(dom, image):
     for plot, marks in report.marks.items():
         if marks < 4 or report.labels[plot] < 4:
             yield f"the plot '{plot}' has {marks} marks and {report.labels[plot]} labels"
-    for section in ("claims", "<table", "<h1"):
+    for section in ("claims", "<table", "<h1", "Who must be trusted"):
         if section not in dom:
             yield f"'{section}' is missing"
     if re.search(r"\b(?:src|href)\s*=\s*[\"']?(?:https?:)?//", dom) or "<script" in dom:

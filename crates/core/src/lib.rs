@@ -17,11 +17,11 @@ pub mod secret;
 pub mod shape;
 pub mod tensor;
 
-pub use claim::{Adversary, Claim};
+pub use claim::{Adversary, Claim, Trust};
 pub use fixed::RingWidth;
 pub use meter::{Cost, FRAME_HEADER_BYTES, Meter, Phase};
 pub use prg::{Prg, Seed};
-pub use report::{Absent, Machine, Report, Row, SIMULATED};
+pub use report::{Absent, Finding, Machine, Report, Row, SIMULATED, Standing, Terms, Verdict};
 pub use secret::Secret;
 pub use shape::{MAX_ELEMENTS, Shape, ShapeError};
 pub use tensor::Tensor;

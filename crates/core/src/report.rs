@@ -1,5 +1,6 @@
 //! The rows of a comparison, as `compare --json` writes them.
 
+use crate::claim::Trust;
 use serde::{Deserialize, Serialize};
 
 /// The machine a report was measured on.
@@ -17,6 +18,10 @@ pub struct Machine {
     pub isa: String,
     /// Version of this program.
     pub subrosa: String,
+    /// Processes that wanted to run, on average over the minute before the first measurement;
+    /// none where the system does not tell. Above a few tenths, times are too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<f64>,
 }
 
 /// One model under one protection at one batch size.
@@ -81,10 +86,101 @@ pub struct Row {
     pub security_bits: u32,
     /// Insecure flags and unproven assumptions in force.
     pub insecure: Vec<String>,
+    /// What else makes it comparable.
+    #[serde(flatten)]
+    pub terms: Terms,
+}
+
+/// What must be known of two rows to compare them fairly.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Terms {
+    /// How corrupted parties behave.
+    pub adversary: String,
+    /// How many compute parties may collude.
+    pub threshold: usize,
+    /// On whom privacy rests.
+    pub trust: Trust,
+    /// The same in plain words.
+    pub trusted: String,
+    /// Whether input-independent work is in the latency (`in latency`), or there is `none`.
+    pub preprocessing: String,
+    /// Ring, ciphertext or number format.
+    pub parameters: String,
+    /// What computed, with its version.
+    pub version: String,
+    /// Fields of the row that the library does not tell: they stand at 0 and mean nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmeasured: Vec<String>,
+    /// `latency_ms_p50` over ONNX Runtime's on one thread, at the same model, batch and run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slowdown_vs_onnxruntime: Option<f64>,
+}
+
+impl Row {
+    /// Whether the library tells this field.
+    pub fn tells(&self, field: &str) -> bool {
+        !self.terms.unmeasured.iter().any(|name| name == field)
+    }
+}
+
+/// What was asked for and could not be measured here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absent {
+    /// The model; none where it is the same for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The backend or library.
+    pub backend: String,
+    /// Why, and the way out.
+    pub why: String,
+}
+
+/// A claim held against the rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// The claim.
+    pub claim: String,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// What was found here, in one or two sentences.
+    pub found: String,
+}
+
+/// Another library's row beside our fastest one that asks for no more trust and has no fewer
+/// bits of security, on the same network (or its polynomial twin) and batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The model that the library ran.
+    pub model: String,
+    /// Samples in one inference.
+    pub batch: usize,
+    /// The library's row.
+    pub peer: String,
+    /// Its latency (milliseconds).
+    pub peer_ms: f64,
+    /// Ours; none where we have nothing at this trust.
+    pub ours: Option<String>,
+    /// Our latency (milliseconds).
+    pub ours_ms: Option<f64>,
+    /// How many times faster ours is; below 1: slower.
+    pub ratio: Option<f64>,
+}
+
+/// How a claim came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It holds for these rows.
+    Holds,
+    /// It does not.
+    Fails,
+    /// The rows do not tell.
+    Open,
 }
 
 /// What `compare --json` writes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Where it was measured.
     pub machine: Machine,
@@ -93,15 +189,18 @@ pub struct Report {
     /// What could not be measured here, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<Absent>,
-}
-
-/// A protection that was asked for and is not to be had on this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Absent {
-    /// The protection, as `--via` names it.
-    pub backend: String,
-    /// Why, and the way out.
-    pub why: String,
+    /// Claims held against the rows, where the comparison is an experiment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// Other libraries' rows beside ours at the same trust.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standings: Vec<Standing>,
+    /// The command that made it, where one did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub command: String,
+    /// When, in UTC.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub date: String,
 }
 
 /// What stands in [`Row::insecure`] when trusted hardware was only simulated.

@@ -4,7 +4,7 @@
 use crate::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
-use subrosa_core::{Adversary, Claim};
+use subrosa_core::{Adversary, Claim, Trust};
 use subrosa_mpc::ProtocolKind;
 
 /// How a model is computed, as `--via` names it.
@@ -94,6 +94,16 @@ impl Via {
     /// Against whom it protects, and who learns what.
     pub fn claim(self) -> Claim {
         self.about().1
+    }
+
+    /// On whom its privacy rests.
+    pub fn trust(self) -> Trust {
+        match self.kind() {
+            Kind::Plain => Trust::Machine,
+            Kind::Ckks => Trust::Key,
+            Kind::Tee => Trust::Hardware,
+            Kind::Parties(protocol) => Trust::between(&protocol.claim(), protocol.dealer().is_some()),
+        }
     }
 
     /// Where it is described.
@@ -199,6 +209,27 @@ mod tests {
         let error = "rep5".parse::<Via>().unwrap_err();
         let choices = "plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, fss, ckks, tee";
         assert_eq!(error.to_string(), format!("unknown backend 'rep5': choose one of {choices}"));
+    }
+
+    #[test]
+    fn each_rests_on_whom_its_claim_says() {
+        let expected = |via: Via| match via.kind() {
+            Kind::Plain => Trust::Machine,
+            Kind::Ckks => Trust::Key,
+            Kind::Tee => Trust::Hardware,
+            Kind::Parties(ProtocolKind::Rep3) => Trust::Majority,
+            Kind::Parties(ProtocolKind::Rep4) => Trust::MajorityCheating,
+            Kind::Parties(
+                ProtocolKind::Beaver2
+                | ProtocolKind::Beaver3
+                | ProtocolKind::Beaver4
+                | ProtocolKind::Beaver5
+                | ProtocolKind::Fss,
+            ) => Trust::Dealer,
+        };
+        for via in Via::ALL {
+            assert_eq!(via.trust(), expected(via), "{via}");
+        }
     }
 
     #[test]

@@ -56,5 +56,7 @@ pub use output::Output;
 pub use plan::Plan;
 pub use session::Session;
 pub use sheet::PlanSheet;
-pub use subrosa_core::{Absent, Adversary, Claim, Cost, Machine, Report, Row, SIMULATED};
+pub use subrosa_core::{
+    Absent, Adversary, Claim, Cost, Finding, Machine, Report, Row, SIMULATED, Standing, Terms, Trust, Verdict,
+};
 pub use verify::{Verification, verify};

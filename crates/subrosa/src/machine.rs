@@ -46,7 +46,13 @@ pub fn machine() -> Machine {
         os: os(),
         isa: subrosa_ring::isa().name().to_owned(),
         subrosa: env!("CARGO_PKG_VERSION").to_owned(),
+        load: load(),
     }
+}
+
+/// Processes that want to run, on average over the last minute.
+fn load() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }
 
 /// Largest resident memory of this process so far (MiB); 0 where the system does not tell.

@@ -113,12 +113,7 @@ impl Grid {
 
     /// A first layer with these rows, which next are pooled by `cell` (1 if not): the client
     /// sends its image cut in the same way, once for each channel of the rows.
-    pub(super) fn first(
-        slots: usize,
-        from: [usize; 3],
-        to: [usize; 3],
-        cell: usize,
-    ) -> Option<(Self, FirstLayer)> {
+    pub(super) fn first(slots: usize, from: [usize; 3], to: [usize; 3], cell: usize) -> Option<(Self, FirstLayer)> {
         let up = |a: usize, b: usize| a.max(b).div_ceil(cell);
         let (height, width) = (up(from[1], to[1]), up(from[2], to[2]));
         let block = slots / (cell * cell).next_power_of_two();
@@ -202,5 +197,4 @@ impl Grid {
         let grid = Self { image: to, cell: 1, channels, ..*self };
         grid.fits(slots).then_some(grid)
     }
-
 }

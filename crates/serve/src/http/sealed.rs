@@ -121,7 +121,8 @@ fn refused(refusal: &Refusal) -> Result<(u16, Message), Refusal> {
 
 fn inside<'a>(app: &App, served: &'a Served) -> Result<(Arc<Enclave>, &'a Hosted), Refusal> {
     let enclave = app.catalogue.enclave().zip(served.hosted.as_ref());
-    let (enclave, hosted) = enclave.ok_or(Refusal::NotHere("this server has no attested channel; it runs in the clear"))?;
+    let (enclave, hosted) =
+        enclave.ok_or(Refusal::NotHere("this server has no attested channel; it runs in the clear"))?;
     Ok((Arc::clone(enclave), hosted))
 }
 

@@ -22,10 +22,10 @@ pub use broker::{BrokerAt, BrokerConfig, BrokerServer};
 pub use enclave::{Enclave, Hosted};
 pub use link::{Expected, Inquiry, Link};
 pub(crate) use local::Engine;
-pub use subrosa_tee::PolicyId;
-pub use subrosa_tee::channel::Owed;
 pub use local::Local;
 pub use owner::{is_sealed, seal_model};
+pub use subrosa_tee::PolicyId;
+pub use subrosa_tee::channel::Owed;
 pub use trust::{Peer, Trust};
 
 use crate::model::hex;

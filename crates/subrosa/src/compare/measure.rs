@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::session::Session;
 use crate::verify::{Verification, verify};
 use std::time::{Duration, Instant};
-use subrosa_core::{Claim, Row};
+use subrosa_core::{Claim, Row, SIMULATED, Terms, Trust};
 
 /// Repeat the plain run for this long: single batches are too short to time.
 const PLAIN_TIME: Duration = Duration::from_millis(200);
@@ -22,6 +22,16 @@ pub(super) struct Measurement {
     /// Every timed batch, repetitions included.
     batches: Vec<Batch>,
     batch: usize,
+}
+
+/// How right answers are: the fields of a row of the same names.
+pub(super) struct Answers {
+    pub(super) images: usize,
+    pub(super) correct: Option<usize>,
+    pub(super) accuracy: Option<f64>,
+    pub(super) plain_accuracy: Option<f64>,
+    pub(super) agreement: f64,
+    pub(super) max_abs_err: Option<f64>,
 }
 
 /// The plain run: all images once for the values, again for the time.
@@ -99,11 +109,7 @@ impl Measurement {
     pub(super) fn row(&self, plan: &Plan, plain: &Self, labels: Option<&[i64]>) -> Row {
         let sheet = plan.sheet();
         let Claim { summary, parties, security_bits, .. } = sheet.claim;
-        let images = self.output.samples;
-        let correct = labels.map(|labels| matches(&self.output.labels(), labels));
-        let plain_correct = labels.map(|labels| matches(&plain.output.labels()[..images], labels));
-        let share = |n: usize| n as f64 / images as f64;
-        let against = verify(&self.output, &plain.output);
+        let answers = plain.check(&self.output, labels);
         let (p50, p95) = (self.percentile(0.5, Batch::ms), self.percentile(0.95, Batch::ms));
         let ckks = plan.inner.ckks.as_ref();
         let typical = self.full_batches().next();
@@ -111,17 +117,17 @@ impl Measurement {
             model: sheet.model.clone(),
             backend: sheet.via.name().to_owned(),
             claim: summary.to_owned(),
-            images,
-            correct,
-            accuracy: correct.map(share),
-            plain_accuracy: plain_correct.map(share),
-            agreement: Verification::agreement(&against),
-            max_abs_err: against.max_abs_err,
+            images: answers.images,
+            correct: answers.correct,
+            accuracy: answers.accuracy,
+            plain_accuracy: answers.plain_accuracy,
+            agreement: answers.agreement,
+            max_abs_err: answers.max_abs_err,
             batch: self.batch,
             latency_ms_p50: p50,
             latency_ms_p95: p95,
             throughput_per_s: self.throughput(),
-            slowdown_vs_plain: p50 / plain.percentile(0.5, Batch::ms),
+            slowdown_vs_plain: p50 / plain.latency_ms(),
             setup_ms: self.output.setup.ms,
             offline_ms: self.percentile(0.5, |b| b.offline.ms),
             bytes_offline: typical.map_or(0, |b| b.offline.cost.bytes),
@@ -135,8 +141,36 @@ impl Measurement {
             threads: threads(plan),
             network: network(plan),
             security_bits,
-            insecure: insecure(plan),
+            insecure: sheet.insecure.clone(),
+            terms: terms(plan),
         }
+    }
+
+    /// Answers set against this plain run's.
+    pub(super) fn check(&self, output: &Output, labels: Option<&[i64]>) -> Answers {
+        let images = output.samples;
+        let share = |n: usize| n as f64 / images as f64;
+        let correct = labels.map(|labels| matches(&output.labels(), labels));
+        let plain_correct = labels.map(|labels| matches(&self.output.labels()[..images], labels));
+        let against = verify(output, &self.output);
+        Answers {
+            images,
+            correct,
+            accuracy: correct.map(share),
+            plain_accuracy: plain_correct.map(share),
+            agreement: Verification::agreement(&against),
+            max_abs_err: against.max_abs_err,
+        }
+    }
+
+    /// The run's outputs.
+    pub(super) fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Median of one batch (milliseconds).
+    pub(super) fn latency_ms(&self) -> f64 {
+        self.percentile(0.5, Batch::ms)
     }
 
     /// Batches of the full size: a smaller last one would flatter the latency.
@@ -179,8 +213,51 @@ fn network(plan: &Plan) -> String {
     }
 }
 
-fn insecure(plan: &Plan) -> Vec<String> {
-    plan.sheet().insecure.clone()
+fn terms(plan: &Plan) -> Terms {
+    let sheet = plan.sheet();
+    let Claim { adversary, parties, threshold, .. } = sheet.claim;
+    let self_dealer = sheet.insecure.iter().any(|flag| flag == "self-dealer");
+    let simulated = sheet.insecure.iter().any(|flag| flag == SIMULATED);
+    let trust = match (self_dealer, simulated) {
+        (true, _) => Trust::OneDealingParty,
+        (false, true) => Trust::Machine,
+        (false, false) => sheet.via.trust(),
+    };
+    Terms {
+        adversary: adversary.to_string(),
+        threshold: if self_dealer { 0 } else { threshold },
+        trust,
+        trusted: trust.words(parties, threshold),
+        preprocessing: preprocessing(plan).to_owned(),
+        parameters: parameters(plan),
+        version: format!("subrosa {}", env!("CARGO_PKG_VERSION")),
+        ..Terms::default()
+    }
+}
+
+/// Whether input-independent work is in the latency.
+fn preprocessing(plan: &Plan) -> &'static str {
+    match plan.sheet().via.kind() {
+        Kind::Plain | Kind::Ckks | Kind::Tee => "none",
+        Kind::Parties(_) => "in latency",
+    }
+}
+
+fn parameters(plan: &Plan) -> String {
+    let sheet = plan.sheet();
+    match (&sheet.fixed, &sheet.ckks) {
+        (Some(fixed), _) => {
+            let (few, many) = fixed.fraction_bits;
+            format!("{}-bit ring, {few} to {many} fraction bits", fixed.ring_bits)
+        }
+        (None, Some(ckks)) => format!(
+            "N = {}, moduli of {} bits, {} packing; the server knows the weights",
+            ckks.ring_degree,
+            ckks.prime_bits.iter().chain(&ckks.special_bits).sum::<u32>(),
+            ckks.packing
+        ),
+        (None, None) => "32-bit floating point".to_owned(),
+    }
 }
 
 #[cfg(test)]

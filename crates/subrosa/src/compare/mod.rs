@@ -4,7 +4,10 @@
 //! same process and with the same number of threads; each protected row is set against
 //! it. Every plan is made before anything is measured, so that a refusal costs no time.
 
+pub mod beside;
 mod measure;
+pub mod peers;
+pub mod survey;
 
 use crate::attest::{self, Local};
 use crate::backends::Via;
@@ -92,8 +95,12 @@ pub fn compare(entries: &[Entry], options: &Comparison, progress: &mut dyn FnMut
         })?);
     }
     let missing = options.vias.contains(&Via::Tee) && options.tee.is_none();
-    let absent = missing.then(|| Absent { backend: Via::Tee.name().to_owned(), why: attest::not_given().to_string() });
-    Ok(Report { machine: machine(), rows, absent: absent.into_iter().collect() })
+    let absent = missing.then(|| Absent {
+        model: None,
+        backend: Via::Tee.name().to_owned(),
+        why: attest::not_given().to_string(),
+    });
+    Ok(Report { machine: machine(), rows, absent: absent.into_iter().collect(), ..Report::default() })
 }
 
 /// One model at one batch size.
@@ -110,7 +117,7 @@ fn jobs<'a>(entries: &'a [Entry], options: &Comparison) -> Result<Vec<Job<'a>>> 
         return Err(Error::misuse("there is nothing to compare", "name at least one model, backend and batch size"));
     }
     let pairs = entries.iter().flat_map(|e| options.workloads.iter().map(move |w| (e, w)));
-    pairs.map(|(entry, workload)| Job::new(entry, workload, options)).collect()
+    pairs.map(|(entry, workload)| Job::planned(entry, workload, options)).collect()
 }
 
 impl<'a> Job<'a> {
@@ -120,26 +127,18 @@ impl<'a> Job<'a> {
             return Err(Error::input("there are no samples to compare on", "give at least one"));
         }
         let batch = workload.batch.min(images);
-        let plan = |via: Via| {
-            entry.model.plan(&PlanOptions {
-                via,
-                batch,
-                input: entry.input.clone(),
-                threads: options.threads,
-                public_weights: options.public_weights && via.protocol().is_some(),
-                exact: options.exact && via.protocol().is_some(),
-                insecure_self_dealer: options.insecure_self_dealer
-                    && via.protocol().and_then(ProtocolKind::dealer).is_some(),
-                calibration: if via == Via::Ckks { entry.samples.inputs.clone() } else { Vec::new() },
-                tee: options.tee.clone().filter(|_| via == Via::Tee),
-                network: options.network.filter(|_| via.protocol().is_some()),
-                ..PlanOptions::default()
-            })
-        };
-        let plain = plan(Via::Plain)?;
-        let there = |v: Via| v != Via::Plain && (v != Via::Tee || options.tee.is_some());
-        let protected = options.vias.iter().filter(|&&v| there(v)).map(|&v| plan(v)).collect::<Result<_>>()?;
-        Ok(Self { entry, batch, images, plain, protected })
+        let plain = plan(entry, Via::Plain, batch, options)?;
+        Ok(Self { entry, batch, images, plain, protected: Vec::new() })
+    }
+
+    /// With a plan for every protection asked for; the first refusal ends it.
+    fn planned(entry: &'a Entry, workload: &Workload, options: &Comparison) -> Result<Self> {
+        let mut job = Self::new(entry, workload, options)?;
+        let there = |via: Via| via != Via::Plain && (via != Via::Tee || options.tee.is_some());
+        for &via in options.vias.iter().filter(|&&via| there(via)) {
+            job.protected.push(plan(entry, via, job.batch, options)?);
+        }
+        Ok(job)
     }
 
     /// Work of all runs, warm-up included: bytes on the network, to which time is roughly
@@ -154,28 +153,58 @@ impl<'a> Job<'a> {
 
     fn run(&self, options: &Comparison, progress: &mut dyn FnMut(Via, u64)) -> Result<Vec<Row>> {
         progress(Via::Plain, 0);
-        let plain = measure::plain(&self.plain, &self.entry.samples, self.images)?;
+        let plain = self.run_plain()?;
         let mut rows = Vec::new();
         if options.vias.contains(&Via::Plain) {
             rows.push(self.row(&self.plain, &plain, &plain));
         }
         for plan in &self.protected {
-            let mut left = batch_work(plan) * (self.batches() + 1);
-            let via = plan.sheet().via;
-            let measured = measure::protected(plan, &self.entry.samples, self.images, options.budget, &mut || {
-                let step = batch_work(plan).min(left);
-                left -= step;
-                progress(via, step);
-            })?;
-            progress(via, left);
-            rows.push(self.row(plan, &measured, &plain));
+            rows.push(self.run_protected(plan, &plain, options, progress)?);
         }
         Ok(rows)
+    }
+
+    fn run_plain(&self) -> Result<Measurement> {
+        measure::plain(&self.plain, &self.entry.samples, self.images)
+    }
+
+    fn run_protected(
+        &self,
+        plan: &Plan,
+        plain: &Measurement,
+        options: &Comparison,
+        progress: &mut dyn FnMut(Via, u64),
+    ) -> Result<Row> {
+        let mut left = batch_work(plan) * (self.batches() + 1);
+        let via = plan.sheet().via;
+        let measured = measure::protected(plan, &self.entry.samples, self.images, options.budget, &mut || {
+            let step = batch_work(plan).min(left);
+            left -= step;
+            progress(via, step);
+        })?;
+        progress(via, left);
+        Ok(self.row(plan, &measured, plain))
     }
 
     fn row(&self, plan: &Plan, measured: &Measurement, plain: &Measurement) -> Row {
         measured.row(plan, plain, self.entry.samples.labels.as_deref())
     }
+}
+
+fn plan(entry: &Entry, via: Via, batch: usize, options: &Comparison) -> Result<Plan> {
+    entry.model.plan(&PlanOptions {
+        via,
+        batch,
+        input: entry.input.clone(),
+        threads: options.threads,
+        public_weights: options.public_weights && via.protocol().is_some(),
+        exact: options.exact && via.protocol().is_some(),
+        insecure_self_dealer: options.insecure_self_dealer && via.protocol().and_then(ProtocolKind::dealer).is_some(),
+        calibration: if via == Via::Ckks { entry.samples.inputs.clone() } else { Vec::new() },
+        tee: options.tee.clone().filter(|_| via == Via::Tee),
+        network: options.network.filter(|_| via.protocol().is_some()),
+        ..PlanOptions::default()
+    })
 }
 
 /// Bytes of one batch.

@@ -7,7 +7,7 @@
 mod csv;
 mod file;
 mod idx;
-mod npy;
+pub(crate) mod npy;
 mod npz;
 mod png;
 pub mod save;

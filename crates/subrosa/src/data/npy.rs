@@ -25,7 +25,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Array> {
 }
 
 /// A version 1 file of 32-bit floats.
-pub(super) fn write(dims: &[usize], values: &[f32]) -> Vec<u8> {
+pub(crate) fn write(dims: &[usize], values: &[f32]) -> Vec<u8> {
     let comma = if dims.len() == 1 { "," } else { "" };
     let dims: Vec<_> = dims.iter().map(usize::to_string).collect();
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{comma}), }}", dims.join(", "));

@@ -4,12 +4,14 @@
 mod plot;
 mod svg;
 mod table;
+mod trust;
 
 use crate::backends::{SIMULATED_TEE, Via};
+use crate::compare::beside::ONNX_RUNTIME;
 use crate::text;
 use plot::{Group, Plot, Point, Scale};
 use std::time::{SystemTime, UNIX_EPOCH};
-use subrosa_core::{Claim, Report, Row};
+use subrosa_core::{Claim, Finding, Report, Row, Trust, Verdict};
 use svg::escape;
 
 /// What a page says beside the figures.
@@ -31,8 +33,13 @@ pub fn page(report: &Report, context: &Context) -> String {
     out += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
     out += &format!("<title>Subrosa comparison</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n");
     out += &head(report, context);
-    out += &plots(report).iter().map(Plot::figure).collect::<String>();
-    out += &table::rows(&report.rows, &report.absent);
+    out += &findings(&report.findings);
+    let plots = plots(report);
+    let (first, rest) = plots.split_at(plots.len().min(1));
+    out += &first.iter().map(Plot::figure).collect::<String>();
+    out += &trust::figure(&report.rows);
+    out += &rest.iter().map(Plot::figure).collect::<String>();
+    out += &table::rows(report);
     out += &claims(report);
     out += &conditions(report, context);
     out + "</main>\n</body>\n</html>\n"
@@ -85,7 +92,39 @@ fn summary(report: &Report) -> String {
 }
 
 fn is_plain(row: &Row) -> bool {
-    row.backend == Via::Plain.name()
+    row.terms.trust == Trust::Machine
+}
+
+/// What the marks of a plot stand for.
+const KINDS: [&str; 4] = ["in the clear", "Subrosa", "another library", "Subrosa, offline"];
+
+/// The last of them.
+const OFFLINE: usize = KINDS.len() - 1;
+
+/// A row's mark: [`KINDS`].
+fn mark_of(row: &Row) -> usize {
+    match row.backend.parse::<Via>() {
+        _ if is_plain(row) => 0,
+        Ok(_) => 1,
+        Err(_) => 2,
+    }
+}
+
+/// Claims held against the rows.
+fn findings(findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return String::new();
+    }
+    let line = |f: &Finding| {
+        let (class, word) = match f.verdict {
+            Verdict::Holds => ("holds", "holds"),
+            Verdict::Fails => ("fails", "does not hold"),
+            Verdict::Open => ("open", "not measured"),
+        };
+        format!("<li class=\"{class}\"><strong>{}</strong>: {word} here. {}</li>\n", escape(&f.claim), escape(&f.found))
+    };
+    let lines: String = findings.iter().map(line).collect();
+    format!("<section id=\"findings\">\n<h2>The claims, held against these rows</h2>\n<ul>\n{lines}</ul>\n</section>\n")
 }
 
 /// The distinct values in order of first appearance.
@@ -106,21 +145,47 @@ fn plots(report: &Report) -> Vec<Plot> {
         Plot::of("slowdown", "Slowdown against plain", "times the plain latency, same batch size", Scale::Log)
             .from(1.0)
             .note("1 is as fast as in the clear; each grid line is ten times the one before.")
+            .kinds(&KINDS)
             .with(groups(&protected, |r| Some(r.slowdown_vs_plain), |x| format!("{} x", text::significant(x)))),
+        Plot::of(
+            "against-onnxruntime",
+            "Slowdown against ONNX Runtime",
+            "times its latency on one thread, same batch size",
+            Scale::Log,
+        )
+        .from(1.0)
+        .note("ONNX Runtime is the fastest plain engine; our own, tract, stands among the rows.")
+        .kinds(&KINDS)
+        .with(groups(
+            &rows.iter().filter(|r| r.backend != ONNX_RUNTIME).cloned().collect::<Vec<_>>(),
+            |r| r.terms.slowdown_vs_onnxruntime,
+            |x| format!("{} x", text::significant(x)),
+        )),
         Plot::of("latency", "Latency of one batch", "median; thin mark: 95th percentile", Scale::Log)
             .ticks(text::millis_round)
+            .kinds(&KINDS)
             .with(with_high(groups(rows, |r| Some(r.latency_ms_p50), text::millis), rows)),
-        Plot::of("throughput", "Throughput", "images per second", Scale::Log).with(groups(
+        Plot::of("throughput", "Throughput", "images per second", Scale::Log).kinds(&KINDS).with(groups(
             rows,
             |r| Some(r.throughput_per_s),
             |x| format!("{}/s", text::significant(x)),
         )),
         Plot::of("bytes", "Network traffic", "bytes per image, all parties together", Scale::Log)
             .ticks(text::bytes_round)
+            .kinds(&KINDS)
             .with(traffic(&protected)),
         Plot::of("accuracy", "Accuracy", "share of right answers", Scale::Linear)
             .note("For each model, the rows over the most images.")
+            .kinds(&KINDS)
             .with(groups(&most_images(rows), |r| r.accuracy, text::percent)),
+        Plot::of("gap", "Accuracy lost", "percentage points below plain, on the same images", Scale::Points)
+            .note("Left of 0: better than plain, by chance. Few images make steps: one of 100 is a whole point.")
+            .kinds(&KINDS)
+            .with(groups(
+                &most_images(&protected),
+                |r| Some(r.plain_accuracy? - r.accuracy?),
+                |x| format!("{:.2}", x * 100.0),
+            )),
     ];
     plots.retain(|p| !p.is_empty());
     plots
@@ -131,18 +196,13 @@ fn groups(rows: &[Row], value: impl Fn(&Row) -> Option<f64>, show: impl Fn(f64) 
     let keys = distinct(rows.iter().map(|r| (r.model.clone(), r.batch)));
     let point = |r: &Row| {
         let value = value(r)?;
-        Some(Point { series: r.label(), mark: place(&r.backend), value, shown: show(value), high: None })
+        Some(Point { series: r.label(), mark: mark_of(r), value, shown: show(value), high: None })
     };
     let group = |(model, batch): (String, usize)| Group {
         points: rows.iter().filter(|r| r.model == model && r.batch == batch).filter_map(point).collect(),
         label: format!("{model}, batch {batch}"),
     };
     keys.into_iter().map(group).filter(|g| !g.points.is_empty()).collect()
-}
-
-/// A backend's place in the table of backends: its colour and mark.
-fn place(backend: &str) -> usize {
-    Via::ALL.iter().position(|via| via.name() == backend).unwrap_or(0)
 }
 
 /// For each model and backend, the row over the most images.
@@ -162,7 +222,8 @@ fn with_high(mut groups: Vec<Group>, rows: &[Row]) -> Vec<Group> {
 
 /// Offline and online bytes an image, as series of each protected backend.
 fn traffic(rows: &[Row]) -> Vec<Group> {
-    let point = |mark: usize, when: &str, r: &Row, bytes: u64| {
+    let point = |mark: usize, when: &str, field: &str, r: &Row, bytes: u64| {
+        let bytes = if r.tells(field) { bytes } else { 0 };
         let value = bytes as f64 / r.batch as f64;
         Point { series: format!("{} {when}", r.label()), mark, value, shown: text::bytes(value), high: None }
     };
@@ -172,10 +233,10 @@ fn traffic(rows: &[Row]) -> Vec<Group> {
             .iter()
             .filter(|r| r.model == model && r.batch == batch)
             .flat_map(|r| {
-                let mark = place(&r.backend);
+                let mark = mark_of(r);
                 [
-                    point(mark, "online", r, r.bytes_online),
-                    point(mark + Via::ALL.len() - 1, "offline", r, r.bytes_offline),
+                    point(mark, "online", "bytes_online", r, r.bytes_online),
+                    point(OFFLINE, "offline", "bytes_offline", r, r.bytes_offline),
                 ]
             })
             .filter(|p| p.value > 0.0)
@@ -189,7 +250,10 @@ fn traffic(rows: &[Row]) -> Vec<Group> {
 fn claims(report: &Report) -> String {
     let mut out = String::from("<section id=\"claims\">\n<h2>Who learns what</h2>\n<dl>\n");
     for name in distinct(report.rows.iter().map(|r| r.backend.as_str())) {
-        let Ok(via) = name.parse::<Via>() else { continue };
+        let Ok(via) = name.parse::<Via>() else {
+            out += &library(report.rows.iter().find(|r| r.backend == name));
+            continue;
+        };
         let simulated = report.rows.iter().any(|r| r.backend == name && r.simulated());
         let claim = if simulated { SIMULATED_TEE } else { via.claim() };
         out += &format!("<dt>{}</dt>\n<dd><p>{}</p>\n<ul>\n", escape(name), escape(claim.summary));
@@ -197,6 +261,21 @@ fn claims(report: &Report) -> String {
         out += &format!("</ul>\n<p class=\"meta\">{}. Source: {}.</p></dd>\n", against(&claim), escape(via.source()));
     }
     out + "</dl>\n</section>\n"
+}
+
+/// What another library says of itself.
+fn library(row: Option<&Row>) -> String {
+    let Some(row) = row else { return String::new() };
+    let Row { backend, claim, terms, .. } = row;
+    format!(
+        "<dt>{}</dt>\n<dd><p>{}</p>\n<p class=\"meta\">Another library: {}. Adversary: {}. Trusted: {}. {}.</p></dd>\n",
+        escape(backend),
+        escape(claim),
+        escape(&terms.version),
+        escape(&terms.adversary),
+        escape(&terms.trusted),
+        escape(&terms.parameters)
+    )
 }
 
 /// The adversary in one line.
@@ -225,6 +304,7 @@ fn conditions(report: &Report, context: &Context) -> String {
         ("Slowdown", "median latency over that of the plain run: same batch size, process, samples and thread count".to_owned()),
         ("Parties", "all on this one machine, sharing its cores".to_owned()),
         ("Insecure flags", join(distinct(rows.iter().flat_map(|r| r.insecure.iter().cloned())))),
+        ("Load before the run", m.load.map_or_else(|| "not told by the system".to_owned(), load)),
         ("Version", format!("subrosa {}", m.subrosa)),
     ];
     let lines: String =
@@ -233,6 +313,15 @@ fn conditions(report: &Report, context: &Context) -> String {
         "<section id=\"conditions\">\n<h2>How it was measured</h2>\n<table class=\"facts\">\n{lines}</table>\n</section>\n"
     )
 }
+
+/// Above a few tenths, others were using the machine.
+fn load(load: f64) -> String {
+    let remark = if load > BUSY { ": the machine was busy, times are too long" } else { "" };
+    format!("{load:.2} processes{remark}")
+}
+
+/// A load above this makes times doubtful.
+pub const BUSY: f64 = 0.5;
 
 #[cfg(test)]
 mod tests;

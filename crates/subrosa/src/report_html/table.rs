@@ -3,14 +3,15 @@
 use super::is_plain;
 use super::svg::escape;
 use crate::text;
-use subrosa_core::{Absent, Row};
+use subrosa_core::{Absent, Report, Row};
 
 /// Header and cell of each column.
 type Column = (&'static str, fn(&Row) -> String);
 
-const COLUMNS: [Column; 15] = [
+const COLUMNS: [Column; 20] = [
     ("Model", |r| r.model.clone()),
     ("Backend", Row::label),
+    ("Who must be trusted", |r| r.terms.trusted.clone()),
     ("Batch", |r| r.batch.to_string()),
     ("Images", |r| text::thousands(r.images as u64)),
     ("Accuracy", |r| r.accuracy.map_or_else(dash, text::percent)),
@@ -21,21 +22,31 @@ const COLUMNS: [Column; 15] = [
     ("of it offline", |r| protected(r, text::millis(r.offline_ms))),
     ("Images/s", |r| text::significant(r.throughput_per_s)),
     ("Slowdown", |r| protected(r, format!("{} x", text::significant(r.slowdown_vs_plain)))),
-    ("Offline bytes", |r| protected(r, text::bytes(r.bytes_offline as f64))),
-    ("Online bytes", |r| protected(r, text::bytes(r.bytes_online as f64))),
-    ("Rounds", |r| protected(r, text::thousands(r.rounds))),
+    ("vs ONNX Runtime", |r| {
+        r.terms.slowdown_vs_onnxruntime.map_or_else(dash, |x| format!("{} x", text::significant(x)))
+    }),
+    ("Offline bytes", |r| told(r, "bytes_offline", text::bytes(r.bytes_offline as f64))),
+    ("Online bytes", |r| told(r, "bytes_online", text::bytes(r.bytes_online as f64))),
+    ("Rounds", |r| told(r, "rounds", text::thousands(r.rounds))),
+    ("Security, bits", |r| protected(r, r.security_bits.to_string())),
+    ("Insecure", |r| if r.insecure.is_empty() { dash() } else { r.insecure.join(", ") }),
+    ("Parameters", |r| r.terms.parameters.clone()),
 ];
 
-pub(super) fn rows(rows: &[Row], absent: &[Absent]) -> String {
+pub(super) fn rows(report: &Report) -> String {
+    let Report { rows, absent, .. } = report;
     let header: String = COLUMNS.iter().map(|(name, _)| format!("<th scope=\"col\">{name}</th>")).collect();
     let line = |row: &Row| {
         let cells: String = COLUMNS.iter().map(|(_, cell)| format!("<td>{}</td>", escape(&cell(row)))).collect();
         format!("<tr>{cells}</tr>\n")
     };
-    let missing = |absent: &Absent| {
-        let (backend, why) = (escape(&absent.backend), escape(&absent.why));
+    let missing = |Absent { model, backend, why }: &Absent| {
+        let (model, backend) = (escape(model.as_deref().unwrap_or_default()), escape(backend));
         let rest = COLUMNS.len() - 2;
-        format!("<tr><td></td><td>{backend}</td><td colspan=\"{rest}\">not available here: {why}</td></tr>\n")
+        format!(
+            "<tr class=\"absent\"><td>{model}</td><td>{backend}</td><td colspan=\"{rest}\">{}</td></tr>\n",
+            escape(why)
+        )
     };
     let body: String = rows.iter().map(line).chain(absent.iter().map(missing)).collect();
     format!(
@@ -48,6 +59,11 @@ pub(super) fn rows(rows: &[Row], absent: &[Absent]) -> String {
 /// What means nothing in the clear is a dash there.
 fn protected(row: &Row, text: String) -> String {
     if is_plain(row) { dash() } else { text }
+}
+
+/// Nor is there anything to show that a library does not tell.
+fn told(row: &Row, field: &str, text: String) -> String {
+    if row.tells(field) { protected(row, text) } else { dash() }
 }
 
 fn dash() -> String {

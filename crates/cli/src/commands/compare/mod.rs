@@ -1,5 +1,6 @@
 //! `subrosa compare`, and `subrosa` alone.
 
+mod beside;
 mod shipped;
 mod table;
 
@@ -63,6 +64,8 @@ pub(crate) struct Compare {
     range: RangeFlags,
     #[command(flatten)]
     tee: LocalFlags,
+    #[command(flatten)]
+    beside: beside::Flags,
     /// Write the rows as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -88,12 +91,18 @@ impl Compare {
         for path in [&self.json, &self.html].into_iter().flatten().filter(|p| !is_stdout(p)) {
             subrosa::data::save::check_folder(path)?;
         }
-        let (entries, data) = self.entries()?;
-        let report = measure(&entries, &self.comparison()?)?;
+        let (mut report, data) = match self.beside.wanted() {
+            true => self.measure_beside()?,
+            false => {
+                let (entries, data) = self.entries()?;
+                (measure(&entries, &self.comparison()?)?, data)
+            }
+        };
+        (report.command, report.date) = (command.clone(), report_html::utc_now());
         if let Some(path) = self.json.as_deref().filter(|p| !is_stdout(p)) {
             write_whole(path, &serde_json::to_vec_pretty(&report)?)?;
         }
-        let context = report_html::Context { command, date: report_html::utc_now(), data: data.clone() };
+        let context = report_html::Context { command, date: report.date.clone(), data: data.clone() };
         if let Some(path) = &self.html {
             write_whole(path, report_html::page(&report, &context).as_bytes())?;
         }
@@ -146,11 +155,15 @@ impl Compare {
 
     /// Each model with its data, and the data's name.
     fn entries(&self) -> Result<(Vec<Entry>, String)> {
-        let models = if self.models.is_empty() { shipped::models()? } else { self.models.clone() };
+        let models = self.files()?;
         let models = models.iter().map(Model::open).collect::<subrosa::Result<Vec<_>>>()?;
         let source = self.source(&models)?;
         let entries = models.into_iter().map(|model| self.entry(model, &source)).collect::<Result<_>>()?;
         Ok((entries, source.name))
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        if self.models.is_empty() { shipped::models() } else { Ok(self.models.clone()) }
     }
 
     fn source(&self, models: &[Model]) -> Result<Source> {
@@ -176,7 +189,7 @@ impl Compare {
         if let Some(labels) = &source.labels {
             samples.set_labels(labels.clone())?;
         }
-        samples.keep(self.images.map_or(IMAGES, size));
+        samples.keep(self.beside.images().or(self.images.map(size)).unwrap_or(IMAGES));
         let input = match &source.calibration {
             Some(data) => InputSpec::calibrate(&data.fit(model.inputs())?)?,
             None => self.range.spec_for(&model, &source.data)?,

@@ -18,6 +18,17 @@ pub(super) fn models() -> Result<Vec<PathBuf>> {
     MODELS.iter().map(|name| find(&format!("models/{name}.onnx"))).collect()
 }
 
+/// One of them, by name.
+pub(super) fn model(name: &str) -> Result<PathBuf> {
+    find(&format!("models/{name}.onnx"))
+}
+
+/// The folder of other libraries' adapters.
+pub(super) fn peers() -> Result<PathBuf> {
+    let readme = find("peers/README.md")?;
+    Ok(readme.parent().map(Path::to_path_buf).unwrap_or_default())
+}
+
 pub(super) fn images() -> Result<PathBuf> {
     find(&format!("data/mnist/{IMAGES}"))
 }

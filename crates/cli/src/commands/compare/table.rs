@@ -2,9 +2,9 @@
 
 use crate::print::{self, Left, Right};
 use comfy_table::CellAlignment;
-use subrosa::{Report, Row, Via, text};
+use subrosa::{Absent, Finding, Report, Row, Trust, Verdict, Via, text};
 
-const COLUMNS: [(&str, CellAlignment); 11] = [
+const COLUMNS: [(&str, CellAlignment); 12] = [
     ("model", Left),
     ("backend", Left),
     ("batch", Right),
@@ -14,16 +14,25 @@ const COLUMNS: [(&str, CellAlignment); 11] = [
     ("latency", Right),
     ("images/s", Right),
     ("slowdown", Right),
+    ("vs ORT", Right),
     ("sent/image", Right),
     ("rounds", Right),
 ];
 
+/// The column of ONNX Runtime.
+const VS_ORT: usize = 9;
+
 pub(super) fn show(report: &Report, data: &str) -> String {
     let m = &report.machine;
     let mut out = format!("{data}; {}, {} cores, {} MiB\n", m.cpu, m.cores, text::thousands(m.memory_mb));
-    out += &print::table(&COLUMNS, rows(&report.rows));
+    let fastest = report.rows.iter().any(|r| r.terms.slowdown_vs_onnxruntime.is_some());
+    let (columns, rows) = without_unused(rows(&report.rows), fastest);
+    out += &print::table(&columns, rows);
     out += "  as plain: share of images with the same answer as in the clear\n";
     out += "  latency: median of one batch, preprocessing included; slowdown: against plain at the same batch\n";
+    if fastest {
+        out += "  vs ORT: times the latency of ONNX Runtime on one thread, the fastest plain engine\n";
+    }
     out += "  sent/image: bytes between all parties; all parties run on this machine\n";
     let insecure = |flag: &str| report.rows.iter().any(|r| r.insecure.iter().any(|f| f == flag));
     if insecure("public-weights") {
@@ -32,11 +41,34 @@ pub(super) fn show(report: &Report, data: &str) -> String {
     if insecure("self-dealer") {
         out += "  --insecure-self-dealer: party 0 deals for itself and knows everything, whatever stands below\n";
     }
-    for absent in &report.absent {
-        out += &format!("  {}: not available here: {}\n", absent.backend, text::wrap(&absent.why, 100, 2));
-    }
+    out += &report.absent.iter().map(absent).collect::<String>();
     out.push('\n');
-    out + &claims(report)
+    out += &claims(report);
+    out + &report.findings.iter().map(finding).collect::<String>()
+}
+
+/// Without the column of ONNX Runtime where that did not run.
+fn without_unused(mut rows: Vec<Vec<String>>, fastest: bool) -> (Vec<(&'static str, CellAlignment)>, Vec<Vec<String>>) {
+    let mut columns = COLUMNS.to_vec();
+    if !fastest {
+        columns.remove(VS_ORT);
+        rows.iter_mut().for_each(|row| drop(row.remove(VS_ORT)));
+    }
+    (columns, rows)
+}
+
+fn absent(Absent { model, backend, why }: &Absent) -> String {
+    let model = model.as_deref().map(|m| format!("{m} ")).unwrap_or_default();
+    format!("  {}\n", text::wrap(&format!("no row for {model}via {backend}: {why}"), 110, 4))
+}
+
+fn finding(Finding { claim, verdict, found }: &Finding) -> String {
+    let mark = match verdict {
+        Verdict::Holds => "[x] holds",
+        Verdict::Fails => "[ ] does not hold",
+        Verdict::Open => "[?] not measured",
+    };
+    format!("{claim}\n  {mark}. {}\n", text::wrap(found, 110, 2))
 }
 
 /// A model's and backend's name stands once, at the first of its rows.
@@ -55,8 +87,9 @@ fn rows(rows: &[Row]) -> Vec<Vec<String>> {
 }
 
 fn cells(r: &Row) -> Vec<String> {
-    let plain = r.backend == Via::Plain.name();
+    let plain = r.terms.trust == Trust::Machine;
     let protected = |text: String| if plain { "-".to_owned() } else { text };
+    let told = |field: &str, text: String| if r.tells(field) { protected(text) } else { "-".to_owned() };
     vec![
         r.model.clone(),
         r.label(),
@@ -67,8 +100,9 @@ fn cells(r: &Row) -> Vec<String> {
         text::millis(r.latency_ms_p50),
         text::significant(r.throughput_per_s),
         protected(format!("{} x", text::significant(r.slowdown_vs_plain))),
-        protected(text::bytes((r.bytes_offline + r.bytes_online) as f64 / r.batch as f64)),
-        protected(text::thousands(r.rounds)),
+        r.terms.slowdown_vs_onnxruntime.map_or_else(|| "-".to_owned(), |x| format!("{} x", text::significant(x))),
+        told("bytes_online", text::bytes((r.bytes_offline + r.bytes_online) as f64 / r.batch as f64)),
+        told("rounds", text::thousands(r.rounds)),
     ]
 }
 
@@ -87,5 +121,26 @@ fn claims(report: &Report) -> String {
             via.claim().learns.iter().map(|s| format!("         {}\n", text::wrap(s, 100, 9))).collect();
         format!("{:<8} {}\n{learns}", via.name(), summary)
     };
-    used.map(claim).collect()
+    let mut others: Vec<&Row> = Vec::new();
+    for row in report.rows.iter().filter(|r| r.backend.parse::<Via>().is_err()) {
+        if others.iter().all(|o| o.backend != row.backend) {
+            others.push(row);
+        }
+    }
+    used.map(claim).chain(others.into_iter().map(library)).collect()
+}
+
+/// What another library says of itself.
+fn library(r: &Row) -> String {
+    let line = |text: &str| format!("         {}\n", text::wrap(text, 100, 9));
+    let insecure =
+        if r.insecure.is_empty() { String::new() } else { line(&format!("insecure: {}", r.insecure.join(", "))) };
+    let terms = format!("{}; {}; adversary: {}", r.terms.version, r.terms.parameters, r.terms.adversary);
+    format!(
+        "{:<12} {}\n{}{}{insecure}",
+        r.backend,
+        r.claim,
+        line(&format!("trusted: {}", r.terms.trusted)),
+        line(&terms)
+    )
 }
