@@ -2,6 +2,8 @@
 //!
 //! - [`protocol`]: the two traits a protocol implements, [`Evaluator`] and [`Protocol`];
 //! - [`masked`]: the engine of protocols in which a dealer knows the masks: [`rep3`], [`beaver`];
+//! - [`vouched`]: the engine of those in which every message is vouched for: [`rep4`],
+//!   [`rep3_malicious`];
 //! - [`execute`]: runs a program on any evaluator;
 //! - [`predict`](mod@predict): its cost before it runs, by running it on [`dry`];
 //! - [`party`]: one compute party; [`roles`]: what owners and the receiver do;
@@ -20,6 +22,9 @@ macro_rules! with_protocol {
     ($kind:expr, $ring:expr, $p:ident => $body:expr) => {
         match $kind {
             $crate::ProtocolKind::Rep3 => with_ring!($crate::rep3::Rep3, $ring, $p => $body),
+            $crate::ProtocolKind::Rep3Malicious => {
+                with_ring!($crate::rep3_malicious::Rep3Malicious, $ring, $p => $body)
+            }
             $crate::ProtocolKind::Rep4 => with_ring!($crate::rep4::Rep4, $ring, $p => $body),
             $crate::ProtocolKind::Beaver2 => with_ring!($crate::beaver::Beaver2, $ring, $p => $body),
             $crate::ProtocolKind::Beaver3 => with_ring!($crate::beaver::Beaver3, $ring, $p => $body),
@@ -61,8 +66,10 @@ pub mod party;
 pub mod predict;
 pub mod protocol;
 pub mod rep3;
+pub mod rep3_malicious;
 pub mod rep4;
 pub mod roles;
+pub mod vouched;
 
 pub use cluster::{Inference, LocalCluster, Measured};
 pub use error::Error;
@@ -79,6 +86,9 @@ use subrosa_net::EndpointId;
 pub enum ProtocolKind {
     /// Replicated secret sharing between three parties ([`rep3`]).
     Rep3,
+    /// Replicated secret sharing between three parties, one of whom may deviate
+    /// ([`rep3_malicious`]).
+    Rep3Malicious,
     /// Replicated secret sharing between four parties, one of whom may deviate ([`rep4`]).
     Rep4,
     /// Two parties and a dealer ([`beaver`]).
@@ -93,8 +103,15 @@ pub enum ProtocolKind {
 
 impl ProtocolKind {
     /// Every protocol.
-    pub const ALL: &'static [Self] =
-        &[Self::Rep3, Self::Rep4, Self::Beaver2, Self::Beaver3, Self::Beaver4, Self::Beaver5];
+    pub const ALL: &'static [Self] = &[
+        Self::Rep3,
+        Self::Rep3Malicious,
+        Self::Rep4,
+        Self::Beaver2,
+        Self::Beaver3,
+        Self::Beaver4,
+        Self::Beaver5,
+    ];
 
     /// Name as `--via` spells it.
     pub fn name(self) -> &'static str {

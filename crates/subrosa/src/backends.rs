@@ -14,6 +14,8 @@ pub enum Via {
     Plain,
     /// By three parties over replicated secret shares.
     Rep3,
+    /// By three parties over replicated secret shares, one of whom may deviate.
+    Rep3Malicious,
     /// By four parties over replicated secret shares, one of whom may deviate.
     Rep4,
     /// By two parties over secret shares, with a dealer.
@@ -40,8 +42,17 @@ const PLAIN: Claim = Claim {
 
 impl Via {
     /// Every backend.
-    pub const ALL: [Self; 8] =
-        [Self::Plain, Self::Rep3, Self::Rep4, Self::Beaver2, Self::Beaver3, Self::Beaver4, Self::Beaver5, Self::Ckks];
+    pub const ALL: [Self; 9] = [
+        Self::Plain,
+        Self::Rep3,
+        Self::Rep3Malicious,
+        Self::Rep4,
+        Self::Beaver2,
+        Self::Beaver3,
+        Self::Beaver4,
+        Self::Beaver5,
+        Self::Ckks,
+    ];
 
     /// Those that take any model: what is compared unless others are named. Homomorphic
     /// encryption takes polynomial models only.
@@ -84,6 +95,7 @@ impl Via {
             Self::Plain => Kind::Plain,
             Self::Ckks => Kind::Ckks,
             Self::Rep3 => Kind::Parties(ProtocolKind::Rep3),
+            Self::Rep3Malicious => Kind::Parties(ProtocolKind::Rep3Malicious),
             Self::Rep4 => Kind::Parties(ProtocolKind::Rep4),
             Self::Beaver2 => Kind::Parties(ProtocolKind::Beaver2),
             Self::Beaver3 => Kind::Parties(ProtocolKind::Beaver3),
@@ -108,6 +120,7 @@ impl From<ProtocolKind> for Via {
     fn from(protocol: ProtocolKind) -> Self {
         match protocol {
             ProtocolKind::Rep3 => Self::Rep3,
+            ProtocolKind::Rep3Malicious => Self::Rep3Malicious,
             ProtocolKind::Rep4 => Self::Rep4,
             ProtocolKind::Beaver2 => Self::Beaver2,
             ProtocolKind::Beaver3 => Self::Beaver3,
@@ -152,7 +165,7 @@ mod tests {
             assert_eq!(via.name().parse::<Via>().unwrap(), via);
         }
         let error = "rep5".parse::<Via>().unwrap_err();
-        let choices = "plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, ckks";
+        let choices = "plain, rep3, rep3-malicious, rep4, beaver, beaver3, beaver4, beaver5, ckks";
         assert_eq!(error.to_string(), format!("unknown backend 'rep5': choose one of {choices}"));
     }
 

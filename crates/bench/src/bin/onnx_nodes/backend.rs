@@ -16,10 +16,11 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Via(Via::Plain),
         Self::Oracle,
         Self::Via(Via::Rep3),
+        Self::Via(Via::Rep3Malicious),
         Self::Via(Via::Rep4),
         Self::Via(Via::Beaver2),
         Self::Via(Via::Ckks),

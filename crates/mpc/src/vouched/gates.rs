@@ -17,11 +17,12 @@
 //! **Relu**: with the sign `e + l` (bits), `relu(y) = (1 - l) y` where `e = 0`, `l y` where
 //! `e = 1`, and `y = c + m`: the preprocessing puts `l` in the ring and `l m` into pieces.
 
-use super::Rep4;
-use super::deal::{ALL, Parts, Selection, Terms, Truncation};
-use super::share::{HELPER, PUBLIC, Pieces, Product, Share, add_pieces, slot, sub_pieces};
+use super::{Crew, Vouched};
+use super::bilinear::Bilinear;
+use super::deal::{self, ALL, Factors, Parts, Selection, Terms, Truncation};
+use super::share::{HELD, HELPER, PUBLIC, Pieces, Product, Share, add_pieces, slot, sub_pieces};
 use crate::Error;
-use crate::masked::zip;
+use crate::masked::{add_into, narrow_words, zip};
 use crate::protocol::{Primitive, Source};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -37,17 +38,35 @@ type WithMask<W, T> = Result<(Pieces<W>, T), Error>;
 /// The masks of a value, and of a product what opens it.
 type Opening<W> = (Vec<Arc<Vec<W>>>, Pieces<W>);
 
-impl<R: Ring> Rep4<R> {
+/// What a truncation is made of: see [`Truncation`], and `r >> f` and `M` in pieces.
+struct Low<W> {
+    offset: Pieces<W>,
+    mask: Vec<W>,
+    rho: Pieces<W>,
+    top: Pieces<W>,
+}
+
+impl<R: Ring, C: Crew> Vouched<R, C> {
     /// Gives a product a mask, in the preprocessing: the mask, and what opens it.
     fn mask_product(&mut self, x: &Product<R::Word>) -> WithMask<R::Word, Pieces<R::Word>> {
-        let mut offset = self.uncrossed(x)?;
+        let mut offset = if C::HELPED { self.uncrossed(x)? } else { self.whole(x) };
         let mask = self.mask_words(x.n);
         sub_pieces(&mut offset, &mask);
         Ok((mask, offset))
     }
 
     /// All of a product in pieces, fresh given their sum. One round of the preprocessing.
-    pub(super) fn uncrossed(&mut self, x: &Product<R::Word>) -> Result<Pieces<R::Word>, Error> {
+    pub(super) fn scattered(&mut self, x: &Product<R::Word>) -> Result<Pieces<R::Word>, Error> {
+        if C::HELPED {
+            return self.uncrossed(x);
+        }
+        let mut pieces = self.multiply_one(Factors::whole(Bilinear::Zero { n: x.n }, &[], &[]))?;
+        add_pieces(&mut pieces, &x.pieces);
+        Ok(pieces)
+    }
+
+    /// As [`Vouched::scattered`], where the helper vouches for the terms of products.
+    fn uncrossed(&mut self, x: &Product<R::Word>) -> Result<Pieces<R::Word>, Error> {
         let (n, bits) = (x.n, R::WIDTH.bits());
         let terms = match x.crossed.as_slice() {
             [] => vec![vec![R::Word::default(); n]; self.own_pairs().len()],
@@ -56,6 +75,13 @@ impl<R: Ring> Rep4<R> {
         let mut pieces = self.deal_words(vec![Terms { from: ALL, n, bits, terms }])?.pop().unwrap_or_default();
         add_pieces(&mut pieces, &x.pieces);
         Ok(pieces)
+    }
+
+    /// All of a product in pieces.
+    fn whole(&self, x: &Product<R::Word>) -> Pieces<R::Word> {
+        let mut pieces = vec![vec![R::Word::default(); x.n]; deal::held(self.me)];
+        add_pieces(&mut pieces, &x.pieces);
+        pieces
     }
 
     /// The masks of what is truncated and, of a product, what opens it.
@@ -69,15 +95,29 @@ impl<R: Ring> Rep4<R> {
         }
     }
 
-    /// The masked value, online.
-    fn open_source<'a>(
+    /// At parties 1 and 2: `x + r` modulo 2^k, `r` being what party 0 knows. One round, or none.
+    fn open_for_truncation(
         &mut self,
-        x: &'a Source<'_, Self>,
-        offset: Pieces<R::Word>,
-    ) -> Result<Cow<'a, [R::Word]>, Error> {
-        match x {
-            Source::Share(x) => Ok(Cow::Borrowed(value(x)?)),
-            Source::Product(x) => Ok(Cow::Owned(self.open_product(x, offset)?)),
+        x: &Source<'_, Self>,
+        material: &Truncation<R::Word>,
+    ) -> Result<Vec<R::Word>, Error> {
+        let mut pieces = material.offset.clone();
+        let opened = match x {
+            // Known already, and its mask is r.
+            Source::Share(x) if C::HELPED => Cow::Borrowed(value(x)?),
+            Source::Share(x) => {
+                self.add_public_words(&mut pieces, value(x)?);
+                Cow::Owned(self.open_without_party_0(pieces)?)
+            }
+            Source::Product(x) => {
+                add_pieces(&mut pieces, &x.pieces);
+                Cow::Owned(self.open_without_party_0(pieces)?)
+            }
+        };
+        match C::HELPED {
+            // c + m_0 = x - (m_1 + m_2); empty at party 0, which holds no m_0.
+            true => Ok(zip(&opened, &material.mask, Word::add)),
+            false => Ok(opened.into_owned()),
         }
     }
 
@@ -104,18 +144,16 @@ impl<R: Ring> Rep4<R> {
         let n = x.len();
         let call = Primitive::Trunc { n, shift, form: x.form() };
         if self.offline {
-            let (masks, offset) = self.prepare_source(x)?;
-            let (mask, truncation) = self.prepare_truncation(&masks, shift)?;
-            self.keep(call, Parts { offset, truncation: Some(truncation), ..Parts::default() });
+            let (mask, truncation) = self.prepare_truncation(x, shift)?;
+            self.keep(call, Parts { truncation: Some(truncation), ..Parts::default() });
             return Ok(Share::masked(mask));
         }
         let mut material = self.take(call)?;
         if self.me == HELPER {
             return Ok(Share::absent(n));
         }
-        let c = self.open_source(x, std::mem::take(&mut material.parts.offset))?;
         let truncation = material.parts.truncation.take().ok_or_else(missing)?;
-        Ok(Share::opened(self.truncate_masked(&c, shift, truncation)?))
+        Ok(Share::opened(self.truncate_masked(x, shift, truncation)?))
     }
 
     pub(super) fn sign_in_ring(&mut self, x: &Share<R::Word>, width: u32) -> Result<Share<R::Word>, Error> {
@@ -155,32 +193,53 @@ impl<R: Ring> Rep4<R> {
         let n = x.len();
         let call = Primitive::TruncRelu { n, shift, width, form: x.form() };
         if self.offline {
-            let (masks, offset) = self.prepare_source(x)?;
-            let (truncated, truncation) = self.prepare_truncation(&masks, shift)?;
+            let (truncated, truncation) = self.prepare_truncation(x, shift)?;
+            let truncated: Vec<_> = truncated.into_iter().map(Arc::new).collect();
             let (mask, selection) = self.prepare_relu(&truncated, width)?;
             let (truncation, selection) = (Some(truncation), Some(selection));
-            self.keep(call, Parts { offset, truncation, selection, ..Parts::default() });
+            self.keep(call, Parts { truncation, selection, ..Parts::default() });
             return Ok(Share::masked(mask));
         }
         let mut material = self.take(call)?;
         if self.me == HELPER {
             return Ok(Share::absent(n));
         }
-        let c = self.open_source(x, std::mem::take(&mut material.parts.offset))?;
         let truncation = material.parts.truncation.take().ok_or_else(missing)?;
-        let y = self.truncate_masked(&c, shift, truncation)?;
+        let y = self.truncate_masked(x, shift, truncation)?;
         let selection = material.parts.selection.take().ok_or_else(missing)?;
         Ok(Share::opened(self.choose(&y, width, selection)?))
     }
 
     fn prepare_truncation(
         &mut self,
-        masks: &[impl AsRef<Vec<R::Word>>],
+        x: &Source<'_, Self>,
         shift: u32,
     ) -> WithMask<R::Word, Truncation<R::Word>> {
-        let (me, k) = (self.me, R::WIDTH.bits());
-        let n = masks.first().map_or(0, |m| m.as_ref().len());
-        let held = |piece: usize| slot(me, piece).and_then(|at| masks.get(at)).map(|m| m.as_ref().as_slice());
+        let n = x.len();
+        let Low { offset, mask, rho, top } = match C::HELPED {
+            true => self.low_parts_known(x, shift)?,
+            false => self.low_parts_made(x, shift)?,
+        };
+        let top_mask = self.public_piece_plane(n);
+        let l = (!top_mask.is_empty()).then(|| expand_bits::<R::Word>(&top_mask, n));
+        let at = |piece: usize| slot(self.me, piece).and_then(|at| top.get(at)).cloned();
+        let map = Bilinear::Mul { n };
+        let supports = [[false, true, true], [true, false, false]];
+        let factors = Factors::of(self.me, map, OF_TOP_MASK, [None, at(1), at(2)], [l, None, None], supports);
+        let flipped = self.multiply_one(factors.low(shift))?;
+        let mut not_flipped = top;
+        sub_pieces(&mut not_flipped, &flipped);
+        let new = self.mask_words(n);
+        let mut base = negated(&rho);
+        sub_pieces(&mut base, &new);
+        Ok((new, Truncation { offset, mask, top_mask, base, wrap: [not_flipped, flipped] }))
+    }
+
+    /// With a helper: `r = -(m_1 + m_2)` of the value's mask, which party 0 and the helper know.
+    fn low_parts_known(&mut self, x: &Source<'_, Self>, shift: u32) -> Result<Low<R::Word>, Error> {
+        let (me, n, k) = (self.me, x.len(), R::WIDTH.bits());
+        let (masks, offset) = self.prepare_source(x)?;
+        let held = |piece: usize| slot(me, piece).and_then(|at| masks.get(at)).map(|m| m.as_slice());
         // r, where both pieces are held.
         let r: Option<Vec<u64>> = held(1).zip(held(2)).map(|(m_1, m_2)| {
             m_1.iter().zip(m_2).map(|(x, y)| x.to_u64().wrapping_add(y.to_u64()).wrapping_neg() & mask(k)).collect()
@@ -190,46 +249,57 @@ impl<R: Ring> Rep4<R> {
         let top = Terms { from: OF_LOW_PIECES, n, bits: shift, terms: from(k - 1) };
         let mut dealt = self.deal_words(vec![rho, top])?;
         let (top, rho) = (dealt.pop().unwrap_or_default(), dealt.pop().unwrap_or_default());
-        let top_mask = self.public_piece_plane(n);
-        let terms = self.masked_tops(n, &top, &top_mask);
-        let flipped = Terms { from: OF_TOP_MASK, n, bits: shift, terms };
-        let flipped = self.deal_words(vec![flipped])?.pop().unwrap_or_default();
-        let mut not_flipped = top;
-        sub_pieces(&mut not_flipped, &flipped);
-        let new = self.mask_words(n);
-        let mut base = negated(&rho);
-        sub_pieces(&mut base, &new);
         let mask = held(PUBLIC).map_or_else(Vec::new, <[R::Word]>::to_vec);
-        Ok((new, Truncation { mask, top_mask, base, wrap: [not_flipped, flipped] }))
+        Ok(Low { offset, mask, rho, top })
     }
 
-    /// `l M`: of party 1 with piece 2 of `M`, of party 2 with piece 1; at the helper both.
-    fn masked_tops(&self, n: usize, top: &[Vec<R::Word>], l: &[u64]) -> Vec<Vec<R::Word>> {
-        if l.is_empty() {
-            return Vec::new();
-        }
-        let l: Vec<R::Word> = expand_bits(l, n);
-        let piece = |of: usize| slot(self.me, of).and_then(|at| top.get(at));
-        let pieces = match self.me {
-            1 => vec![piece(2)],
-            2 => vec![piece(1)],
-            _ => vec![piece(2), piece(1)],
+    /// Without one: `r` of the bits of two draws, `r = d_1 xor d_2 = d_1 + d_2 - 2 (d_1 and d_2)`, of the
+    /// streams of pieces 1 and 2; and so `r >> f` and `M`, of products of bits that party 0 knows.
+    fn low_parts_made(&mut self, x: &Source<'_, Self>, shift: u32) -> Result<Low<R::Word>, Error> {
+        let (me, n, k) = (self.me, x.len(), R::WIDTH.bits());
+        let mut draw = |piece: usize| -> Option<Vec<R::Word>> {
+            let streams = self.streams.get_mut(slot(me, piece)?)?;
+            let drawn = narrow_words::<R::Word>(&mut streams.mask, n, R::Word::BITS);
+            Some(drawn.into_iter().map(|d| R::Word::from_u64(d.to_u64() & mask(k))).collect())
         };
-        pieces.into_iter().flatten().map(|m| zip(&l, m, Word::mul)).collect()
+        let (d_1, d_2) = (draw(1), draw(2));
+        let map = Bilinear::And { n, k, shift };
+        let supports = [[false, true, false], [false, false, true]];
+        let factors = Factors::of(me, map, OF_LOW_PIECES, [None, d_1.clone(), None], [None, None, d_2.clone()], supports);
+        let both = self.multiply_one(factors)?;
+        let drawn = [None, d_1, d_2];
+        let part = |at: usize, by: u32| -> Pieces<R::Word> {
+            let of_piece = |(place, piece): (usize, &usize)| {
+                let both = both.get(place).and_then(|both| both.get(at * n..(at + 1) * n)).unwrap_or(&[]);
+                let of = |(i, both): (usize, &R::Word)| {
+                    let d = drawn[*piece].as_ref().and_then(|d| d.get(i)).map_or(0, |d| d.to_u64() >> by);
+                    R::Word::from_u64(d).sub(both.add(*both))
+                };
+                both.iter().enumerate().map(of).collect()
+            };
+            HELD[me].iter().enumerate().map(of_piece).collect()
+        };
+        let (mut offset, rho, top) = (part(0, 0), part(1, shift), part(2, k - 1));
+        match x {
+            Source::Share(x) => x.masks.iter().zip(&mut offset).for_each(|(m, r)| add_into(r, m)),
+            Source::Product(x) => add_pieces(&mut offset, &x.pieces),
+        }
+        Ok(Low { offset, mask: Vec::new(), rho, top })
     }
 
-    /// Masked values truncated, under their new mask. Two rounds.
+    /// Values truncated, under their new mask. Two rounds, and one to open them.
     fn truncate_masked(
         &mut self,
-        c: &[R::Word],
+        x: &Source<'_, Self>,
         shift: u32,
         material: Truncation<R::Word>,
     ) -> Result<Vec<R::Word>, Error> {
-        let (n, k) = (c.len(), R::WIDTH.bits());
+        let opened = self.open_for_truncation(x, &material)?;
+        let (n, k) = (x.len(), R::WIDTH.bits());
         let half = 1u64 << (k - 2);
-        let shifted = |(c, m): (&R::Word, &R::Word)| c.add(*m).to_u64().wrapping_add(half) & mask(k);
-        // Empty at party 0, which holds no piece 0.
-        let u: Vec<R::Word> = c.iter().zip(&material.mask).map(|cm| R::Word::from_u64(shifted(cm))).collect();
+        // Empty at party 0.
+        let u: Vec<R::Word> =
+            opened.iter().map(|u| R::Word::from_u64(u.to_u64().wrapping_add(half) & mask(k))).collect();
         let mut plane = match self.me {
             0 => Vec::new(),
             _ => BitPlanes::from_words(&u, k - 1, 1).words().to_vec(),
@@ -252,20 +322,17 @@ impl<R: Ring> Rep4<R> {
 
     fn prepare_relu(
         &mut self,
-        masks: &[impl AsRef<Vec<R::Word>>],
+        masks: &[Arc<Vec<R::Word>>],
         width: u32,
     ) -> WithMask<R::Word, Selection<R::Word>> {
-        let (n, bits) = (masks.first().map_or(0, |m| m.as_ref().len()), R::WIDTH.bits());
+        let n = masks.first().map_or(0, |m| m.len());
         let (compare, l) = self.prepare_sign(width, masks)?;
         let slope = self.bits_in_ring(n, &l)?;
-        let multiply = |x: &[R::Word], y: &[R::Word], z: &mut [R::Word]| {
-            z.iter_mut().zip(x.iter().zip(y)).for_each(|(z, (&x, &y))| *z = z.add(x.mul(y)));
-        };
-        let terms = self.crossed(&slope, masks, n, &multiply);
-        let mut one = self.deal_words(vec![Terms { from: ALL, n, bits, terms }])?.pop().unwrap_or_default();
+        let factors: Vec<_> = slope.iter().cloned().map(Arc::new).collect();
+        let mut one = self.multiply_one(Factors::whole(Bilinear::Mul { n }, &factors, masks))?;
         let new = self.mask_words(n);
         // m - l m and l m, less the new mask.
-        let mut zero: Pieces<R::Word> = masks.iter().map(|m| m.as_ref().to_vec()).collect();
+        let mut zero: Pieces<R::Word> = masks.iter().map(|m| m.to_vec()).collect();
         sub_pieces(&mut zero, &one);
         [&mut zero, &mut one].into_iter().for_each(|base| sub_pieces(base, &new));
         Ok((new, Selection { compare, slope, base: [zero, one] }))
@@ -273,31 +340,32 @@ impl<R: Ring> Rep4<R> {
 
     /// A bit's pieces as pieces of a word that is 0 or 1: two rounds.
     ///
-    /// `q = l_0 + l_1` modulo 2 is known to party 2 and the helper; of `q = q_0 + q_1` in the
-    /// ring, `q_0 l_2` is known to party 1 and `q_1 l_2` to party 0, each with the helper. Then
-    /// `l = q + l_2 - 2 q l_2`.
+    /// `q = l_0 xor l_1 = l_0 + l_1 - 2 l_0 l_1` has two pieces, with a term of party 2; `q l_2` has terms
+    /// of the two others. Then `l = q + l_2 - 2 q l_2`.
     fn bits_in_ring(&mut self, n: usize, l: &[Vec<u64>]) -> Result<Pieces<R::Word>, Error> {
-        let (me, bits) = (self.me, R::WIDTH.bits());
-        let plane = |piece: usize| slot(me, piece).and_then(|at| l.get(at));
-        let both = |(l_0, l_1): (&Vec<u64>, &Vec<u64>)| {
-            let plane: Vec<u64> = l_0.iter().zip(l_1).map(|(x, y)| x ^ y).collect();
-            expand_bits::<R::Word>(&plane, n)
-        };
-        let terms = plane(0).zip(plane(1)).map(both).into_iter().collect();
-        let q = self.deal_words(vec![Terms { from: &[2], n, bits, terms }])?.pop().unwrap_or_default();
-        let l_2: Option<Vec<R::Word>> = plane(2).map(|plane| expand_bits(plane, n));
-        let times = |piece: usize| {
-            let q = slot(me, piece).and_then(|at| q.get(at))?;
-            l_2.as_deref().map(|l_2| zip(q, l_2, Word::mul))
-        };
-        let terms = [times(1), times(0)].into_iter().flatten().collect();
-        let product = self.deal_words(vec![Terms { from: &[0, 1], n, bits, terms }])?.pop().unwrap_or_default();
+        let (me, map) = (self.me, Bilinear::Mul { n });
+        let bit = |piece: usize| slot(me, piece).and_then(|at| l.get(at)).map(|l| expand_bits::<R::Word>(l, n));
+        let supports = [[true, false, false], [false, true, false]];
+        let factors = Factors::of(me, map, &[2], [bit(0), None, None], [None, bit(1), None], supports);
+        let both = self.multiply_one(factors)?;
+        let mut q = both;
+        for (place, &piece) in HELD[me].iter().enumerate() {
+            let l = if piece == 2 { None } else { bit(piece) };
+            for (i, q) in q[place].iter_mut().enumerate() {
+                let l = l.as_ref().and_then(|l| l.get(i)).copied().unwrap_or_default();
+                *q = l.sub(q.add(*q));
+            }
+        }
+        let at = |piece: usize| slot(me, piece).map(|at| q[at].clone());
+        let supports = [[true, true, false], [false, false, true]];
+        let factors = Factors::of(me, map, &[0, 1], [at(0), at(1), None], [None, None, bit(2)], supports);
+        let product = self.multiply_one(factors)?;
         let mut word = q;
         for _ in 0..2 {
             sub_pieces(&mut word, &product);
         }
-        if let (Some(l_2), Some(piece)) = (l_2, slot(me, 2).and_then(|at| word.get_mut(at))) {
-            crate::masked::add_into(piece, &l_2);
+        if let (Some(l_2), Some(piece)) = (bit(2), slot(me, 2).and_then(|at| word.get_mut(at))) {
+            add_into(piece, &l_2);
         }
         Ok(word)
     }
@@ -335,7 +403,7 @@ impl<R: Ring> Rep4<R> {
 
     fn add_public_words(&self, pieces: &mut Pieces<R::Word>, words: &[R::Word]) {
         if let Some(piece) = slot(self.me, PUBLIC).and_then(|at| pieces.get_mut(at)) {
-            crate::masked::add_into(piece, words);
+            add_into(piece, words);
         }
     }
 }
@@ -344,11 +412,11 @@ fn value<W>(x: &Share<W>) -> Result<&[W], Error> {
     x.value
         .as_deref()
         .map(Vec::as_slice)
-        .ok_or_else(|| Error::Misuse("rep4: a share of the preprocessing was used online".into()))
+        .ok_or_else(|| Error::Misuse("a share of the preprocessing was used online".into()))
 }
 
 fn missing() -> Error {
-    Error::Misuse("rep4: a primitive without material".into())
+    Error::Misuse("a primitive without material".into())
 }
 
 fn negated<W: Word>(pieces: &[Vec<W>]) -> Pieces<W> {
