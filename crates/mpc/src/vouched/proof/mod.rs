@@ -13,7 +13,7 @@
 //! So the prover shows to the two, for all its terms at once, that a random combination of these
 //! equations holds. Words are proven in [`words`], bits in [`bits`]. In both
 //! - challenges come from the stream of piece `p`, which `p` lacks: nobody can choose them, and `p`
-//!   gets them when what it claims is on its way;
+//!   gets them when what it claims has come to its second verifier, and the first knows that;
 //! - whatever one verifier tells the other the prover knows as well, and vouches for;
 //! - everything sent is hidden by fresh draws of streams that its receiver lacks.
 //!
@@ -170,9 +170,14 @@ impl<R: Ring, C: Crew> Vouched<R, C> {
     }
 
     /// The next challenges, by prover: this party draws those of the two others and tells them, and
-    /// gets its own from both. One round.
+    /// gets its own from both. Two rounds.
+    ///
+    /// What a prover claims it has sent to its second verifier alone. So the first one waits until the
+    /// second says that it has come: a prover that got its challenge from the first could otherwise
+    /// choose its claim to suit.
     fn challenges(&mut self) -> Result<[Seed; 3], Error> {
         let me = self.me;
+        self.pass_on(vec![0], 1)?;
         let others = [next(me), previous(me)];
         let mut drawn = [[0u8; SEED_BYTES]; 3];
         for prover in others {
@@ -196,5 +201,5 @@ impl<R: Ring, C: Crew> Vouched<R, C> {
 
 /// Declared cost of [`Vouched::challenges`].
 fn challenge_cost() -> Cost {
-    Cost::messages(6, SEED_BYTES as u64)
+    Cost::messages(3, 1) + Cost::messages(6, SEED_BYTES as u64)
 }
