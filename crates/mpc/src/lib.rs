@@ -8,6 +8,7 @@
 //! - [`predict`](mod@predict): its cost before it runs, by running it on [`dry`];
 //! - [`party`]: one compute party; [`roles`]: what owners and the receiver do;
 //! - [`cluster`]: parties as threads, with the roles as endpoints of their own;
+//! - [`robust`]: a result although one of four parties deviates;
 //! - `conformance`: the suite every protocol passes (feature
 //!   `conformance`).
 //!
@@ -68,6 +69,7 @@ pub mod protocol;
 pub mod rep3;
 pub mod rep3_malicious;
 pub mod rep4;
+pub mod robust;
 pub mod roles;
 pub mod vouched;
 
@@ -103,15 +105,8 @@ pub enum ProtocolKind {
 
 impl ProtocolKind {
     /// Every protocol.
-    pub const ALL: &'static [Self] = &[
-        Self::Rep3,
-        Self::Rep3Malicious,
-        Self::Rep4,
-        Self::Beaver2,
-        Self::Beaver3,
-        Self::Beaver4,
-        Self::Beaver5,
-    ];
+    pub const ALL: &'static [Self] =
+        &[Self::Rep3, Self::Rep3Malicious, Self::Rep4, Self::Beaver2, Self::Beaver3, Self::Beaver4, Self::Beaver5];
 
     /// Name as `--via` spells it.
     pub fn name(self) -> &'static str {

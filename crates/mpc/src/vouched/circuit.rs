@@ -1,9 +1,9 @@
 //! Circuits over bits of masks, in the preprocessing: all values are in pieces, every AND is
 //! three corrections, and a layer of ANDs is one round.
 
-use super::{Crew, Vouched};
 use super::deal::{self, Operands};
 use super::share::Pieces;
+use super::{Crew, Vouched};
 use crate::Error;
 use crate::masked::groups::{groups, monomial_count};
 use subrosa_ring::Ring;
@@ -172,7 +172,9 @@ pub(super) fn layers_of(width: u32) -> Vec<usize> {
     let sizes = groups(width);
     let columns = (width as usize).saturating_sub(2);
     let mut planes = vec![(width as usize).saturating_sub(1), columns];
-    planes.extend(distances(columns).map(|d| joins(columns, d).map(|(_, _, passes)| 1 + usize::from(passes)).sum::<usize>()));
+    planes.extend(
+        distances(columns).map(|d| joins(columns, d).map(|(_, _, passes)| 1 + usize::from(passes)).sum::<usize>()),
+    );
     let of_layer = |l: u32| sizes.iter().map(|&size| products_of_layer(size, l).count()).sum::<usize>();
     planes.extend((0..layers(&sizes)).map(of_layer));
     planes.retain(|&planes: &usize| planes > 0);

@@ -8,11 +8,11 @@
 //!
 //! Rounds: 1 with one group; else 1 + levels.
 
-use super::{Crew, Vouched};
 use super::circuit;
 use super::deal;
 use super::share::{HELD, PUBLIC, Pieces};
 use super::vouch::DIGEST;
+use super::{Crew, Vouched};
 use crate::Error;
 use crate::masked::groups::{groups, less_and_equal, levels, monomial_count};
 use crate::masked::tree::{Bits, and_levels, blocks_of, joined, operands};

@@ -5,6 +5,7 @@ use super::compare::{self, opening_cost};
 use super::deal::{self, ALL};
 use super::proof::{Load, words};
 use super::share::{HELD, HELPER};
+use super::truncate::PROVEN_AT_ONCE;
 use super::vouch::DIGEST;
 use super::{Crew, SEED_BYTES, WORDS};
 use crate::Error;
@@ -92,22 +93,24 @@ fn joined<const N: usize>(steps: [Vec<Step>; N]) -> Vec<Step> {
 
 fn truncation<C: Crew>(n: usize, shift: u32, k: u32) -> Vec<Step> {
     let of_0 = |map: Bilinear, bits: u32| Product::of(map, &[0], bits, [SECOND, THIRD]);
-    let low = match C::HELPED {
-        true => vec![of_0(Bilinear::Zero { n }, k), of_0(Bilinear::Zero { n }, shift)],
-        false => vec![of_0(Bilinear::And { n, k, shift }, k)],
+    let mut steps = match C::HELPED {
+        true => vec![Step::Words(vec![of_0(Bilinear::Zero { n }, k), of_0(Bilinear::Zero { n }, shift)])],
+        false => (0..n)
+            .step_by(PROVEN_AT_ONCE)
+            .map(|start| Bilinear::And { n: PROVEN_AT_ONCE.min(n - start), k, shift })
+            .map(|map| Step::Words(vec![of_0(map, k)]))
+            .collect(),
     };
     let supports = [[false, true, true], FIRST];
-    vec![Step::Words(low), Step::Words(vec![Product::of(Bilinear::Mul { n }, &[1, 2], shift, supports)])]
+    steps.push(Step::Words(vec![Product::of(Bilinear::Mul { n }, &[1, 2], shift, supports)]));
+    steps
 }
 
 /// The comparison's circuits, then its bit in the ring.
 fn sign(n: usize, width: u32, k: u32) -> Vec<Step> {
     let map = Bilinear::Mul { n };
     let circuits = compare::layers_of(width).into_iter().map(|planes| Step::Planes { n, planes });
-    let bit = [
-        Product::of(map, &[2], k, [FIRST, SECOND]),
-        Product::of(map, &[0, 1], k, [[true, true, false], THIRD]),
-    ];
+    let bit = [Product::of(map, &[2], k, [FIRST, SECOND]), Product::of(map, &[0, 1], k, [[true, true, false], THIRD])];
     circuits.chain(bit.map(|product| Step::Words(vec![product]))).collect()
 }
 
@@ -167,7 +170,9 @@ pub(super) fn online<R: Ring, C: Crew>(call: &Primitive) -> Cost {
         let opened = match (form, C::HELPED) {
             (Form::Share, true) => Cost::FREE,
             // At parties 1 and 2.
-            (Form::Product, _) | (Form::Share, false) => Cost::round([packed_len(n, k) as u64, DIGEST as u64].repeat(2)),
+            (Form::Product, _) | (Form::Share, false) => {
+                Cost::round([packed_len(n, k) as u64, DIGEST as u64].repeat(2))
+            }
         };
         opened + Cost::round([plane_bytes(n) as u64, DIGEST as u64]) + swapped(n)
     };

@@ -9,11 +9,11 @@
 
 use super::share::{HELD, HELPER, slot};
 use super::{Crew, Product, Share, Vouched};
-use crate::rep3_malicious::ThreeServers;
-use crate::rep4::FourServers;
 use crate::Error;
 use crate::masked::leak_tests::{Field, K, N, RUNS, SHIFT, Search, flatten, flatten_run, planes};
 use crate::protocol::{Evaluator, Form, Primitive, Protocol, Source};
+use crate::rep3_malicious::ThreeServers;
+use crate::rep4::FourServers;
 use std::cell::RefCell;
 use subrosa_core::{Prg, Seed};
 use subrosa_ring::{Word, Z32, sign_extend, unpack};
@@ -53,44 +53,49 @@ struct Case<C: Crew> {
 }
 
 impl<C: Crew> Case<C> {
-
-const TRUNC: Self = Case {
-    bits: K - 1,
-    calls: &[Primitive::Trunc { n: N, shift: SHIFT, form: Form::Share }],
-    body: |p, x| p.trunc(Source::Share(x), SHIFT).map(|y| p.to_product(&y)),
-};
-const SQUARE: Self = Case {
-    bits: K / 2 - 1,
-    calls: &[Primitive::Mul { n: N }, Primitive::Reshare { n: N }],
-    body: |p, x| {
-        let square = p.mul(x, x)?;
-        p.reshare(&square).map(|y| p.to_product(&y))
-    },
-};
-/// By a weight, which is 1; then a truncation of a product.
-const WEIGHTED: Self = Case {
-    bits: K - 1,
-    calls: &[Primitive::Mul { n: N }, Primitive::Trunc { n: N, shift: SHIFT, form: Form::Product }],
-    body: |p, x| {
-        let part = |piece: usize| 0x89ab_cdef_u32.wrapping_mul(2 * piece as u32 + 1);
-        let c = (0..HELPER).fold(1u32, |c, piece| c.wrapping_sub(part(piece)));
-        let masks = HELD[p.me].iter().map(|&piece| vec![part(piece); N]).collect();
-        let one = Share::known(p.me, N, (p.me != HELPER).then(|| vec![c; N]), masks);
-        let same = p.mul(x, &one)?;
-        p.trunc(Source::Product(&same), SHIFT).map(|y| p.to_product(&y))
-    },
-};
-const LTZ: Self =
-    Case { bits: 7, calls: &[Primitive::Ltz { n: N, width: 7 }], body: |p, x| p.ltz(x, 7).map(|y| p.to_product(&y)) };
-const RELU: Self =
-    Case { bits: 5, calls: &[Primitive::Relu { n: N, width: 5 }], body: |p, x| p.relu(x, 5).map(|y| p.to_product(&y)) };
-const TRUNC_RELU: Self = Case {
-    bits: 5 + SHIFT,
-    calls: &[Primitive::TruncRelu { n: N, shift: SHIFT, width: 5, form: Form::Share }],
-    body: |p, x| p.trunc_relu(Source::Share(x), SHIFT, 5).map(|y| p.to_product(&y)),
-};
-/// Opened as it is.
-const PRODUCT: Self = Case { bits: K / 2 - 1, calls: &[Primitive::Mul { n: N }], body: |p, x| p.mul(x, x) };
+    const TRUNC: Self = Case {
+        bits: K - 1,
+        calls: &[Primitive::Trunc { n: N, shift: SHIFT, form: Form::Share }],
+        body: |p, x| p.trunc(Source::Share(x), SHIFT).map(|y| p.to_product(&y)),
+    };
+    const SQUARE: Self = Case {
+        bits: K / 2 - 1,
+        calls: &[Primitive::Mul { n: N }, Primitive::Reshare { n: N }],
+        body: |p, x| {
+            let square = p.mul(x, x)?;
+            p.reshare(&square).map(|y| p.to_product(&y))
+        },
+    };
+    /// By a weight, which is 1; then a truncation of a product.
+    const WEIGHTED: Self = Case {
+        bits: K - 1,
+        calls: &[Primitive::Mul { n: N }, Primitive::Trunc { n: N, shift: SHIFT, form: Form::Product }],
+        body: |p, x| {
+            let part = |piece: usize| 0x89ab_cdef_u32.wrapping_mul(2 * piece as u32 + 1);
+            let c = (0..HELPER).fold(1u32, |c, piece| c.wrapping_sub(part(piece)));
+            let masks = HELD[p.me].iter().map(|&piece| vec![part(piece); N]).collect();
+            let one = Share::known(p.me, N, (p.me != HELPER).then(|| vec![c; N]), masks);
+            let same = p.mul(x, &one)?;
+            p.trunc(Source::Product(&same), SHIFT).map(|y| p.to_product(&y))
+        },
+    };
+    const LTZ: Self = Case {
+        bits: 7,
+        calls: &[Primitive::Ltz { n: N, width: 7 }],
+        body: |p, x| p.ltz(x, 7).map(|y| p.to_product(&y)),
+    };
+    const RELU: Self = Case {
+        bits: 5,
+        calls: &[Primitive::Relu { n: N, width: 5 }],
+        body: |p, x| p.relu(x, 5).map(|y| p.to_product(&y)),
+    };
+    const TRUNC_RELU: Self = Case {
+        bits: 5 + SHIFT,
+        calls: &[Primitive::TruncRelu { n: N, shift: SHIFT, width: 5, form: Form::Share }],
+        body: |p, x| p.trunc_relu(Source::Share(x), SHIFT, 5).map(|y| p.to_product(&y)),
+    };
+    /// Opened as it is.
+    const PRODUCT: Self = Case { bits: K / 2 - 1, calls: &[Primitive::Mul { n: N }], body: |p, x| p.mul(x, x) };
 }
 
 /// The stream whose loss the watcher has to notice: of a piece, or the same of all.
@@ -193,7 +198,8 @@ fn wide_fields(name: &str, message: &[u8]) -> Vec<Field> {
         let values = |from: usize| -> Vec<u32> {
             vector.chunks(bytes).map(|word| u32::from_le_bytes(std::array::from_fn(|i| word[from + i]))).collect()
         };
-        let field = |from: usize| Field { name: format!("{name} @{at}+{from}"), bits: K, online: false, values: values(from) };
+        let field =
+            |from: usize| Field { name: format!("{name} @{at}+{from}"), bits: K, online: false, values: values(from) };
         [field(0), field(bytes - 4)]
     };
     message.chunks(N * bytes).enumerate().flat_map(vector).collect()
@@ -339,7 +345,11 @@ macro_rules! tests {
 }
 
 tests!(helped, FourServers, vec![]);
-tests!(unhelped, ThreeServers, vec![
-    ("what hides a proof", |s| &s.proof[0], Case::SQUARE),
-    ("what hides it the other way", |s| &s.proof[1], Case::SQUARE),
-]);
+tests!(
+    unhelped,
+    ThreeServers,
+    vec![
+        ("what hides a proof", |s| &s.proof[0], Case::SQUARE),
+        ("what hides it the other way", |s| &s.proof[1], Case::SQUARE),
+    ]
+);

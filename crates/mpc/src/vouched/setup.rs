@@ -1,7 +1,7 @@
 //! The pieces' seeds: each is made of a part from every holder of the piece.
 
-use super::{Crew, SEED_BYTES};
 use super::share::{HELD, HELPER};
+use super::{Crew, SEED_BYTES};
 use crate::Error;
 use crate::protocol::Contradiction;
 use subrosa_core::{Cost, Seed};

@@ -7,8 +7,8 @@
 //! Nothing is checked later: a party that had worked on with a wrong value could be made to
 //! give away, by what it sends next, how that differs from the right one.
 
-use super::{Crew, Vouched};
 use super::share::{HELPER, Pieces, next, previous};
+use super::{Crew, Vouched};
 use crate::Error;
 use crate::protocol::Contradiction;
 use subrosa_net::EndpointId;

@@ -70,9 +70,8 @@ impl Layer {
 
     /// Notes the factors, of `len` words each.
     pub(super) fn of(&mut self, operands: Operands<'_>, len: usize) {
-        let pieces = |x: &[Vec<u64>]| {
-            [0, 1].map(|at| x.get(at).map_or_else(Vec::new, |x| x.get(..len).unwrap_or(x).to_vec()))
-        };
+        let pieces =
+            |x: &[Vec<u64>]| [0, 1].map(|at| x.get(at).map_or_else(Vec::new, |x| x.get(..len).unwrap_or(x).to_vec()));
         match operands {
             Operands::Two(x, y) => (self.x, self.y) = (pieces(x), pieces(y)),
             Operands::Majority(x) => (self.x, self.majority) = (pieces(x), true),

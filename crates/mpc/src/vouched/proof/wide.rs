@@ -95,14 +95,7 @@ pub(super) fn add(map: &Bilinear, k: u32, x: &[u64], y: &[Wide], z: &mut [Wide])
 }
 
 /// A map whose results are sums of `terms` products, by maps of limbs that do not overflow 64 bits.
-fn in_limbs(
-    k: u32,
-    terms: usize,
-    x: &[u64],
-    y: &[Wide],
-    z: &mut [Wide],
-    acc: impl Fn(&[u64], &[u64], &mut [u64]),
-) {
+fn in_limbs(k: u32, terms: usize, x: &[u64], y: &[Wide], z: &mut [Wide], acc: impl Fn(&[u64], &[u64], &mut [u64])) {
     // 32 bits times this many, so many times, are below 2^64.
     let step = 32u32.saturating_sub(terms.max(1).next_power_of_two().trailing_zeros()).max(1);
     for i in 0..k.div_ceil(32) {
@@ -211,9 +204,7 @@ pub(super) fn right(map: &Bilinear, y: &[u64], beta: &[u64]) -> Vec<Wide> {
     match *map {
         Bilinear::Mul { .. } => y.iter().copied().map(Wide::from).collect(),
         Bilinear::Zero { .. } => Vec::new(),
-        Bilinear::And { k, .. } => {
-            y.iter().flat_map(|&y| (0..k).map(move |bit| Wide::from(y >> bit & 1))).collect()
-        }
+        Bilinear::And { k, .. } => y.iter().flat_map(|&y| (0..k).map(move |bit| Wide::from(y >> bit & 1))).collect(),
         Bilinear::MatMul { dims: MatDims { n, .. }, .. } => y.chunks(n.max(1)).map(weighed).collect(),
         Bilinear::Conv { geometry, .. } => {
             let (each, terms) = (geometry.o / geometry.groups.max(1), terms_of(&geometry));

@@ -142,9 +142,7 @@ impl View<'_> {
         let Some(a) = self.a else { return 0 };
         let each = self.dealt.iter().zip(rows.0.iter().zip(&columns.0));
         each.fold(0, |sum: Wide, ((d, _), (rows, columns))| match (&d.x[a], &d.y[a]) {
-            (Some(x), Some(y)) => {
-                sum.wrapping_add(inner_product(&left(&d.map, x, rows), &right(&d.map, y, columns)))
-            }
+            (Some(x), Some(y)) => sum.wrapping_add(inner_product(&left(&d.map, x, rows), &right(&d.map, y, columns))),
             (_, _) => sum,
         })
     }
@@ -259,16 +257,12 @@ impl<R: Ring, C: Crew> Vouched<R, C> {
             sum
         };
         let (own_u, own_v) = (hidden(&mine.u[0], &mut m_1), hidden(&mine.v[1], &mut m_2));
-        let (first_u, second_v) =
-            (hidden(&ahead_of.u[0], &mut first_mask), hidden(&behind_of.v[1], &mut second_mask));
+        let (first_u, second_v) = (hidden(&ahead_of.u[0], &mut first_mask), hidden(&behind_of.v[1], &mut second_mask));
         let vouched = |told: &[Wide]| digest(&pack_wide(told, k)).to_vec();
         // As the second verifier of the party behind, and vouching as a prover.
         let forward = [vouched(&own_u), pack_wide(&second_v, k)].concat();
         let back = [vouched(&own_v), pack_wide(&first_u, k)].concat();
-        let lens = [
-            (ahead, DIGEST + told_second[0] * wide_bytes(k)),
-            (behind, DIGEST + told_first[1] * wide_bytes(k)),
-        ];
+        let lens = [(ahead, DIGEST + told_second[0] * wide_bytes(k)), (behind, DIGEST + told_first[1] * wide_bytes(k))];
         let received = self.session.round(vec![(ahead, forward), (behind, back)], &lens)?;
         let mut parts = received.iter().map(|m| m.split_at_checked(DIGEST).unwrap_or_default());
         let (from_ahead, from_behind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
