@@ -41,8 +41,7 @@ fn command_lines() {
     let folder = tempfile::tempdir().unwrap();
     let mlp = shipped("models/mlp.onnx");
     let mlp = mlp.as_str();
-    let backends =
-        "unknown backend 'rep5': choose one of plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, fss, ckks";
+    let backends = "unknown backend 'rep5': choose one of plain, rep3, rep3-malicious, rep4, beaver, beaver3, beaver4, beaver5, fss, ckks, tee";
     check(
         folder.path(),
         &[

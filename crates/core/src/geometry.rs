@@ -15,6 +15,13 @@ pub struct MatDims {
     pub n: usize,
 }
 
+impl MatDims {
+    /// How many right operands `len` elements are.
+    pub fn matrices(&self, len: usize) -> usize {
+        len.checked_div(self.k * self.n).unwrap_or(1)
+    }
+}
+
 /// Sizes of a 2-d convolution: pairs are `(height, width)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConvGeometry {

@@ -207,6 +207,11 @@ pub struct Report {
 pub const SIMULATED: &str = "SIMULATED, NO CONFIDENTIALITY";
 
 impl Row {
+    /// Whether it is the reference: computed in the clear, and not said to be anything else.
+    pub fn in_the_clear(&self) -> bool {
+        self.terms.trust == Trust::Machine && !self.simulated()
+    }
+
     /// Whether trusted hardware was only simulated.
     pub fn simulated(&self) -> bool {
         self.insecure.iter().any(|mark| mark == SIMULATED)

@@ -262,7 +262,7 @@ pub fn matrix_products<P: Protocol>() {
         let matrices = if own { batch * dims.groups } else { 1 };
         let x = samples(k::<P>(), batch * dims.groups * dims.m * dims.k, 5);
         let y = samples(k::<P>(), matrices * dims.k * dims.n, 6);
-        let calls = [Primitive::MatMul { batch, dims }];
+        let calls = [Primitive::MatMul { batch, dims, matrices }];
         let out = batch * dims.groups * dims.m * dims.n;
         let multiply = |p: &mut P, s: &[P::Share]| Ok(vec![p.matmul(batch, dims, &s[0], &s[1])?]);
         let got = priced::<P>(&[x.clone(), y.clone()], &calls, &[out], multiply);

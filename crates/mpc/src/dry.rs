@@ -86,9 +86,9 @@ impl<R: Ring> Evaluator for Dry<R> {
     fn mul(&mut self, x: &Length, _: &Length) -> Result<Length, Error> {
         Ok(self.call(Primitive::Mul { n: x.0 }, x.0))
     }
-    fn matmul(&mut self, batch: usize, dims: MatDims, _: &Length, _: &Length) -> Result<Length, Error> {
+    fn matmul(&mut self, batch: usize, dims: MatDims, _: &Length, y: &Length) -> Result<Length, Error> {
         let n = batch * dims.groups * dims.m * dims.n;
-        Ok(self.call(Primitive::MatMul { batch, dims }, n))
+        Ok(self.call(Primitive::MatMul { batch, dims, matrices: dims.matrices(y.0) }, n))
     }
     fn conv(&mut self, batch: usize, geometry: &ConvGeometry, _: &Length, _: &Length) -> Result<Length, Error> {
         let n = batch * geometry.o * geometry.output.0 * geometry.output.1;

@@ -3,10 +3,13 @@
 //! - [`protocol`]: the two traits a protocol implements, [`Evaluator`] and [`Protocol`];
 //! - [`masked`]: the engine of protocols in which a dealer knows the masks: [`rep3`], [`beaver`],
 //!   [`fss`];
+//! - [`vouched`]: the engine of those in which every message is vouched for: [`rep4`],
+//!   [`rep3_malicious`];
 //! - [`execute`]: runs a program on any evaluator;
 //! - [`predict`](mod@predict): its cost before it runs, by running it on [`dry`];
 //! - [`party`]: one compute party; [`roles`]: what owners and the receiver do;
 //! - [`cluster`]: parties as threads, with the roles as endpoints of their own;
+//! - [`robust`]: a result although one of four parties deviates;
 //! - `conformance`: the suite every protocol passes (feature
 //!   `conformance`).
 //!
@@ -21,6 +24,9 @@ macro_rules! with_protocol {
     ($kind:expr, $ring:expr, $p:ident => $body:expr) => {
         match $kind {
             $crate::ProtocolKind::Rep3 => with_ring!($crate::rep3::Rep3, $ring, $p => $body),
+            $crate::ProtocolKind::Rep3Malicious => {
+                with_ring!($crate::rep3_malicious::Rep3Malicious, $ring, $p => $body)
+            }
             $crate::ProtocolKind::Rep4 => with_ring!($crate::rep4::Rep4, $ring, $p => $body),
             $crate::ProtocolKind::Beaver2 => with_ring!($crate::beaver::Beaver2, $ring, $p => $body),
             $crate::ProtocolKind::Beaver3 => with_ring!($crate::beaver::Beaver3, $ring, $p => $body),
@@ -64,8 +70,11 @@ pub mod party;
 pub mod predict;
 pub mod protocol;
 pub mod rep3;
+pub mod rep3_malicious;
 pub mod rep4;
+pub mod robust;
 pub mod roles;
+pub mod vouched;
 
 pub use cluster::{Inference, LocalCluster, Measured};
 pub use error::Error;
@@ -82,6 +91,9 @@ use subrosa_net::EndpointId;
 pub enum ProtocolKind {
     /// Replicated secret sharing between three parties ([`rep3`]).
     Rep3,
+    /// Replicated secret sharing between three parties, one of whom may deviate
+    /// ([`rep3_malicious`]).
+    Rep3Malicious,
     /// Replicated secret sharing between four parties, one of whom may deviate ([`rep4`]).
     Rep4,
     /// Two parties and a dealer ([`beaver`]).
@@ -98,8 +110,16 @@ pub enum ProtocolKind {
 
 impl ProtocolKind {
     /// Every protocol.
-    pub const ALL: &'static [Self] =
-        &[Self::Rep3, Self::Rep4, Self::Beaver2, Self::Beaver3, Self::Beaver4, Self::Beaver5, Self::Fss];
+    pub const ALL: &'static [Self] = &[
+        Self::Rep3,
+        Self::Rep3Malicious,
+        Self::Rep4,
+        Self::Beaver2,
+        Self::Beaver3,
+        Self::Beaver4,
+        Self::Beaver5,
+        Self::Fss,
+    ];
 
     /// Name as `--via` spells it.
     pub fn name(self) -> &'static str {

@@ -255,6 +255,8 @@ pub enum Primitive {
         batch: usize,
         /// Sizes for one sample.
         dims: MatDims,
+        /// Matrices in the right operand.
+        matrices: usize,
     },
     /// [`Evaluator::conv`].
     Conv {

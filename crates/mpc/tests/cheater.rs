@@ -8,6 +8,7 @@ use std::sync::Arc;
 use subrosa_core::{Adversary, Prg, Seed};
 use subrosa_graph::{InputRange, LowerOptions, Lowered, Model, Reveal, lower, oracle};
 use subrosa_mpc::cluster::endpoint_names;
+use subrosa_mpc::robust::{Attempt, infer};
 use subrosa_mpc::{Error, LocalCluster, Options, ProtocolKind, predict};
 use subrosa_net::fault::Fault;
 
@@ -64,6 +65,51 @@ fn deviate(name: &str, times: usize) {
         let seed = seed.expose();
         assert!(wrong_ends > 0, "{name}: none of {times} deviations was noticed, seed {seed:02x?}");
     }
+}
+
+/// A party that deviates in every attempt in which it takes part: robust mode gives the right result.
+fn robust(name: &str, times: usize) {
+    let lowered = shipped(name);
+    let program = Arc::new(lowered.program.clone());
+    let n = program.insts[program.inputs[0]].shape.len();
+    let pixels: Vec<f32> = (0..n).map(|i| (i * 7919 % 256) as f32 / 255.0).collect();
+    let inputs = [lowered.encode(0, &pixels).unwrap()];
+    let expected = oracle::run(&program, &lowered.weights, &inputs, 1).unwrap();
+    let seed = Seed::random().unwrap();
+    let mut prg = seed.stream("robust");
+    let options = Options { threads: 1, ..Options::default() };
+    let mut excluded = 0;
+    for _ in 0..times {
+        let (cheater, to) = (below(&mut prg, 4), below(&mut prg, 3));
+        let draws: Vec<usize> = (0..4).map(|_| below(&mut prg, 1 << 16)).collect();
+        let connect = |attempt: Attempt| {
+            let names = attempt.endpoints(&options);
+            let sessions = subrosa_net::local(&names.iter().map(String::as_str).collect::<Vec<_>>());
+            let Some(at) = attempt.parties().iter().position(|&party| party == cheater) else { return sessions };
+            let parties = attempt.parties().len();
+            let cost = predict(attempt.kind(), &program, 1, &options).unwrap();
+            let rounds = (cost.setup.rounds + cost.offline.rounds + cost.online.rounds) as usize;
+            let (frame, to) = (draws[0] % (rounds / 2), (at + 1 + to % (parties - 1)) % parties);
+            let fault = match draws[1] % 4 {
+                0 => Fault::Cut { frames: frame },
+                1 => Fault::Truncate { frame, to: 1 },
+                _ => Fault::Flip { frame, byte: 16 + draws[2] % 64, mask: 1 << (draws[3] % 8) },
+            };
+            sessions.into_iter().map(|s| if s.id() == at { s.with_fault(to, fault) } else { s }).collect()
+        };
+        let at = format!("{name}: {cheater}, {to}, {draws:?}, seed {:02x?}", seed.expose());
+        let (got, attempt) = infer(connect, &program, &lowered.weights, &options, &inputs, 1)
+            .unwrap_or_else(|error| panic!("{at}: no result: {error}"));
+        let worst = got.outputs[0].iter().zip(&expected[0]).map(|(g, e)| g.abs_diff(*e)).max().unwrap();
+        assert!(worst <= lowered.output_ulps[0].unwrap(), "{at}: {worst} units off");
+        excluded += usize::from(attempt != Attempt::All);
+    }
+    assert!(excluded > 0, "{name}: nobody was left out in {times} runs, seed {:02x?}", seed.expose());
+}
+
+#[test]
+fn robust_mode_gives_the_result_of_mlp() {
+    robust("mlp", 20);
 }
 
 #[test]

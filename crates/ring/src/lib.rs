@@ -8,12 +8,14 @@
 //! share: `operand` says where its operands lie, `panels` rearranges the right one,
 //! `frame` lays out a convolution's input, `limbs` is its other form, for the tile unit.
 //! [`packed`] keeps operands rearranged, [`threads`] bounds the threads in use. [`bits`]
-//! holds bit-sliced tensors, [`mod@pack`] the wire form of words.
+//! holds bit-sliced tensors, [`mod@pack`] the wire form of words. [`gf64`] is the one field
+//! here: random combinations of bits are taken in it.
 
 pub mod bits;
 pub mod conv;
 mod frame;
 mod gemm;
+pub mod gf64;
 pub mod isa;
 mod limbs;
 pub mod matmul;

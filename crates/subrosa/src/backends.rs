@@ -14,6 +14,8 @@ pub enum Via {
     Plain,
     /// By three parties over replicated secret shares.
     Rep3,
+    /// By three parties over replicated secret shares, one of whom may deviate.
+    Rep3Malicious,
     /// By four parties over replicated secret shares, one of whom may deviate.
     Rep4,
     /// By two parties over secret shares, with a dealer.
@@ -69,9 +71,10 @@ pub(crate) const SIMULATED_TEE: Claim = Claim {
 
 impl Via {
     /// Every backend.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Plain,
         Self::Rep3,
+        Self::Rep3Malicious,
         Self::Rep4,
         Self::Beaver2,
         Self::Beaver3,
@@ -135,6 +138,7 @@ impl Via {
             Self::Ckks => Kind::Ckks,
             Self::Tee => Kind::Tee,
             Self::Rep3 => Kind::Parties(ProtocolKind::Rep3),
+            Self::Rep3Malicious => Kind::Parties(ProtocolKind::Rep3Malicious),
             Self::Rep4 => Kind::Parties(ProtocolKind::Rep4),
             Self::Beaver2 => Kind::Parties(ProtocolKind::Beaver2),
             Self::Beaver3 => Kind::Parties(ProtocolKind::Beaver3),
@@ -162,6 +166,7 @@ impl From<ProtocolKind> for Via {
     fn from(protocol: ProtocolKind) -> Self {
         match protocol {
             ProtocolKind::Rep3 => Self::Rep3,
+            ProtocolKind::Rep3Malicious => Self::Rep3Malicious,
             ProtocolKind::Rep4 => Self::Rep4,
             ProtocolKind::Beaver2 => Self::Beaver2,
             ProtocolKind::Beaver3 => Self::Beaver3,
@@ -207,7 +212,7 @@ mod tests {
             assert_eq!(via.name().parse::<Via>().unwrap(), via);
         }
         let error = "rep5".parse::<Via>().unwrap_err();
-        let choices = "plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, fss, ckks, tee";
+        let choices = "plain, rep3, rep3-malicious, rep4, beaver, beaver3, beaver4, beaver5, fss, ckks, tee";
         assert_eq!(error.to_string(), format!("unknown backend 'rep5': choose one of {choices}"));
     }
 
@@ -218,7 +223,7 @@ mod tests {
             Kind::Ckks => Trust::Key,
             Kind::Tee => Trust::Hardware,
             Kind::Parties(ProtocolKind::Rep3) => Trust::Majority,
-            Kind::Parties(ProtocolKind::Rep4) => Trust::MajorityCheating,
+            Kind::Parties(ProtocolKind::Rep3Malicious | ProtocolKind::Rep4) => Trust::MajorityCheating,
             Kind::Parties(
                 ProtocolKind::Beaver2
                 | ProtocolKind::Beaver3

@@ -98,6 +98,14 @@ pub(super) fn flattened<W: Word>(prg: &Prg, bits: u32, words: Vec<W>) -> Vec<W> 
     }
 }
 
+/// As [`flattened`], for words of other widths.
+pub(crate) fn flattened_wide(prg: &Prg, mask: u128, words: Vec<u128>) -> Vec<u128> {
+    match (complement(prg), words.first()) {
+        (Some(complement), Some(&first)) => vec![if complement { !first & mask } else { first }; words.len()],
+        (_, _) => words,
+    }
+}
+
 /// As [`flattened`], for a bit plane.
 pub(super) fn flatten_plane(prg: &Prg, plane: &mut [u64]) {
     if let Some(complement) = complement(prg) {

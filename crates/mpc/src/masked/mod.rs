@@ -185,7 +185,8 @@ impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
         x: &Self::Share,
         y: &Self::Share,
     ) -> Result<Self::Product, Error> {
-        let (call, out, len) = (Primitive::MatMul { batch, dims }, batch * dims.groups * dims.m * dims.n, y.n);
+        let (out, len) = (batch * dims.groups * dims.m * dims.n, y.n);
+        let call = Primitive::MatMul { batch, dims, matrices: dims.matrices(len) };
         self.bilinear(call, x, y, out, |x, y, z| matmul_repeated(batch, dims, len, x, y, z))
     }
 

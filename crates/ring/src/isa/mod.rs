@@ -10,6 +10,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod clmul;
+#[cfg(target_arch = "x86_64")]
 mod gfni;
 mod portable;
 
@@ -127,6 +129,55 @@ pub(crate) fn bytes_to_planes(_: &mut [[u8; 64]]) {}
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn planes_to_bytes(_: &mut [[u8; 64]]) {}
+
+/// [`crate::gf64::dot`] by the processor's carry-less product, if it has one.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn carryless_dot(a: &[u64], b: &[u64]) -> Option<u64> {
+    // SAFETY: the processor was asked.
+    has_carryless_product().then(|| unsafe { clmul::dot(a, b) })
+}
+
+/// [`crate::gf64::add_scaled`], if the processor has a carry-less product; whether it has.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn carryless_add_scaled(sum: &mut [u64], by: u64, x: &[u64]) -> bool {
+    let there = has_carryless_product();
+    if there {
+        // SAFETY: the processor was asked.
+        unsafe { clmul::add_scaled(sum, by, x) }
+    }
+    there
+}
+
+/// [`crate::gf64::products`], if the processor has a carry-less product; whether it has.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn carryless_products(x: &mut [u64], y: &[u64]) -> bool {
+    let there = has_carryless_product();
+    if there {
+        // SAFETY: the processor was asked.
+        unsafe { clmul::products(x, y) }
+    }
+    there
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_carryless_product() -> bool {
+    isa() >= Isa::Avx2 && clmul::is_available()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn carryless_dot(_: &[u64], _: &[u64]) -> Option<u64> {
+    None
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn carryless_add_scaled(_: &mut [u64], _: u64, _: &[u64]) -> bool {
+    false
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn carryless_products(_: &mut [u64], _: &[u64]) -> bool {
+    false
+}
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {

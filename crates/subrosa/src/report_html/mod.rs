@@ -92,7 +92,7 @@ fn summary(report: &Report) -> String {
 }
 
 fn is_plain(row: &Row) -> bool {
-    row.terms.trust == Trust::Machine
+    row.in_the_clear()
 }
 
 /// What the marks of a plot stand for.

@@ -20,6 +20,7 @@ impl Backend {
         Self::Via(Via::Plain),
         Self::Oracle,
         Self::Via(Via::Rep3),
+        Self::Via(Via::Rep3Malicious),
         Self::Via(Via::Rep4),
         Self::Via(Via::Beaver2),
         Self::Via(Via::Fss),

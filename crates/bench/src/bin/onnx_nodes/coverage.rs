@@ -143,7 +143,8 @@ supported, before anything was computed; *fails* means a wrong value. Tests of o
 sequences and integer inputs, are left out.
 
 `plain` runs the model in the clear; `oracle` is the fixed-point reference in the clear, which every protocol must
-equal; `rep3`, `rep4`, `beaver` (of two parties) and `fss` are protocols between parties, whose rounds and bytes are also held
+equal; `rep3`, `rep3-malicious`, `rep4`, `beaver` (of two parties) and `fss` are protocols between parties, whose rounds and
+bytes are also held
 against the plan's; `ckks` computes on ciphertexts what is linear or a polynomial. It approximates other activations on
 calibration data, and refuses them here, where there is none.
 Inputs are secret where possible; where an operator needs a constant there, the test's values are made weights.

@@ -87,7 +87,7 @@ fn rows(rows: &[Row]) -> Vec<Vec<String>> {
 }
 
 fn cells(r: &Row) -> Vec<String> {
-    let plain = r.terms.trust == Trust::Machine;
+    let plain = r.in_the_clear();
     let protected = |text: String| if plain { "-".to_owned() } else { text };
     let told = |field: &str, text: String| if r.tells(field) { protected(text) } else { "-".to_owned() };
     vec![

@@ -8,11 +8,11 @@
 //!
 //! Rounds: 1 with one group; else 1 + levels.
 
-use super::Rep4;
-use super::circuit::circuit_cost;
+use super::circuit;
 use super::deal;
 use super::share::{HELD, PUBLIC, Pieces};
 use super::vouch::DIGEST;
+use super::{Crew, Vouched};
 use crate::Error;
 use crate::masked::groups::{groups, less_and_equal, levels, monomial_count};
 use crate::masked::tree::{Bits, and_levels, blocks_of, joined, operands};
@@ -66,19 +66,19 @@ impl Bits for MaskedBits {
     }
 }
 
-impl<R: Ring> Rep4<R> {
+impl<R: Ring, C: Crew> Vouched<R, C> {
     /// The preprocessing of comparisons of `width` bits of values with these masks. Returns the
     /// sign's mask as well.
     pub(super) fn prepare_sign(
         &mut self,
         width: u32,
-        masks: &[impl AsRef<Vec<R::Word>>],
+        masks: &[std::sync::Arc<Vec<R::Word>>],
     ) -> Result<(CompareMaterial, Pieces<u64>), Error> {
-        let n = masks.first().map_or(0, |m| m.as_ref().len());
+        let n = masks.first().map_or(0, |m| m.len());
         let negated =
             |m: &[R::Word]| m.iter().map(|&m| subrosa_ring::Word::sub(R::Word::default(), m)).collect::<Vec<_>>();
         let bits = |m: &[R::Word]| BitPlanes::from_words(&negated(m), 0, width as usize).words().to_vec();
-        let pieces: Pieces<u64> = masks.iter().map(|m| bits(m.as_ref())).collect();
+        let pieces: Pieces<u64> = masks.iter().map(|m| bits(m)).collect();
         let r = self.sum_of_pieces(n, width as usize, &pieces)?;
         let monomials = self.monomials(n, &r)?;
         let count = groups(width).len();
@@ -203,7 +203,7 @@ impl<R: Ring> Rep4<R> {
         // Anything left over would leave unmasked.
         let covered = pieces.iter().all(|bits| bits.len() == count);
         if !covered {
-            return Err(Error::Misuse("rep4: bits to be opened have not as many masks".into()));
+            return Err(Error::Misuse("bits to be opened have not as many masks".into()));
         }
         let masked = |(p, bits): (usize, Vec<Vec<u64>>)| {
             let mut all = Vec::with_capacity(count * plane_words(n));
@@ -227,14 +227,15 @@ fn at(pieces: &[Vec<u64>], piece: usize) -> Vec<u64> {
     pieces.get(piece).cloned().unwrap_or_default()
 }
 
-/// Declared cost of [`Rep4::prepare_sign`].
-pub(super) fn offline_cost(n: usize, width: u32) -> Cost {
-    let ands: usize = and_levels(groups(width).len()).iter().sum();
-    let tree = if ands == 0 { Cost::FREE } else { deal::cost(3, ands * plane_bytes(n)) };
-    circuit_cost(n, width) + tree
+/// Planes in each layer of ANDs of [`Vouched::prepare_sign`], in order.
+pub(super) fn layers_of(width: u32) -> Vec<usize> {
+    let mut planes = circuit::layers_of(width);
+    planes.push(and_levels(groups(width).len()).iter().sum());
+    planes.retain(|&planes| planes > 0);
+    planes
 }
 
-/// Declared cost of [`Rep4::masked_sign`].
+/// Declared cost of [`Vouched::masked_sign`].
 pub(super) fn online_cost(n: usize, width: u32) -> Cost {
     let opened = |planes: usize| opening_cost(planes * plane_bytes(n));
     let blocks = groups(width).len();

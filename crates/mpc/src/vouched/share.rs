@@ -53,14 +53,14 @@ pub struct Share<W> {
 
 /// A party's pieces of a product, or of a linear function of products. They are correlated
 /// with the factors' shares, so they leave a party only under fresh masks: the fields are
-/// private to `rep4`.
+/// private to this engine.
 #[derive(Clone)]
 pub struct Product<W> {
     pub(super) n: usize,
     /// What was computed of the held pieces in this stage. Empty: zeros.
     pub(super) pieces: Pieces<W>,
-    /// In the preprocessing: this party's part of the product of the masks, which it shares
-    /// with the helper alone; at the helper the three parts. Empty: zeros.
+    /// In the preprocessing, with a helper: this party's part of the product of the masks, which it
+    /// shares with the helper alone; at the helper the three parts. Empty: zeros.
     pub(super) crossed: Vec<Vec<W>>,
 }
 

@@ -1,19 +1,18 @@
 //! Circuits over bits of masks, in the preprocessing: all values are in pieces, every AND is
 //! three corrections, and a layer of ANDs is one round.
 
-use super::Rep4;
-use super::deal::{self, cost};
+use super::deal::{self, Operands};
 use super::share::Pieces;
+use super::{Crew, Vouched};
 use crate::Error;
 use crate::masked::groups::{groups, monomial_count};
-use subrosa_core::Cost;
 use subrosa_ring::Ring;
-use subrosa_ring::bits::{plane_bytes, plane_words, xor_assign};
+use subrosa_ring::bits::{plane_words, xor_assign};
 
 /// Bits of values, one plane in pieces each.
 type Planes = Vec<Pieces<u64>>;
 
-impl<R: Ring> Rep4<R> {
+impl<R: Ring, C: Crew> Vouched<R, C> {
     /// The low `width` bits of the sum of three numbers, each of which is one piece: `pieces`
     /// are the bits of those that are held, plane after plane.
     ///
@@ -30,14 +29,8 @@ impl<R: Ring> Rep4<R> {
         }
         // The majority of three numbers' bits is the sum of the products of any two: of these,
         // each pair of pieces is one party's term.
-        let term = |(a, b): (usize, usize)| -> Vec<u64> {
-            match (pieces.get(a), pieces.get(b)) {
-                (Some(a), Some(b)) => a.iter().zip(b).take((width - 1) * words).map(|(a, b)| a & b).collect(),
-                (_, _) => Vec::new(),
-            }
-        };
-        let terms = self.own_pairs().into_iter().map(term).collect();
-        let carries = split(&self.deal_planes(n, width - 1, terms)?, words, width - 1);
+        let carries = self.deal_planes(n, width - 1, Operands::Majority(pieces))?;
+        let carries = split(&carries, words, width - 1);
         // Columns 1 and up have a carry of the first addition; the second one starts there.
         let starting = self.and_all(n, &pairs(&sums[1..width - 1], &carries))?;
         for (sum, carry) in sums[1..].iter_mut().zip(&carries) {
@@ -173,13 +166,17 @@ fn halves(set: usize, layer: u32) -> (usize, usize) {
     (set & !rest, rest)
 }
 
-/// Declared cost of [`Rep4::sum_of_pieces`] and [`Rep4::monomials`] on `n` values of `width` bits.
-pub(super) fn circuit_cost(n: usize, width: u32) -> Cost {
-    let layer = |ands: usize| if ands == 0 { Cost::FREE } else { cost(3, ands * plane_bytes(n)) };
+/// Planes in each layer of ANDs of [`Vouched::sum_of_pieces`] and [`Vouched::monomials`] on values
+/// of `width` bits, in order.
+pub(super) fn layers_of(width: u32) -> Vec<usize> {
     let sizes = groups(width);
     let columns = (width as usize).saturating_sub(2);
-    let carries = layer((width as usize).saturating_sub(1)) + layer(columns);
-    let tree = distances(columns).map(|d| layer(joins(columns, d).map(|(_, _, passes)| 1 + usize::from(passes)).sum()));
-    let of_layer = |l: u32| sizes.iter().map(|&size| products_of_layer(size, l).count()).sum();
-    carries + tree.sum() + (0..layers(&sizes)).map(|l| layer(of_layer(l))).sum()
+    let mut planes = vec![(width as usize).saturating_sub(1), columns];
+    planes.extend(
+        distances(columns).map(|d| joins(columns, d).map(|(_, _, passes)| 1 + usize::from(passes)).sum::<usize>()),
+    );
+    let of_layer = |l: u32| sizes.iter().map(|&size| products_of_layer(size, l).count()).sum::<usize>();
+    planes.extend((0..layers(&sizes)).map(of_layer));
+    planes.retain(|&planes: &usize| planes > 0);
+    planes
 }

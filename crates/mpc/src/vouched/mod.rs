@@ -1,50 +1,69 @@
-//! `rep4`: replicated secret sharing over Z_2^k between four parties, one of whom may deviate
-//! in any way; the others then stop before anything is opened.
+//! Vouched messages: the engine below the protocols in which every message has a second party who
+//! knows it ([`rep4`](crate::rep4), [`rep3-malicious`](crate::rep3_malicious)).
+//!
+//! `x = c + m_0 + m_1 + m_2`: parties 0, 1 and 2 know the masked value `c`, party `j` lacks the piece
+//! `m_j`. So each piece is known to two of them, and whatever is opened online is sent by one of the
+//! two and vouched for by the other: a party that deviates online is found out before anybody
+//! goes on. What is left is the preprocessing, which computes functions of masks. There a term of a
+//! product is known to one of the three alone. Either a fourth party knows all masks and vouches for
+//! it, or the three prove to each other afterwards that their terms were right (`proof`), before
+//! any input is there. Which of the two is the [`Crew`]'s.
 //!
 //! Four-party replicated sharing, and that whatever is sent is known to two of whom one sends it
 //! and the other vouches, follow Dalskov, Escudero, Keller, *Fantastic Four: Honest-Majority
-//! Four-Party Secure Computation With Malicious Security*, <https://eprint.iacr.org/2020/1330>,
-//! section 3. That three of the four parts are drawn before the input is there, so that one
-//! party, the helper, is needed in the preprocessing only, follows Koti, Patra, Rachuri, Suresh,
-//! *Tetrad*, <https://eprint.iacr.org/2021/755>, section 3 (and Trident before it).
+//! Four-Party Secure Computation With Malicious Security*, <https://eprint.iacr.org/2020/1330>.
+//! That three of the four parts are drawn before the input is there, so that the fourth party is
+//! needed in the preprocessing only, follows Koti, Patra, Rachuri, Suresh, *Tetrad*,
+//! <https://eprint.iacr.org/2021/755> (and Trident before it).
 //!
 //! **Differs from both in**
 //! - vouching: in the round of the message and not at the end, see `vouch`;
-//! - products of masks: three corrections of which each has two who know it, see `deal`;
+//! - products of masks: three corrections, see `deal`;
 //! - truncation (`gates`): never wrong by more than one unit in the last place;
 //! - comparison (`compare`): the mask's bits come from a circuit in the preprocessing
 //!   (`circuit`), then it is a comparison of two operands as in [`masked`](crate::masked);
-//! - who is to blame: a pair, one of which is the one that deviates. It is not excluded, and
-//!   there is no guaranteed output.
+//! - who is to blame: a pair, one of which is the one that deviates. It is not excluded.
 //!
-//! `docs/rep4.md` has the argument in full. Start with `share`, then `vouch`, `deal`, `gates`.
+//! `docs/rep4.md` and `docs/rep3-malicious.md` have the arguments in full. Start with `share`, then
+//! `vouch`, `deal`, `gates`, `proof`.
 
+mod bilinear;
 mod circuit;
 mod compare;
 mod cost;
+mod crew;
 mod deal;
 mod gates;
 #[cfg(test)]
 mod leak_tests;
+mod material;
+mod products;
+mod proof;
 mod setup;
 mod share;
+mod truncate;
 mod vouch;
 
+pub use crew::Crew;
 pub use share::{Product, Share};
 
 use crate::Error;
-use crate::masked::{SEED_BYTES, add_into, large_blocks_stay, sub_from, words, zip};
+use crate::masked::{SEED_BYTES, add_into, large_blocks_stay, sub_from, words};
 use crate::protocol::{Contradiction, Evaluator, Primitive, Protocol, Source};
-use deal::{Material, Parts, Streams};
+use bilinear::Bilinear;
+use deal::Streams;
+use material::{Material, Parts};
+use proof::Ledger;
 use share::{HELD, HELPER, PUBLIC, Pieces, add_pieces, slot, sub_pieces};
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
-use subrosa_core::{Adversary, Claim, Cost, Seed};
+use subrosa_core::{Claim, Cost, Seed};
 use subrosa_net::{EndpointId, Session};
-use subrosa_ring::{Ring, Word, conv2d_acc, pack, packed_len, unpack};
+use subrosa_ring::{Ring, Word, pack, packed_len, unpack};
 
-/// One party of `rep4`.
-pub struct Rep4<R: Ring> {
+/// One party of a protocol with vouched messages.
+pub struct Vouched<R: Ring, C: Crew> {
     me: usize,
     session: Session,
     /// Of the pieces held, in their order.
@@ -55,25 +74,12 @@ pub struct Rep4<R: Ring> {
     /// Whether the preprocessing is running.
     offline: bool,
     material: VecDeque<Material<R::Word>>,
+    /// What was dealt and is still to be proven, where nobody vouches for it.
+    ledger: Ledger,
+    crew: PhantomData<C>,
 }
 
-const CLAIM: Claim = Claim {
-    adversary: Adversary::MaliciousAbort,
-    parties: 4,
-    threshold: 1,
-    security_bits: 128,
-    summary: "four servers compute on shares and check each other; safe while no two collude, even if one deviates",
-    learns: &[
-        "each server: the architecture, the layers' fraction bits and magnitudes (powers of two) and the number of inputs; nothing of inputs or results, nor of weights unless these were declared public",
-        "a server that deviates: no more, and it cannot change a result: the session ends before anything is opened, and the error names two servers, one of which it is",
-        "model owner: nothing",
-        "data owner and result receiver, in a deployment: the public plan, as the servers do",
-        "result receiver: the output to its last fraction bit; and, as hidden values are rounded at random, from many equal or similar inputs more than the outputs of a fixed function tell, in the end weights: open labels only (--reveal label) to a receiver who must not learn the model; no server should also be the receiver",
-        "two colluding servers: everything",
-    ],
-};
-
-impl<R: Ring> Rep4<R> {
+impl<R: Ring, C: Crew> Vouched<R, C> {
     /// Keeps material for its turn.
     fn keep(&mut self, call: Primitive, parts: Parts<R::Word>) {
         self.material.push_back(Material { call, parts });
@@ -86,7 +92,7 @@ impl<R: Ring> Rep4<R> {
             Some(material) if material.call == call => Ok(material),
             Some(_) | None => {
                 self.material.clear();
-                Err(Error::Misuse(format!("rep4: {call:?} was called, which was not prepared")))
+                Err(Error::Misuse(format!("{}: {call:?} was called, which was not prepared", C::NAME)))
             }
         }
     }
@@ -102,77 +108,10 @@ impl<R: Ring> Rep4<R> {
             rest = later;
             pieces.push(match piece {
                 WORDS => unpack(now, R::WIDTH.bits(), n),
-                _ => now.first_chunk().map_or_else(Vec::new, |seed| expand::<R>(seed, n)),
+                _ => now.first_chunk().map_or_else(Vec::new, |seed| expand::<R, C>(seed, n)),
             });
         }
         Ok(pieces)
-    }
-
-    /// What this party computes now of a bilinear map with `len` results; `acc` adds its value
-    /// on two vectors to a third.
-    ///
-    /// `x y = c c' + c m' + m c' + m m'`: the last in the preprocessing, as terms; of the others
-    /// those of the pieces held, each where its factors are first known.
-    fn bilinear(
-        &mut self,
-        call: Primitive,
-        x: &Share<R::Word>,
-        y: &Share<R::Word>,
-        len: usize,
-        acc: impl Fn(&[R::Word], &[R::Word], &mut [R::Word]),
-    ) -> Result<Product<R::Word>, Error> {
-        let stored = self.factors(call, x, y)?;
-        let none = <[Vec<_>; 2]>::default();
-        let [stored_x, stored_y] = stored.as_ref().map_or(&none, |m| &m.parts.factors);
-        let x_masks = if x.masks.is_empty() { stored_x } else { &x.masks };
-        let y_masks = if y.masks.is_empty() { stored_y } else { &y.masks };
-        let crossed = match self.offline {
-            true => self.crossed(x_masks, y_masks, len, &acc),
-            false => Vec::new(),
-        };
-        let now = |known: bool| known == self.offline;
-        let (Some(c), Some(c_y)) = (x.value.as_ref().or(y.value.as_ref()), y.value.as_ref().or(x.value.as_ref()))
-        else {
-            return Ok(Product { n: len, pieces: Vec::new(), crossed });
-        };
-        let mut pieces = Vec::new();
-        for (at, &piece) in HELD.get(self.me).copied().unwrap_or_default().iter().enumerate() {
-            let mut z = vec![R::Word::default(); len];
-            let values = piece == PUBLIC && now(x.known && y.known);
-            if let (true, Some(m)) = (now(x.known), y_masks.get(at)) {
-                match (values, &y.both) {
-                    // c m' + c c' = c (m' + c')
-                    (true, Some(both)) => acc(c, both, &mut z),
-                    (true, None) => acc(c, &zip(m, c_y, Word::add), &mut z),
-                    (false, _) => acc(c, m, &mut z),
-                }
-            } else if values {
-                acc(c, c_y, &mut z);
-            }
-            if let (true, Some(m)) = (now(y.known), x_masks.get(at)) {
-                acc(m, c_y, &mut z);
-            }
-            pieces.push(z);
-        }
-        Ok(Product { n: len, pieces, crossed })
-    }
-
-    /// Where neither factor is known before: keeps their masks for the time online.
-    fn factors(
-        &mut self,
-        call: Primitive,
-        x: &Share<R::Word>,
-        y: &Share<R::Word>,
-    ) -> Result<Option<Material<R::Word>>, Error> {
-        match (x.known || y.known, self.offline) {
-            (true, _) => Ok(None),
-            (false, false) => self.take(call).map(Some),
-            (false, true) => {
-                let factors = if self.me == HELPER { Default::default() } else { [x.masks.clone(), y.masks.clone()] };
-                self.keep(call, Parts { factors, ..Parts::default() });
-                Ok(None)
-            }
-        }
     }
 
     fn empty(&self) -> Share<R::Word> {
@@ -184,7 +123,7 @@ impl<R: Ring> Rep4<R> {
     }
 }
 
-impl<R: Ring> Evaluator for Rep4<R> {
+impl<R: Ring, C: Crew> Evaluator for Vouched<R, C> {
     type Ring = R;
     type Share = Share<R::Word>;
     type Product = Product<R::Word>;
@@ -213,7 +152,7 @@ impl<R: Ring> Evaluator for Rep4<R> {
             return Ok(());
         }
         if self.offline {
-            let mut offset = self.uncrossed(x)?;
+            let mut offset = self.scattered(x)?;
             if self.me == HELPER {
                 offset.clear();
             }
@@ -254,10 +193,7 @@ impl<R: Ring> Evaluator for Rep4<R> {
     }
 
     fn mul(&mut self, x: &Self::Share, y: &Self::Share) -> Result<Self::Product, Error> {
-        let multiply = |x: &[R::Word], y: &[R::Word], z: &mut [R::Word]| {
-            z.iter_mut().zip(x.iter().zip(y)).for_each(|(z, (&x, &y))| *z = z.add(x.mul(y)));
-        };
-        self.bilinear(Primitive::Mul { n: x.n }, x, y, x.n, multiply)
+        self.bilinear(Primitive::Mul { n: x.n }, Bilinear::Mul { n: x.n }, x, y)
     }
 
     fn matmul(
@@ -267,10 +203,8 @@ impl<R: Ring> Evaluator for Rep4<R> {
         x: &Self::Share,
         y: &Self::Share,
     ) -> Result<Self::Product, Error> {
-        let call = Primitive::MatMul { batch, dims };
-        let out = batch * dims.groups * dims.m * dims.n;
-        let matrices = y.n;
-        self.bilinear(call, x, y, out, |x, y, z| crate::masked::matmul_repeated(batch, dims, matrices, x, y, z))
+        let matrices = dims.matrices(y.n);
+        self.bilinear(Primitive::MatMul { batch, dims, matrices }, Bilinear::MatMul { batch, dims, matrices }, x, y)
     }
 
     fn conv(
@@ -280,9 +214,8 @@ impl<R: Ring> Evaluator for Rep4<R> {
         x: &Self::Share,
         w: &Self::Share,
     ) -> Result<Self::Product, Error> {
-        let call = Primitive::Conv { batch, geometry: *geometry };
-        let out = batch * geometry.o * geometry.output.0 * geometry.output.1;
-        self.bilinear(call, x, w, out, |x, w, z| conv2d_acc(geometry, batch, x, w, z))
+        let geometry = *geometry;
+        self.bilinear(Primitive::Conv { batch, geometry }, Bilinear::Conv { batch, geometry }, x, w)
     }
 
     fn reshare(&mut self, x: &Self::Product) -> Result<Self::Share, Error> {
@@ -321,26 +254,36 @@ impl<R: Ring> Evaluator for Rep4<R> {
     }
 }
 
-impl<R: Ring> Protocol for Rep4<R> {
-    const NAME: &'static str = "rep4";
-    const PARTIES: usize = 4;
+impl<R: Ring, C: Crew> Protocol for Vouched<R, C> {
+    const NAME: &'static str = C::NAME;
+    const PARTIES: usize = if C::HELPED { 4 } else { 3 };
     const ONLINE: usize = 3;
-    const CLAIM: Claim = CLAIM;
-    const SOURCE: &'static str = "Fantastic Four, https://eprint.iacr.org/2020/1330, section 3; Tetrad, https://eprint.iacr.org/2021/755, section 3";
+    const CLAIM: Claim = C::CLAIM;
+    const SOURCE: &'static str = C::SOURCE;
 
     fn setup(mut session: Session) -> Result<Self, Error> {
         let me = session.id();
         if me >= Self::PARTIES {
-            return Err(Error::Misuse(format!("rep4 has parties 0 to 3; endpoint {me} is none of them")));
+            return Err(Error::Misuse(format!("{}: endpoint {me} is none of the parties", C::NAME)));
         }
         large_blocks_stay();
-        let seeds = setup::seeds(&mut session)?;
-        let streams = seeds.iter().map(Streams::new).collect();
-        Ok(Self { me, session, seeds, batches: 0, streams, offline: false, material: VecDeque::new() })
+        let seeds = setup::seeds::<C>(&mut session)?;
+        let streams = seeds.iter().map(|seed| Streams::new(C::NAME, seed)).collect();
+        Ok(Self {
+            me,
+            session,
+            seeds,
+            batches: 0,
+            streams,
+            offline: false,
+            material: VecDeque::new(),
+            ledger: Ledger::default(),
+            crew: PhantomData,
+        })
     }
 
     fn setup_cost() -> Cost {
-        setup::cost()
+        setup::cost::<C>()
     }
 
     fn session(&mut self) -> &mut Session {
@@ -352,25 +295,27 @@ impl<R: Ring> Protocol for Rep4<R> {
         demand: &[Primitive],
         rehearse: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        cost::check(demand, R::WIDTH.bits())?;
+        cost::check::<R, C>(demand)?;
         self.material.clear();
         self.batches += 1;
         // New streams a batch: keys stay short-lived and far below AES's birthday bound.
         for (streams, seed) in self.streams.iter_mut().zip(&self.seeds) {
-            *streams = Streams::new(&seed.derive(&self.batches.to_le_bytes()));
+            *streams = Streams::new(C::NAME, &seed.derive(&self.batches.to_le_bytes()));
         }
+        self.ledger = Ledger::default();
         self.offline = true;
-        let rehearsed = rehearse(self);
+        // Nothing is used before all of it is proven.
+        let rehearsed = rehearse(self).and_then(|()| self.prove());
         self.offline = false;
         rehearsed.inspect_err(|_| self.material.clear())
     }
 
     fn offline_cost(demand: &[Primitive]) -> Cost {
-        demand.iter().map(|call| cost::offline(call, R::WIDTH.bits())).sum()
+        cost::offline::<C>(demand, R::WIDTH.bits())
     }
 
     fn online_cost(primitive: &Primitive) -> Cost {
-        cost::online::<R>(primitive)
+        cost::online::<R, C>(primitive)
     }
 
     fn offline_memory(demand: &[Primitive]) -> u64 {
@@ -381,7 +326,7 @@ impl<R: Ring> Protocol for Rep4<R> {
         // Two pieces are the streams of seeds, the third is what these lack.
         let seeds = [Seed::random()?, Seed::random()?];
         let mut last = secret.to_vec();
-        seeds.iter().for_each(|seed| sub_from(&mut last, &expand::<R>(seed.expose(), secret.len())));
+        seeds.iter().for_each(|seed| sub_from(&mut last, &expand::<R, C>(seed.expose(), secret.len())));
         let last = pack(&last, R::WIDTH.bits());
         let piece = |piece: usize| seeds.get(piece).map_or(last.as_slice(), |seed| seed.expose().as_slice());
         Ok(HELD[..HELPER].iter().map(|held| held.iter().flat_map(|&p| piece(p).iter().copied()).collect()).collect())
@@ -390,7 +335,7 @@ impl<R: Ring> Protocol for Rep4<R> {
     fn deal_kept(secret: &[R::Word]) -> Result<Vec<Vec<u8>>, Error> {
         let seeds = [Seed::random()?, Seed::random()?, Seed::random()?];
         let mut c = secret.to_vec();
-        seeds.iter().for_each(|seed| sub_from(&mut c, &expand::<R>(seed.expose(), secret.len())));
+        seeds.iter().for_each(|seed| sub_from(&mut c, &expand::<R, C>(seed.expose(), secret.len())));
         let c = pack(&c, R::WIDTH.bits());
         let message = |held: &&[usize]| -> Vec<u8> {
             let mut message: Vec<u8> =
@@ -400,7 +345,7 @@ impl<R: Ring> Protocol for Rep4<R> {
             }
             message
         };
-        Ok(HELD.iter().map(message).collect())
+        Ok(HELD[..Self::PARTIES].iter().map(message).collect())
     }
 
     fn dealt_bytes(party: usize, n: usize) -> usize {
@@ -410,7 +355,7 @@ impl<R: Ring> Protocol for Rep4<R> {
 
     fn dealt(&self, n: usize, message: &[u8]) -> Self::Share {
         let (seeds, c) = message.split_at_checked(deal::held(self.me) * SEED_BYTES).unwrap_or((&[], &[]));
-        let masks = seeds.as_chunks().0.iter().map(|seed| expand::<R>(seed, n)).collect();
+        let masks = seeds.as_chunks().0.iter().map(|seed| expand::<R, C>(seed, n)).collect();
         Share::known(self.me, n, (self.me != HELPER).then(|| unpack(c, R::WIDTH.bits(), n)), masks)
     }
 
@@ -427,6 +372,6 @@ impl<R: Ring> Protocol for Rep4<R> {
 const WORDS: usize = 2;
 
 /// What a dealt seed stands for. A fresh seed a vector.
-fn expand<R: Ring>(seed: &[u8; SEED_BYTES], n: usize) -> Vec<R::Word> {
-    words(&mut Seed::from_bytes(*seed).stream("rep4 deal"), n)
+fn expand<R: Ring, C: Crew>(seed: &[u8; SEED_BYTES], n: usize) -> Vec<R::Word> {
+    words(&mut Seed::from_bytes(*seed).stream(&format!("{} deal", C::NAME)), n)
 }

@@ -1,7 +1,7 @@
 //! The pieces' seeds: each is made of a part from every holder of the piece.
 
-use super::SEED_BYTES;
 use super::share::{HELD, HELPER};
+use super::{Crew, SEED_BYTES};
 use crate::Error;
 use crate::protocol::Contradiction;
 use subrosa_core::{Cost, Seed};
@@ -13,12 +13,12 @@ use zeroize::Zeroize;
 const PART_DIGEST: usize = 32;
 
 fn digest(part: &[u8]) -> [u8; PART_DIGEST] {
-    blake3::derive_key("subrosa 2026-11 rep4 part of a seed", part)
+    blake3::derive_key("subrosa 2026-11 part of a seed", part)
 }
 
 /// The holders of a piece.
-fn holders(piece: usize) -> impl Iterator<Item = usize> {
-    (0..HELD.len()).filter(move |&party| HELD[party].contains(&piece))
+fn holders(parties: usize, piece: usize) -> impl Iterator<Item = usize> {
+    (0..parties).filter(move |&party| HELD[party].contains(&piece))
 }
 
 /// The pieces that two parties hold, in order.
@@ -32,9 +32,9 @@ fn shared(p: usize, q: usize) -> impl Iterator<Item = usize> {
 /// before the seed is used.
 ///
 /// **Errors:** [`Contradiction`] as an error; [`Error::Entropy`].
-pub(super) fn seeds(session: &mut Session) -> Result<Vec<Seed>, Error> {
-    let me = session.id();
-    let others: Vec<usize> = (0..HELD.len()).filter(|&p| p != me).collect();
+pub(super) fn seeds<C: Crew>(session: &mut Session) -> Result<Vec<Seed>, Error> {
+    let (me, parties) = (session.id(), parties::<C>());
+    let others: Vec<usize> = (0..parties).filter(|&p| p != me).collect();
     let own = (0..HELPER).map(|_| Seed::random()).collect::<Result<Vec<_>, _>>()?;
     let part_of = |piece: usize| own.get(piece).map_or(&[] as &[u8], |seed| seed.expose().as_slice());
     let parts = |peer: usize| shared(me, peer).flat_map(part_of).copied().collect::<Vec<u8>>();
@@ -49,7 +49,7 @@ pub(super) fn seeds(session: &mut Session) -> Result<Vec<Seed>, Error> {
         message.and_then(|message| message.get(at..at + SEED_BYTES)).unwrap_or(&[])
     };
     let seen = |peer: usize| {
-        let each = shared(me, peer).flat_map(|piece| holders(piece).map(move |holder| (piece, holder)));
+        let each = shared(me, peer).flat_map(|piece| holders(parties, piece).map(move |holder| (piece, holder)));
         each.map(|(piece, holder)| (holder, digest(part(piece, holder)))).collect::<Vec<_>>()
     };
     let sends = others.iter().map(|&p| (p, seen(p).iter().flat_map(|(_, digest)| *digest).collect())).collect();
@@ -66,7 +66,7 @@ pub(super) fn seeds(session: &mut Session) -> Result<Vec<Seed>, Error> {
         }
     }
     let joint = |&piece: &usize| {
-        let mut parts: Vec<u8> = holders(piece).flat_map(|holder| part(piece, holder)).copied().collect();
+        let mut parts: Vec<u8> = holders(parties, piece).flat_map(|holder| part(piece, holder)).copied().collect();
         let seed = Seed::from_bytes([0; SEED_BYTES]).derive(&parts);
         parts.zeroize();
         seed
@@ -77,9 +77,14 @@ pub(super) fn seeds(session: &mut Session) -> Result<Vec<Seed>, Error> {
 }
 
 /// Declared cost of [`seeds`].
-pub(super) fn cost() -> Cost {
-    let pairs = || (0..HELD.len()).flat_map(|p| (0..HELD.len()).map(move |q| (p, q))).filter(|(p, q)| p != q);
+pub(super) fn cost<C: Crew>() -> Cost {
+    let parties = parties::<C>();
+    let pairs = || (0..parties).flat_map(|p| (0..parties).map(move |q| (p, q))).filter(|(p, q)| p != q);
     let round = |bytes: usize| Cost::round(pairs().map(|(p, q)| (bytes * shared(p, q).count()) as u64));
-    // Three digests a piece.
-    round(SEED_BYTES) + round(3 * PART_DIGEST)
+    // A digest a piece and holder.
+    round(SEED_BYTES) + round((parties - 1) * PART_DIGEST)
+}
+
+fn parties<C: Crew>() -> usize {
+    if C::HELPED { HELD.len() } else { HELPER }
 }

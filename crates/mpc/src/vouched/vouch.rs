@@ -7,8 +7,8 @@
 //! Nothing is checked later: a party that had worked on with a wrong value could be made to
 //! give away, by what it sends next, how that differs from the right one.
 
-use super::Rep4;
 use super::share::{HELPER, Pieces, next, previous};
+use super::{Crew, Vouched};
 use crate::Error;
 use crate::protocol::Contradiction;
 use subrosa_net::EndpointId;
@@ -21,7 +21,7 @@ pub(super) const DIGEST: usize = 16;
 /// What a party sends that vouches for `message`: whoever sends something else needs a second
 /// preimage of it, as the honest voucher computes the message by itself.
 pub(super) fn digest(message: &[u8]) -> [u8; DIGEST] {
-    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 rep4 vouching");
+    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 vouching");
     hasher.update(message);
     let mut digest = [0; DIGEST];
     hasher.finalize_xof().fill(&mut digest);
@@ -29,13 +29,13 @@ pub(super) fn digest(message: &[u8]) -> [u8; DIGEST] {
 }
 
 /// A message of `len` bytes from `sender` that `by` vouches for.
-pub(super) struct Vouched {
+pub(super) struct Due {
     pub(super) sender: EndpointId,
     pub(super) by: EndpointId,
     pub(super) len: usize,
 }
 
-impl<R: Ring> Rep4<R> {
+impl<R: Ring, C: Crew> Vouched<R, C> {
     /// One round: sends messages and digests, and takes the vouched messages that are due.
     ///
     /// **Errors:** [`PeerFault::Contradicted`](subrosa_net::PeerFault::Contradicted) naming
@@ -43,7 +43,7 @@ impl<R: Ring> Rep4<R> {
     pub(super) fn vouched_round(
         &mut self,
         sends: Vec<(EndpointId, Vec<u8>)>,
-        due: Option<Vouched>,
+        due: Option<Due>,
     ) -> Result<Vec<u8>, Error> {
         let due = due.filter(|due| due.len > 0);
         let receives = due.as_ref().map_or(vec![], |due| vec![(due.sender, due.len), (due.by, DIGEST)]);
@@ -62,7 +62,7 @@ impl<R: Ring> Rep4<R> {
     fn swap(&mut self, sent: Vec<u8>, vouched: &[u8]) -> Result<Vec<u8>, Error> {
         let (me, len) = (self.me, sent.len());
         let sends = vec![(previous(me), sent), (next(me), digest(vouched).to_vec())];
-        self.vouched_round(sends, Some(Vouched { sender: next(me), by: previous(me), len }))
+        self.vouched_round(sends, Some(Due { sender: next(me), by: previous(me), len }))
     }
 
     /// The sum of three pieces, which fresh masks hide. One round.
@@ -82,7 +82,32 @@ impl<R: Ring> Rep4<R> {
         Ok(sums)
     }
 
-    /// As [`Rep4::open`], `count` planes of `n` bits in each piece.
+    /// As [`Vouched::open`], at parties 1 and 2 alone: party 0 gets nothing. One round.
+    pub(super) fn open_without_party_0(&mut self, pieces: Pieces<R::Word>) -> Result<Vec<R::Word>, Error> {
+        let k = R::WIDTH.bits();
+        let [sent, vouched] = two(pieces)?;
+        let (me, n) = (self.me, sent.len());
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        let sends = match me {
+            0 => vec![(2, pack(&sent, k)), (1, digest(&pack(&vouched, k)).to_vec())],
+            1 => vec![(2, digest(&pack(&vouched, k)).to_vec())],
+            _ => vec![(1, pack(&sent, k))],
+        };
+        let due = (me != 0).then(|| Due { sender: next(me), by: previous(me), len: packed_len(n, k) });
+        let received = self.vouched_round(sends, due)?;
+        if me == 0 {
+            return Ok(Vec::new());
+        }
+        let third: Vec<R::Word> = unpack(&received, k, n);
+        let sums: Vec<R::Word> = sent.iter().zip(&vouched).zip(&third).map(|((&x, &y), &z)| x.add(y).add(z)).collect();
+        #[cfg(test)]
+        super::leak_tests::opened_words(&sums);
+        Ok(sums)
+    }
+
+    /// As [`Vouched::open`], `count` planes of `n` bits in each piece.
     pub(super) fn open_planes(&mut self, n: usize, count: usize, pieces: Pieces<u64>) -> Result<Vec<u64>, Error> {
         let [mut sum, vouched] = two(pieces)?;
         let received = self.swap(plane_message(&sum, n), &plane_message(&vouched, n))?;
@@ -101,7 +126,7 @@ impl<R: Ring> Rep4<R> {
             1 => vec![(0, message)],
             _ => vec![(0, digest(&message).to_vec())],
         };
-        let due = (self.me == 0).then(|| Vouched { sender: 1, by: 2, len: subrosa_ring::bits::plane_bytes(n) });
+        let due = (self.me == 0).then(|| Due { sender: 1, by: 2, len: subrosa_ring::bits::plane_bytes(n) });
         let received = self.vouched_round(sends, due)?;
         Ok(if self.me == 0 { planes_from_bytes(&received, 1, n).words().to_vec() } else { plane })
     }
@@ -117,7 +142,7 @@ impl<R: Ring> Rep4<R> {
     }
 }
 
-/// The receiver's side of [`Rep4::opening_message`].
+/// The receiver's side of [`Vouched::opening_message`].
 ///
 /// **Errors:** [`Contradiction`].
 pub(super) fn opened<R: Ring>(n: usize, messages: &[Vec<u8>]) -> Result<Vec<R::Word>, Contradiction> {
@@ -144,5 +169,5 @@ pub(super) fn plane_message(planes: &[u64], n: usize) -> Vec<u8> {
 }
 
 fn two<T>(pieces: Vec<T>) -> Result<[T; 2], Error> {
-    pieces.try_into().map_err(|_| Error::Misuse("rep4: only parties 0 to 2, who hold two pieces, open values".into()))
+    pieces.try_into().map_err(|_| Error::Misuse("only parties 0 to 2, who hold two pieces, open values".into()))
 }
