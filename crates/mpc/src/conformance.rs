@@ -566,6 +566,11 @@ pub fn other_seeds_other_messages<P: Protocol>() {
     let exact = |t: &Trial| (t.outputs[3].clone(), t.outputs[4].clone());
     assert_eq!(exact(&a), exact(&b));
     for (link, ours) in &a.sent {
+        // Of a few bytes one or two may be equal by chance.
+        if ours.len() < MANY_BYTES {
+            assert!(ours.is_empty() || *ours != b.sent[link], "{link:?}: the same in two runs");
+            continue;
+        }
         let equal = ours.iter().zip(&b.sent[link]).filter(|(a, b)| a == b).count();
         assert!(equal < ours.len() / 32, "{link:?}: {equal} of {} bytes are equal in two runs", ours.len());
     }

@@ -18,5 +18,5 @@ fn the_fused_gate_holds_at_the_edges_of_its_range() {
 /// More correction words than are kept in memory, and more than one message of them.
 #[test]
 fn keys_wait_in_a_file() {
-    subrosa_mpc::conformance::relu_of_many::<Fss<Z32>>(1 << 17);
+    subrosa_mpc::conformance::relu_of_many::<Fss<Z32>>(1 << 16);
 }

@@ -46,6 +46,8 @@ pub struct Session {
     spin: Spin,
     phase: Phase,
     meter: Meter,
+    /// When the last heartbeats were sent.
+    beaten: Instant,
     /// Time spent waiting, by phase.
     waited: [Duration; Phase::ALL.len()],
     /// What was sent, for tests only: it holds masked secrets, and during setup keys.
@@ -106,6 +108,7 @@ impl Session {
             phase: Phase::Setup,
             meter: Meter::default(),
             waited: [Duration::ZERO; Phase::ALL.len()],
+            beaten: Instant::now(),
             #[cfg(any(test, feature = "fault"))]
             transcript: None,
             failed: None,
@@ -359,8 +362,12 @@ impl Session {
 
     /// The one progress loop: moves all links together until every awaited message is here.
     fn receive(&mut self, mut awaited: Awaited<'_>) -> Result<Vec<Vec<u8>>, Error> {
-        let mut beat = awaited.start;
         loop {
+            // In a stream of short rounds, too: whoever else waits for this endpoint hears of it.
+            if self.beaten.elapsed() >= self.deadline / BEATS {
+                self.beat();
+                self.beaten = Instant::now();
+            }
             let seen = self.events();
             self.sweep(&mut awaited)?;
             if awaited.got.iter().all(Option::is_some) {
@@ -368,10 +375,6 @@ impl Session {
             }
             let waiting = Instant::now();
             self.check_time(&awaited, waiting)?;
-            if waiting - beat >= self.deadline / BEATS {
-                self.beat();
-                beat = waiting;
-            }
             match self.spin.again(awaited.start) {
                 true => std::hint::spin_loop(),
                 false => self.park(seen, self.deadline / BEATS),

@@ -134,7 +134,7 @@ impl From<subrosa_mpc::Error> for Error {
         use subrosa_mpc::Error as Mpc;
         let message = error.to_string();
         match error {
-            Mpc::Entropy(_) => Self::Io { message, hint: None },
+            Mpc::Entropy(_) | Mpc::Disk(_) => Self::Io { message, hint: None },
             Mpc::Misuse(_) | Mpc::Peer(subrosa_net::Error::SessionLimit { .. }) => {
                 Self::Plan { message, node: None, hint: None }
             }

@@ -72,7 +72,7 @@ fn a_kept_model_serves_many_inferences_in_several_lanes() {
 
 #[test]
 fn every_protocol_runs_between_services() {
-    for (via, parties) in [(Via::Rep4, 4), (Via::Beaver2, 3)] {
+    for (via, parties) in [(Via::Rep4, 4), (Via::Beaver2, 3), (Via::Fss, 3)] {
         let deployment = Deployment::via(via.name(), parties, "").all_started();
         let clinic = deployment.client("clinic");
         let plan = plan("mlp", via, 8);

@@ -76,7 +76,7 @@ fn descend<F: Fields>(
 ) {
     let width = F::LAYOUT.words();
     let before = [nodes[0].control, nodes[1].control];
-    for half in 0..2 {
+    for half in [0, 1] {
         let [[l_0, r_0], [l_1, r_1]] = [0, 1].map(|party| [0, 1].map(|child| &hashes[party][child][0][half]));
         let [ours, theirs] = nodes.each_mut().map(|nodes| &mut nodes.seeds[half]);
         let mut correction = NOTHING;

@@ -6,7 +6,7 @@
 //! `b = 1{u' < r'}` (of which the key gives parts, as it gives parts of `b` times what the dealer
 //! knows), the sign is `s = mu + m + b mod 2`. All that follows is linear in what was dealt.
 //!
-//! **Sign:** where `mu = 0`, `s = m + b (1 - 2m)`, else one less that. Payload: `P = b (1 - 2m)`.
+//! **Sign:** where `mu = 0`, `s = m + b (1 - 2m)`, else 1 less that. Payload: `P = b (1 - 2m)`.
 //!
 //! **Relu with truncation and extension to 2^k:** the window holds `y` modulo 2^w only, so
 //! where `s = 0`, `y = u - r` plus 2^w if that is negative. Payloads `P` as above,
@@ -15,8 +15,8 @@
 //! - `mu = 0`: `(1 - s) y = u (1 - m) - r (1 - m) + Q - u' P`
 //! - `mu = 1`: `(1 - s) y = u m - r m + u' P - Q + 2^(w-1) C`
 //!
-//! `docs/fss.md` checks all eight cases. Dealt beside the keys: `m`, `r (1 - m)`, `r m`. To the sum each party adds its part of
-//! the new mask, and both open it.
+//! `docs/fss.md` checks all eight cases. Dealt beside the keys: `m`, `r (1 - m)`, `r m`. From the
+//! sum each party subtracts its part of the new mask, and both open it.
 
 use super::Masked;
 use super::cast::Cast;

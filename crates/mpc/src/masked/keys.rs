@@ -27,7 +27,7 @@ use zeroize::Zeroize;
 const MESSAGE: usize = 4 << 20;
 
 /// Correction words of a batch that are kept in memory, bytes.
-const IN_MEMORY: u64 = 128 << 20;
+const IN_MEMORY: u64 = 64 << 20;
 
 /// Trees are dealt and evaluated so many at a time.
 const SMALLEST_RUN: usize = crate::fss::LANES;

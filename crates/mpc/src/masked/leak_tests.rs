@@ -827,7 +827,8 @@ fn every_lost_mask_is_noticed() {
     ]);
 }
 
-/// The same where signs come from keys.
+/// The same where signs come from keys. Words that are dealt beside keys never show in combination with
+/// what is sent online, so that they are uniform is left to the conformance suite.
 #[test]
 fn every_lost_mask_is_noticed_beside_keys() {
     let (zero, one) = (Watcher::Parties(&[0]), Watcher::Parties(&[1]));
@@ -838,8 +839,7 @@ fn every_lost_mask_is_noticed_beside_keys() {
         ("mask of a relu", 0, |s| &s.mask, Case::RELU_5, one),
         ("mask of a truncated relu", 1, |s| &s.mask, Case::TRUNC_RELU_5, zero),
         ("mask of a truncated relu", 0, |s| &s.mask, Case::TRUNC_RELU_5, one),
-        ("dealt words", 0, |s| &s.dealt, Case::LTZ_5, one),
-        ("dealt words", 0, |s| &s.dealt, Case::RELU_5, one),
+        ("dealt words", 0, |s| &s.dealt, Case::TRUNC, one),
     ]);
 }
 

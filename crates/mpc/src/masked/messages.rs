@@ -4,7 +4,7 @@ use super::Masked;
 use super::cast::{Cast, Gates};
 use super::deal::{self, Dealing, Stage, round};
 use crate::Error;
-use crate::protocol::{Primitive, Protocol};
+use crate::protocol::Primitive;
 use subrosa_ring::Ring;
 
 impl<R: Ring, C: Cast> Masked<R, C> {
