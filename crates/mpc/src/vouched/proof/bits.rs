@@ -43,6 +43,9 @@ const LAST: usize = 128;
 const BLOCK: usize = 128;
 /// Bytes of an element.
 const ELEMENT: usize = 8;
+/// Of three claims: this party's parts of a polynomial, and the prover.
+type Parts = [(Vec<u64>, usize); 3];
+
 /// The place of the piece that is `b` in a party's own terms, and of that which is `a`.
 const B: usize = 0;
 const A: usize = 1;
@@ -227,7 +230,7 @@ impl<R: Ring, C: Crew> Vouched<R, C> {
     /// Splits the coefficients between the two verifiers, and draws challenges. Returns this party's
     /// parts, for its own claim (as its first verifier has them), that of the party ahead, that of
     /// the party behind, each with the prover; and the challenges by prover. Two rounds.
-    fn split(&mut self, mut g: Vec<u64>) -> Result<([(Vec<u64>, usize); 3], [u64; 3]), Error> {
+    fn split(&mut self, mut g: Vec<u64>) -> Result<(Parts, [u64; 3]), Error> {
         let (me, ahead, behind) = (self.me, next(self.me), previous(self.me));
         let n = g.len();
         let (own, first) = (self.proof_elements(A, n), self.proof_elements(B, n));
