@@ -31,26 +31,36 @@ pub fn products(x: &mut [u64], y: &[u64]) {
     }
 }
 
-/// Adds `by[w]` to element `64 w + l` of `sums` where bit `l` of `words[w]` is set, up to the
-/// shortest of the lengths.
-pub fn add_where_set(sums: &mut [u64], by: &[u64], words: &[u64]) {
-    run(isa(), AddWhereSet { sums, by, words });
+/// Of slices of `slice` words: element `64 w + l` of the result is the sum of `by[s slice + w]` over
+/// all `s` for which bit `l` of `words[s slice + w]` is set.
+///
+/// **Panics** if `by` and `words` are not whole slices of equal number.
+pub fn sums_where_set(slice: usize, by: &[u64], words: &[u64]) -> Vec<u64> {
+    assert!(by.len() == words.len() && (slice == 0 || by.len().is_multiple_of(slice)), "slices of {slice} words");
+    let mut sums = vec![0; 64 * slice];
+    run(isa(), SumsWhereSet { slice, sums: &mut sums, by, words });
+    sums
 }
 
-struct AddWhereSet<'a> {
+struct SumsWhereSet<'a> {
+    slice: usize,
     sums: &'a mut [u64],
     by: &'a [u64],
     words: &'a [u64],
 }
 
-impl Loop for AddWhereSet<'_> {
+impl Loop for SumsWhereSet<'_> {
     type Out = ();
     #[inline(always)]
     fn run(self) {
         let (lanes, _) = self.sums.as_chunks_mut::<64>();
-        for (lanes, (&by, &word)) in lanes.iter_mut().zip(self.by.iter().zip(self.words)) {
-            for (l, sum) in lanes.iter_mut().enumerate() {
-                *sum ^= by & (word >> l & 1).wrapping_neg();
+        // Word by word, so that the sums stay in the cache.
+        for (w, lanes) in lanes.iter_mut().enumerate() {
+            let by = self.by.iter().skip(w).step_by(self.slice);
+            for (&by, &word) in by.zip(self.words.iter().skip(w).step_by(self.slice)) {
+                for (l, sum) in lanes.iter_mut().enumerate() {
+                    *sum ^= by & (word >> l & 1).wrapping_neg();
+                }
             }
         }
     }
@@ -157,11 +167,14 @@ mod tests {
     #[test]
     fn set_bits_select() {
         let (by, words) = (samples(), samples().into_iter().rev().collect::<Vec<_>>());
-        let mut sums = vec![5; 64 * by.len()];
-        add_where_set(&mut sums, &by, &words);
-        for (i, sum) in sums.iter().enumerate() {
-            let expected = if words[i / 64] >> (i % 64) & 1 == 1 { 5 ^ by[i / 64] } else { 5 };
-            assert_eq!(*sum, expected);
+        for slice in [1, 3, by.len()] {
+            let len = by.len() / slice * slice;
+            let sums = sums_where_set(slice, &by[..len], &words[..len]);
+            assert_eq!(sums.len(), 64 * slice);
+            for (i, sum) in sums.iter().enumerate() {
+                let set = (i / 64..len).step_by(slice).filter(|&w| words[w] >> (i % 64) & 1 == 1);
+                assert_eq!(*sum, set.fold(0, |sum, w| sum ^ by[w]));
+            }
         }
     }
 }

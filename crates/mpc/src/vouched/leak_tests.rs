@@ -152,7 +152,8 @@ fn watch<C: Crew>(case: &Case<C>, watcher: usize, lost: Lost, run: usize) -> (Ve
 fn read<C: Crew>(name: &str, online: bool, to: usize, message: &[u8]) -> Vec<Field> {
     let message = if to == receiver::<C>() { &message[..message.len() - super::vouch::DIGEST] } else { message };
     if !C::HELPED && !online && told(message).is_some_and(|message| message.len() >= N) {
-        return wide_fields(name, told(message).unwrap_or_default());
+        // Judged by itself, not only with what is seen online.
+        return wide_fields(name, true, told(message).unwrap_or_default());
     }
     let bits = (message.len() * 8 / N) as u32;
     if !C::HELPED && !online && message.len() * 8 != bits as usize * N {
@@ -162,7 +163,7 @@ fn read<C: Crew>(name: &str, online: bool, to: usize, message: &[u8]) -> Vec<Fie
     }
     assert_eq!(message.len() * 8, bits as usize * N, "{name} is not of whole vectors");
     if !C::HELPED && !online && bits.is_multiple_of(WIDE) {
-        return wide_fields(name, message);
+        return wide_fields(name, false, message);
     }
     let as_words: &[u32] = match bits {
         K => &[K],
@@ -191,18 +192,23 @@ fn told(message: &[u8]) -> Option<&[u8]> {
     (!rest.is_empty() && rest.len().is_multiple_of(N * WIDE as usize / 8)).then_some(rest)
 }
 
-/// Vectors of wide words: their lowest bits, and those at the top of the ring.
-fn wide_fields(name: &str, message: &[u8]) -> Vec<Field> {
+/// Vectors of wide words: their lowest bits, and those at the top. Of the bits of what a truncation
+/// draws, which lie together, a few.
+fn wide_fields(name: &str, online: bool, message: &[u8]) -> Vec<Field> {
     let bytes = WIDE as usize / 8;
-    let vector = |(at, vector): (usize, &[u8])| {
-        let values = |from: usize| -> Vec<u32> {
-            vector.chunks(bytes).map(|word| u32::from_le_bytes(std::array::from_fn(|i| word[from + i]))).collect()
-        };
-        let field =
-            |from: usize| Field { name: format!("{name} @{at}+{from}"), bits: K, online: false, values: values(from) };
-        [field(0), field(bytes - 4)]
+    let words: Vec<&[u8]> = message.chunks_exact(bytes).collect();
+    let vectors: Vec<Vec<&[u8]>> = match words.len() / N {
+        of_bits if of_bits == K as usize => {
+            [0, 1, of_bits - 1].map(|bit| words[bit..].iter().step_by(of_bits).copied().collect()).to_vec()
+        }
+        _ => words.chunks(N).map(<[_]>::to_vec).collect(),
     };
-    message.chunks(N * bytes).enumerate().flat_map(vector).collect()
+    let field = |at: usize, vector: &[&[u8]], from: usize| {
+        let low = |word: &&[u8]| u32::from_le_bytes(std::array::from_fn(|i| word[from + i]));
+        Field { name: format!("{name} @{at}+{from}"), bits: K, online, values: vector.iter().map(low).collect() }
+    };
+    let both = |(at, vector): (usize, &Vec<&[u8]>)| [field(at, vector, 0), field(at, vector, bytes - 4)];
+    vectors.iter().enumerate().flat_map(both).collect()
 }
 
 type Seen = (Vec<(usize, Vec<u8>)>, usize, Vec<(u32, Vec<u32>)>);

@@ -60,7 +60,7 @@ use std::marker::PhantomData;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{Claim, Cost, Seed};
 use subrosa_net::{EndpointId, Session};
-use subrosa_ring::{Ring, Word, pack, packed_len, unpack};
+use subrosa_ring::{Ring, pack, packed_len, unpack};
 
 /// One party of a protocol with vouched messages.
 pub struct Vouched<R: Ring, C: Crew> {

@@ -34,7 +34,7 @@ use subrosa_ring::{BitPlanes, Ring, Word, mask};
 const OF_LOW_PIECES: &[usize] = &[0];
 const OF_TOP_MASK: &[usize] = &[1, 2];
 /// Truncations whose bits are proven at once: what their proof takes is k wide words each.
-pub(super) const PROVEN_AT_ONCE: usize = 1 << 13;
+pub(super) const PROVEN_AT_ONCE: usize = 1 << 14;
 
 /// What a truncation is made of: see [`Truncation`], and `r >> f` and `M` in pieces.
 struct Low<W> {

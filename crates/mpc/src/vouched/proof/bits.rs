@@ -39,8 +39,13 @@ const FIRST: usize = 32;
 const EACH: usize = 8;
 /// What is left at the end has at most so many elements.
 const LAST: usize = 128;
+/// Words that all slices are gone through at once, so that they stay in the cache.
+const BLOCK: usize = 128;
 /// Bytes of an element.
 const ELEMENT: usize = 8;
+/// Of three claims: this party's parts of a polynomial, and the prover.
+type Parts = [(Vec<u64>, usize); 3];
+
 /// The place of the piece that is `b` in a party's own terms, and of that which is `a`.
 const B: usize = 0;
 const A: usize = 1;
@@ -82,15 +87,8 @@ impl Planes {
     /// The slices bit by bit, each word of a slice times its own element, added up: two elements a
     /// bit, one a factor.
     fn folded(&self, by: &[u64]) -> Vec<u64> {
-        let mut all = Vec::with_capacity(2 * 64 * self.slice);
-        for factor in 0..2 {
-            let mut sums = vec![0; 64 * self.slice];
-            for (s, by) in by.chunks(self.slice.max(1)).enumerate() {
-                gf64::add_where_set(&mut sums, by, self.slice(factor, s));
-            }
-            all.extend(sums);
-        }
-        all
+        let factor = |words: &Vec<u64>| gf64::sums_where_set(self.slice, by, words);
+        self.words.iter().flat_map(factor).collect()
     }
 }
 
@@ -121,9 +119,14 @@ impl Claim {
     fn coefficients(&self) -> Vec<u64> {
         let slice = self.u.len().div_ceil(EACH).max(1);
         let mut g = vec![0; 2 * EACH - 1];
-        for (s, u) in self.u.chunks(slice).enumerate() {
-            for (t, v) in self.v.chunks(slice).enumerate() {
-                g[s + EACH - 1 - t] ^= gf64::dot(u, v);
+        let part = |x: &'_ [u64], i: usize, start: usize| -> std::ops::Range<usize> {
+            let end = (i * slice + (start + BLOCK).min(slice)).min(x.len());
+            (i * slice + start).min(end)..end
+        };
+        for start in (0..slice).step_by(BLOCK) {
+            for (s, t) in (0..EACH).flat_map(|s| (0..EACH).map(move |t| (s, t))) {
+                let (u, v) = (part(&self.u, s, start), part(&self.v, t, start));
+                g[s + EACH - 1 - t] ^= gf64::dot(&self.u[u], &self.v[v]);
             }
         }
         g
@@ -227,7 +230,7 @@ impl<R: Ring, C: Crew> Vouched<R, C> {
     /// Splits the coefficients between the two verifiers, and draws challenges. Returns this party's
     /// parts, for its own claim (as its first verifier has them), that of the party ahead, that of
     /// the party behind, each with the prover; and the challenges by prover. Two rounds.
-    fn split(&mut self, mut g: Vec<u64>) -> Result<([(Vec<u64>, usize); 3], [u64; 3]), Error> {
+    fn split(&mut self, mut g: Vec<u64>) -> Result<(Parts, [u64; 3]), Error> {
         let (me, ahead, behind) = (self.me, next(self.me), previous(self.me));
         let n = g.len();
         let (own, first) = (self.proof_elements(A, n), self.proof_elements(B, n));
@@ -278,14 +281,21 @@ impl<R: Ring, C: Crew> Vouched<R, C> {
 /// The coefficients of the first folding.
 fn first_coefficients(u: &Planes, v: &Planes, alpha: &[u64]) -> Vec<u64> {
     let mut g = vec![0; 2 * FIRST - 1];
-    let mut products = vec![0; u.slice];
-    for (s, alpha) in alpha.chunks(u.slice.max(1)).enumerate() {
-        for t in 0..FIRST {
-            products.fill(0);
-            for factor in 0..2 {
-                and_xor_assign(&mut products, u.slice(factor, s), v.slice(factor, t));
+    let mut products = [0; BLOCK];
+    for start in (0..u.slice).step_by(BLOCK) {
+        let block = start..(start + BLOCK).min(u.slice);
+        for (s, alpha) in alpha.chunks(u.slice.max(1)).enumerate() {
+            for t in 0..FIRST {
+                products.fill(0);
+                for factor in 0..2 {
+                    and_xor_assign(
+                        &mut products,
+                        &u.slice(factor, s)[block.clone()],
+                        &v.slice(factor, t)[block.clone()],
+                    );
+                }
+                g[s + FIRST - 1 - t] ^= gf64::dot(&alpha[block.clone()], &products);
             }
-            g[s + FIRST - 1 - t] ^= gf64::dot(alpha, &products);
         }
     }
     products.zeroize();

@@ -30,14 +30,21 @@ pub(super) fn wide_mask(k: u32) -> Wide {
 
 /// On the wire.
 pub(super) fn pack_wide(words: &[Wide], k: u32) -> Vec<u8> {
-    words.iter().flat_map(|w| w.to_le_bytes().into_iter().take(wide_bytes(k))).collect()
+    let mut bytes = Vec::with_capacity(words.len() * wide_bytes(k));
+    for word in words {
+        let whole = word.to_le_bytes();
+        bytes.extend_from_slice(whole.get(..wide_bytes(k)).unwrap_or(&whole));
+    }
+    bytes
 }
 
 /// The reverse of [`pack_wide`].
 pub(super) fn unpack_wide(bytes: &[u8], k: u32) -> Vec<Wide> {
     let word = |bytes: &[u8]| {
         let mut whole = [0; 16];
-        whole.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        if let Some(low) = whole.get_mut(..bytes.len()) {
+            low.copy_from_slice(bytes);
+        }
         Wide::from_le_bytes(whole)
     };
     bytes.chunks_exact(wide_bytes(k)).map(word).collect()
