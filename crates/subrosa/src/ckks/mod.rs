@@ -83,7 +83,6 @@ impl Ckks {
             input_range: (range.lo, range.hi),
             samples,
             model: model.name().to_owned(),
-            publish: options.publish,
             ..subrosa_he::PlanOptions::default()
         };
         // Cheap, and refuses what no packing can compute.
@@ -103,7 +102,7 @@ impl Ckks {
                 return Err(Error::misuse(message, "give samples of the input (--calibrate FILE)"));
             }
             // One sample at a time: its few outputs are all that is ever shown.
-            ckks.plan = Plan::latency(circuit, &he)?;
+            ckks.plan = Plan::publishable(circuit, &he, options.publish)?;
         } else if options.batch < THROUGHPUT_FROM || sheet::memory(&ckks) > MAX_MEMORY {
             ckks.plan = Plan::latency(circuit, &he).unwrap_or(ckks.plan);
         }
@@ -113,9 +112,6 @@ impl Ckks {
             return Err(plan_error(&format!(
                 "the server would need about {size} of memory via ckks; 8 GB are the limit"
             )));
-        }
-        if options.publish > 0 {
-            ckks.plan = ckks.plan.with_room_to_publish(circuit, &he)?;
         }
         Ok(ckks)
     }
