@@ -103,16 +103,10 @@ impl Ckks {
             }
             // One sample at a time: its few outputs are all that is ever shown.
             ckks.plan = Plan::publishable(circuit, &he, options.publish)?;
-        } else if options.batch < THROUGHPUT_FROM || sheet::memory(&ckks) > MAX_MEMORY {
+        } else if options.batch < THROUGHPUT_FROM || sheet::memory(&ckks.plan) > MAX_MEMORY {
             ckks.plan = Plan::latency(circuit, &he).unwrap_or(ckks.plan);
         }
-        let bytes = sheet::memory(&ckks);
-        if bytes > MAX_MEMORY {
-            let size = crate::text::bytes(bytes as f64);
-            return Err(plan_error(&format!(
-                "the server would need about {size} of memory via ckks; 8 GB are the limit"
-            )));
-        }
+        check_memory(&ckks.plan)?;
         Ok(ckks)
     }
 
@@ -168,6 +162,17 @@ fn made_up(len: usize, range: InputRange) -> Vec<Vec<f64>> {
     });
     let flat = [0.0, 0.5, 1.0].into_iter().map(|share| vec![at(share); len]);
     dense.chain(sparse).chain(flat).collect()
+}
+
+/// **Errors:** [`Error::Plan`] for a plan, perhaps of somebody else's parameters, that asks too
+/// much of the server.
+fn check_memory(plan: &Plan) -> Result<()> {
+    let bytes = sheet::memory(plan);
+    if bytes <= MAX_MEMORY {
+        return Ok(());
+    }
+    let size = crate::text::bytes(bytes as f64);
+    Err(plan_error(&format!("the server would need about {size} of memory via ckks; 8 GB are the limit")))
 }
 
 fn plan_error(message: &str) -> Error {
