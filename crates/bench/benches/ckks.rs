@@ -6,6 +6,7 @@ use std::time::Instant;
 use subrosa_graph::Model;
 use subrosa_he::circuit::Circuit;
 use subrosa_he::{Client, Plan, PlanOptions, Server};
+use subrosa_lattice::coefficients::MatrixPacking;
 use subrosa_lattice::modulus::primes_below;
 use subrosa_lattice::{Attacker, EvaluationKeys, Modulus, NttTable, Params, ParamsLiteral, SecretKey, kernel};
 
@@ -17,6 +18,7 @@ fn main() {
     for (log_n, primes, bits) in [(13, 3, 48), (13, 4, 43), (14, 7, 48)] {
         operations(log_n, primes, bits);
     }
+    matrix(128, 784, 37);
     for model in ["mlp_square", "cnn_square"] {
         latency(model);
     }
@@ -27,6 +29,7 @@ fn main() {
         throughput("lenet_square");
         latency("lenet_square");
         latency("lenet5_square");
+        latency("lenet5");
     }
 }
 
@@ -95,6 +98,26 @@ fn operations(log_n: u32, level: usize, bits: u32) {
     line(&name("decrypt"), 100, || drop(secret.decrypt(&c)));
 }
 
+/// A matrix of 12-bit weights times a vector of integers, N = 4096, 109 bits of modulus.
+fn matrix(rows: usize, cols: usize, bits: u32) {
+    let (q, special) = (primes_below(12, 45, 2, &[]).unwrap(), primes_below(12, 19, 1, &[]).unwrap());
+    let params = Params::new(ParamsLiteral { log_n: 12, q, special, attacker: Attacker::Classical }).unwrap();
+    let secret = SecretKey::generate(&params).unwrap();
+    let packing = MatrixPacking::new(params.n(), rows, cols).unwrap();
+    let weights: Vec<i64> = (0..rows * cols).map(|i| (i * 37 % 4096) as i64 - 2048).collect();
+    let vector = packing.vector(&(0..cols as u64).collect::<Vec<_>>()).unwrap();
+    let encrypt = |x: &Vec<u64>| secret.encrypt(&params.encode_integers(x, bits, 2)).unwrap().expand(&params);
+    let x: Vec<_> = vector.iter().map(encrypt).collect();
+    let packed = packing.matrix(&params, &weights, 2).unwrap();
+    let name = |what: &str| {
+        format!("coefficients/{what}/{rows}x{cols}/{bits} bits, {} in, {} out", packing.inputs(), packing.outputs())
+    };
+    line(&name("pack-weights"), 20, || drop(packing.matrix(&params, &weights, 2).unwrap()));
+    line(&name("multiply"), 200, || drop(packed.times(&params, &x, bits).unwrap()));
+    let product = packed.times(&params, &x, bits).unwrap();
+    line(&name("decrypt"), 50, || product.iter().for_each(|c| drop(params.decode_integers(secret.decrypt(c), bits))));
+}
+
 fn path(name: &str) -> String {
     format!("{}/../../models/{name}.onnx", env!("CARGO_MANIFEST_DIR"))
 }
@@ -105,7 +128,7 @@ fn circuit(name: &str) -> (Circuit, PlanOptions, Vec<f32>) {
     let pixels: Vec<f32> = (0..784 * 64).map(|i| ((i * 37 % 101) as f32 / 101.0 - 0.6).max(0.0)).collect();
     let samples = pixels.chunks(784).map(|d| d.iter().map(|&v| f64::from(v)).collect()).collect();
     let options = PlanOptions { input_range: (0.0, 1.0), samples, model: name.to_owned(), ..PlanOptions::default() };
-    (circuit, options, pixels)
+    (circuit.approximated(&options.samples).unwrap().circuit, options, pixels)
 }
 
 /// Best time in the clear (seconds a sample), one thread, `batch` at once.

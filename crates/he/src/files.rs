@@ -226,9 +226,9 @@ fn read_plan(r: &mut Reader<'_>) -> Result<PublicPlan, Error> {
 fn read_publish(r: &mut Reader<'_>) -> Result<Option<Publish>, Error> {
     let (bits, error) = (at_most(r, 64, "bits of noise")? as u32, finite(r)?);
     match bits {
-        0 => Ok(None),
-        _ if error > 0.0 => Ok(Some(Publish { bits, error })),
-        _ => Ok(r.wrong("the error in it is not positive")?),
+        0 if error.to_bits() == 0 => Ok(None),
+        1.. if error > 0.0 => Ok(Some(Publish { bits, error })),
+        _ => Ok(r.wrong("the error in it is senseless")?),
     }
 }
 

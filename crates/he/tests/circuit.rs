@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 use subrosa_graph::Model;
-use subrosa_he::circuit::{Circuit, Kind};
+use subrosa_he::circuit::{Circuit, Kind, Sparse, Step};
 use subrosa_he::{Client, Plan, PlanOptions, Server};
 
 fn model(name: &str) -> Model {
@@ -51,7 +51,7 @@ fn max_pooling_is_refused_with_the_remedy() {
     assert!(error.contains("MaxPool") && error.contains("average pooling"), "{error}");
 }
 
-/// Activations by quartics: the labels stay. Encrypted, the outputs are those of the
+/// Activations by polynomials: the labels stay. Encrypted, the outputs are those of the
 /// approximated circuit.
 #[test]
 fn approximated_activations_keep_the_labels() {
@@ -62,8 +62,10 @@ fn approximated_activations_keep_the_labels() {
     let numbers = |line: &str| line.split(',').filter_map(|v| v.parse().ok()).take(30).collect::<Vec<f64>>();
     let rows: Vec<Vec<f64>> = text.lines().skip(1).map(numbers).filter(|r| r.len() == 30).collect();
     assert!(rows.len() > 100);
-    let (fitted, found) = circuit.approximated(&rows).unwrap();
-    assert!(!fitted.has_functions() && found.len() == 2);
+    let found = circuit.approximated(&rows).unwrap();
+    let (fitted, forecast) = (found.circuit, found.forecast.unwrap());
+    assert!(!fitted.has_functions() && found.functions.len() == 2);
+    assert!(forecast.samples >= rows.len() / 4 && forecast.agreement > 0.95 && forecast.error < 0.5, "{forecast:?}");
     let label = |c: &Circuit, x: &Vec<f64>| {
         let y = &c.evaluate(std::slice::from_ref(x))[c.outputs[0]];
         y[1] > y[0]
@@ -76,7 +78,7 @@ fn approximated_activations_keep_the_labels() {
         model: "breast_cancer_mlp".to_owned(),
         ..PlanOptions::default()
     };
-    let plan = Plan::latency(&circuit, &options).unwrap();
+    let plan = Plan::latency(&fitted, &options).unwrap();
     let client = Client::new(plan.public.clone()).unwrap();
     let keys = client.evaluation_keys().unwrap();
     let server = Server::new(&plan).unwrap();
@@ -89,4 +91,83 @@ fn approximated_activations_keep_the_labels() {
         }
     }
     assert!(circuit.approximated(&[]).is_err(), "there is nothing to fit to");
+}
+
+/// `base + sum of f x + b` on ciphertexts, in both packings, behind polynomials of every
+/// degree: what [`Circuit::evaluate`] says.
+#[test]
+fn sums_of_multiples_are_computed_in_both_packings() {
+    let wave = |i: usize| ((i * 37 % 101) as f64 / 50.0 - 1.0) * 0.9;
+    let affine = |x, rows: usize, cols: usize| Kind::Affine {
+        terms: vec![(
+            x,
+            Sparse::from_rows(cols, (0..rows).map(|r| (0..cols).map(|c| (c as u32, wave(r + 3 * c))).collect())),
+        )],
+        bias: (0..rows).map(wave).collect(),
+    };
+    let combine = |base, terms: &[usize]| Kind::Combine {
+        base,
+        terms: terms.iter().map(|&x| (x, (0..6).map(|i| wave(i + x)).collect())).collect(),
+        bias: (0..6).map(|i| wave(2 * i)).collect(),
+    };
+    let kinds = [
+        (8, Kind::Input),
+        (6, affine(0, 6, 8)),
+        (6, Kind::Square(1, 0.0)),
+        (6, combine(2, &[])),
+        (6, Kind::Square(3, 0.0)),
+        (6, combine(4, &[1, 2])),
+        (3, affine(5, 3, 6)),
+    ];
+    let steps = kinds.into_iter().map(|(len, kind)| Step { name: "s".to_owned(), len, shape: vec![1, len], kind });
+    let circuit = Circuit { steps: steps.collect(), inputs: vec![0], outputs: vec![6] };
+    let x: Vec<f64> = (0..8).map(|i| wave(5 * i)).collect();
+    let expected = &circuit.evaluate(std::slice::from_ref(&x))[6];
+    let input: Vec<f32> = x.iter().map(|&v| v as f32).collect();
+    let options = PlanOptions { input_range: (-1.0, 1.0), samples: vec![x], ..PlanOptions::default() };
+    // The last value of throughput mode stands in many ciphertexts, of latency mode in one.
+    for plan in [Plan::latency(&circuit, &options).unwrap(), Plan::throughput(&circuit, &options).unwrap()] {
+        let client = Client::new(plan.public.clone()).unwrap();
+        let keys = client.evaluation_keys().unwrap();
+        let mut server = Server::new(&plan).unwrap();
+        let answer = server.evaluate(&keys, client.encrypt(&input).unwrap()).unwrap();
+        let found = client.decrypt(&answer).unwrap();
+        for (a, b) in found.iter().zip(expected) {
+            assert!((f64::from(*a) - b).abs() < 2e-3 * b.abs().max(1.0), "{found:?} {expected:?}");
+        }
+        server.set_threads(3).unwrap();
+        assert_eq!(answer.ciphertexts[0].c0.row(0).len(), plan.public.params.n());
+    }
+}
+
+/// What is published is off by the noise that was asked for, the same each time, on its grid;
+/// and refused without room.
+#[test]
+fn published_answers_are_flooded_and_rounded() {
+    let model = model("breast_cancer_logreg");
+    let circuit = Circuit::import(model.graph()).unwrap();
+    let samples: Vec<Vec<f64>> = (0..4).map(|k| (0..30).map(|i| ((i * 7 + k) as f64).sin()).collect()).collect();
+    let options = PlanOptions { input_range: (-16.0, 16.0), samples: samples.clone(), ..PlanOptions::default() };
+    let plan = Plan::publishable(&circuit, &options, 8).unwrap();
+    let room = plan.public.publish.unwrap();
+    let client = Client::new(plan.public.clone()).unwrap();
+    let keys = client.evaluation_keys().unwrap();
+    let server = Server::new(&plan).unwrap();
+    let mut offs = Vec::new();
+    for sample in samples.iter().cycle().take(24) {
+        let input: Vec<f32> = sample.iter().map(|&v| v as f32).collect();
+        let answer = server.evaluate(&keys, client.encrypt(&input).unwrap()).unwrap();
+        let (own, shown) = (client.decrypt(&answer).unwrap(), client.decrypt_to_publish(&answer, 8).unwrap());
+        assert_eq!(shown, client.decrypt_to_publish(&answer, 8).unwrap(), "nothing is learnt by asking twice");
+        assert!((shown.deviation - room.deviation(8, 2)).abs() < 1e-12 && shown.step <= shown.deviation);
+        assert!(shown.values.iter().all(|&v| (f64::from(v) / shown.step).fract() == 0.0));
+        offs.extend(own.iter().zip(&shown.values).map(|(a, b)| f64::from(a - b) / shown.deviation));
+        assert!(client.decrypt_to_publish(&answer, 9).unwrap_err().to_string().contains("room for 8 bits"));
+    }
+    // 48 numbers of deviation one, and rounding.
+    let deviation = (offs.iter().map(|v| v * v).sum::<f64>() / offs.len() as f64).sqrt();
+    assert!((0.5..1.7).contains(&deviation), "{deviation}: {offs:?}");
+    assert!(Plan::publishable(&circuit, &options, 40).unwrap_err().to_string().contains("fewer"));
+    let without = Client::new(Plan::latency(&circuit, &options).unwrap().public).unwrap();
+    assert!(without.plan().publish.is_none());
 }

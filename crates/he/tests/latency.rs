@@ -70,9 +70,6 @@ fn check(name: &str, bound: f64) {
     let start = Instant::now();
     let server = Server::new(&plan).unwrap();
     println!("  weights {:?}, {} MB", start.elapsed(), server.weight_bytes() >> 20);
-    for a in &plan.approximations {
-        println!("  {a:?}");
-    }
     let runner = model.plain(1).unwrap();
     let mut worst = 0.0f64;
     let mut best = f64::MAX;
@@ -99,6 +96,13 @@ fn mlp_square() {
 #[test]
 fn cnn_square() {
     check("cnn_square", 1.0 / 128.0);
+}
+
+/// Its pooling is a sum over blocks: see `plan/image.rs`.
+#[test]
+#[ignore = "minutes in a debug build"]
+fn lenet5_square() {
+    check("lenet5_square", 1.0 / 64.0);
 }
 
 #[test]

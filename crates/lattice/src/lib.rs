@@ -9,12 +9,14 @@
 //! contains the error of its ciphertext, and whoever sees it can solve for the secret key
 //! (B. Li, D. Micciancio, <https://eprint.iacr.org/2020/1533>): callers must not hand it on.
 //!
-//! **Invariant:** no scheme (scales, slots, integers), no network, no files; builds for
-//! wasm32. `unsafe` only in `kernel`, whose every path gives the same words.
+//! [`coefficients`] multiplies public matrices with encrypted vectors of integers.
+//!
+//! **Invariant:** no slots and no scales, no network, no files; builds for wasm32. `unsafe` only in `kernel`, whose every path gives the same words.
 //!
 //! Not audited.
 
 mod ciphertext;
+pub mod coefficients;
 pub mod error;
 mod evaluate;
 pub mod kernel;

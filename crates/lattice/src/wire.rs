@@ -151,10 +151,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The middle of the values with these upper bits, modulo `p`.
+/// The middle of the values with these upper bits; the topmost are fewer.
 fn rounded(upper: u64, drop: u32, p: u64) -> u64 {
-    let middle = (upper << drop) + (1u64 << drop >> 1);
-    if middle >= p { middle - p } else { middle }
+    ((upper << drop) + (1u64 << drop >> 1)).min(p - 1)
 }
 
 impl Params {

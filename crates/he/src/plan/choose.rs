@@ -19,11 +19,6 @@ const MOST_SPECIAL: usize = 4;
 const SPARE_BITS: u32 = 4;
 /// Ring degrees tried, log2.
 const DEGREES: std::ops::RangeInclusive<u32> = 12..=MAX_LOG_N;
-/// log2 of an answer's error before it is divided by the scale; what is published needs a
-/// scale beyond it.
-const ERROR_BITS: u32 = 13;
-/// Good bits after the point that are left to published values.
-const PUBLISHED_BITS: u32 = 4;
 /// log2 of the error that sending fewer bits may add to a slot: below that of the
 /// computation itself.
 const ROUNDING_BITS: i32 = -12;
@@ -48,16 +43,13 @@ pub(super) struct Demand {
     pub(super) slots: usize,
     /// Against whom.
     pub(super) attacker: Attacker,
-    /// Bits by which noise must be able to exceed the error; 0 if nothing is published.
-    pub(super) publish: u32,
+    /// The least bits of the scale, if more are needed than usual.
+    pub(super) least_scale: u32,
 }
 
 impl Demand {
     fn scales(&self) -> std::ops::RangeInclusive<u32> {
-        let least = match self.publish {
-            0 => MIN_SCALE_BITS,
-            bits => MIN_SCALE_BITS.max(ERROR_BITS + bits + PUBLISHED_BITS),
-        };
+        let least = MIN_SCALE_BITS.max(self.least_scale);
         least..=least.max(MAX_SCALE_BITS)
     }
 
@@ -158,12 +150,6 @@ pub(super) fn droppable(params: &Params, answer: Mark) -> u32 {
 
 /// The refusal where nothing serves.
 pub(super) fn too_deep(demand: Demand) -> Error {
-    if demand.publish > 0 {
-        return Error::TooDeep(format!(
-            "there is no room to publish answers of this model under {} bits of noise; ask for fewer",
-            demand.publish
-        ));
-    }
     Error::TooDeep(format!(
         "{} multiplications one after another on values up to {:.3} need a larger ring than 2^{}; use fewer layers or narrower activations, or another protection",
         demand.depth,

@@ -198,3 +198,92 @@ impl Grid {
         grid.fits(slots).then_some(grid)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linear::Diagonals;
+
+    /// A convolution with a border of zeros, its channels' weights all different.
+    fn convolution(from: [usize; 3], to: [usize; 3], side: usize, border: usize) -> Sparse {
+        let row = |i: usize| {
+            let (o, y, x) = split(i, to[1], to[2]);
+            let taps = (0..from[0] * side * side).map(|t| split(t, side, side));
+            let inside = taps.filter_map(|(c, dy, dx)| {
+                let (y, x) = ((y + dy).checked_sub(border)?, (x + dx).checked_sub(border)?);
+                let weight = 1.0 + ((o * 31 + c * 17 + dy * 5 + dx) % 7) as f64;
+                (y < from[1] && x < from[2]).then_some((((c * from[1] + y) * from[2] + x) as u32, weight))
+            });
+            inside.collect()
+        };
+        Sparse::from_rows(from.iter().product(), (0..to.iter().product()).map(row))
+    }
+
+    fn pooling(image: [usize; 3], cell: usize) -> Sparse {
+        let to = [image[0], image[1] / cell, image[2] / cell];
+        let row = |i: usize| {
+            let (c, y, x) = split(i, to[1], to[2]);
+            let pixel = |k: usize| ((c * image[1] + y * cell + k / cell) * image[2] + x * cell + k % cell) as u32;
+            (0..cell * cell).map(|k| (pixel(k), 0.25)).collect()
+        };
+        Sparse::from_rows(image.iter().product(), (0..to.iter().product()).map(row))
+    }
+
+    /// Slots of a matrix's result, by its diagonals.
+    fn computed(d: &Diagonals, x: &[f64]) -> Vec<f64> {
+        let slots = x.len();
+        let mut sum = vec![0.0; slots];
+        for ((_, rotation), factors) in &d.by_view {
+            (0..slots).for_each(|s| sum[s] += factors[s] * x[(s + rotation) % slots]);
+        }
+        sum
+    }
+
+    #[test]
+    fn two_layers_of_a_small_network_with_few_rotations() {
+        let slots = 1024;
+        let (sent, first, second) = ([1, 12, 12], [3, 12, 12], [8, 4, 4]);
+        let conv = convolution(sent, first, 3, 1);
+        let (grid, layer) = Grid::first(slots, sent, first, 2).unwrap();
+        let d = Diagonals::find(&layer.operands, &conv, &layer.place, 1).unwrap();
+        assert!(d.by_view.len() <= 36, "{} diagonals", d.by_view.len());
+        let image: Vec<f64> = (0..144).map(|i| (i as f64 * 0.7).sin()).collect();
+        let slots_of = computed(&d, &layer.operands[0].fill(&image));
+        let expected = conv.apply(&image);
+        assert!(grid.base().iter().zip(&expected).all(|(&s, v)| (slots_of[s] - v).abs() < 1e-9));
+
+        let matrix = convolution([3, 6, 6], second, 3, 0).after(&pooling(first, 2));
+        let pooled = Pooled::find(&matrix, first).unwrap();
+        let (rotations, sums, map) = grid.pooled(slots, &pooled).unwrap();
+        let summed: Vec<f64> =
+            (0..slots).map(|s| slots_of[s] + rotations.iter().map(|r| slots_of[(s + r) % slots]).sum::<f64>()).collect();
+        let next = sums.next(slots, second).unwrap();
+        let d = Diagonals::find(&[map], &pooled.matrix, &next.placement(), 1).unwrap();
+        // Nine taps and the differences of channels, not one for each pair of them.
+        assert!(d.by_view.len() <= 9 * 6, "{} diagonals", d.by_view.len());
+        let found = computed(&d, &summed);
+        let expected = matrix.apply(&expected);
+        assert!(next.base().iter().zip(&expected).all(|(&s, v)| (found[s] - v).abs() < 1e-9));
+
+        // Pooled again, now without blocks of its own.
+        let last = Sparse::from_rows(32, (0..5).map(|r| (0..32).map(|c| (c, f64::from(r + c))).collect()));
+        let matrix = last.after(&pooling(second, 2));
+        let pooled = Pooled::find(&matrix, second).unwrap();
+        let (rotations, _, map) = next.pooled(slots, &pooled).unwrap();
+        let sum = |s: usize| found[s] + rotations.iter().map(|r| found[(s + r) % slots]).sum::<f64>();
+        let values: Vec<f64> = (0..slots).map(|s| map.at(s).map_or(0.0, |_| sum(s))).collect();
+        for (row, v) in matrix.apply(&expected).iter().enumerate() {
+            let terms = (0..slots).filter_map(|s| map.at(s).map(|e| (s, e)));
+            let weight = |e: usize| pooled.matrix.rows[row].iter().find(|t| t.0 as usize == e).map_or(0.0, |t| t.1);
+            let found: f64 = terms.map(|(s, e)| weight(e) * values[s]).sum();
+            assert!((found - v).abs() < 1e-6 * v.abs().max(1.0), "row {row}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pooling_is_not_taken_for_it() {
+        let conv = convolution([1, 8, 8], [2, 8, 8], 3, 1);
+        assert!(Pooled::find(&conv, [1, 8, 8]).is_none());
+        assert!(Grid::first(64, [1, 28, 28], [6, 28, 28], 2).is_none(), "too few slots");
+    }
+}

@@ -142,7 +142,7 @@ pub(super) fn plan(circuit: &Circuit, options: &PlanOptions) -> Result<Plan, Err
     let largest = largest_value(circuit, options);
     let widest = circuit.steps.iter().map(|s| s.len).max().unwrap_or(1);
     let depth = depths(circuit).into_iter().max().unwrap_or(0);
-    let demand = Demand { depth, largest, slots: widest, attacker: options.attacker, publish: options.publish };
+    let demand = Demand { depth, largest, slots: widest, attacker: options.attacker, least_scale: options.least_scale };
     for choice in choices(demand) {
         if let Some(plan) = try_plan(circuit, &choice?, options, largest)? {
             return Ok(plan);

@@ -29,8 +29,8 @@ pub struct PlanOptions {
     pub samples: Vec<Vec<f64>>,
     /// Name for reports.
     pub model: String,
-    /// Bits by which published values can be flooded; 0 if none will be published.
-    pub publish: u32,
+    /// The least bits of the scale, if more are needed than usual.
+    pub least_scale: u32,
 }
 
 /// A decided computation: the public half and the server's.

@@ -85,7 +85,7 @@ pub(super) fn plan(circuit: &Circuit, options: &PlanOptions) -> Result<Plan, Err
     check(circuit)?;
     let largest = largest_value(circuit, options);
     let depth = depths(circuit).into_iter().max().unwrap_or(0);
-    let demand = Demand { depth, largest, slots: 1, attacker: options.attacker, publish: options.publish };
+    let demand = Demand { depth, largest, slots: 1, attacker: options.attacker, least_scale: options.least_scale };
     match choices(demand).next() {
         Some(choice) => Ok(build(circuit, &choice?, options, largest)),
         None => Err(too_deep(demand)),

@@ -83,7 +83,6 @@ impl Ckks {
             input_range: (range.lo, range.hi),
             samples,
             model: model.name().to_owned(),
-            publish: options.publish,
             ..subrosa_he::PlanOptions::default()
         };
         // Cheap, and refuses what no packing can compute.
@@ -103,20 +102,11 @@ impl Ckks {
                 return Err(Error::misuse(message, "give samples of the input (--calibrate FILE)"));
             }
             // One sample at a time: its few outputs are all that is ever shown.
-            ckks.plan = Plan::latency(circuit, &he)?;
-        } else if options.batch < THROUGHPUT_FROM || sheet::memory(&ckks) > MAX_MEMORY {
+            ckks.plan = Plan::publishable(circuit, &he, options.publish)?;
+        } else if options.batch < THROUGHPUT_FROM || sheet::memory(&ckks.plan) > MAX_MEMORY {
             ckks.plan = Plan::latency(circuit, &he).unwrap_or(ckks.plan);
         }
-        let bytes = sheet::memory(&ckks);
-        if bytes > MAX_MEMORY {
-            let size = crate::text::bytes(bytes as f64);
-            return Err(plan_error(&format!(
-                "the server would need about {size} of memory via ckks; 8 GB are the limit"
-            )));
-        }
-        if options.publish > 0 {
-            ckks.plan = ckks.plan.with_room_to_publish(circuit, &he)?;
-        }
+        check_memory(&ckks.plan)?;
         Ok(ckks)
     }
 
@@ -172,6 +162,17 @@ fn made_up(len: usize, range: InputRange) -> Vec<Vec<f64>> {
     });
     let flat = [0.0, 0.5, 1.0].into_iter().map(|share| vec![at(share); len]);
     dense.chain(sparse).chain(flat).collect()
+}
+
+/// **Errors:** [`Error::Plan`] for a plan, perhaps of somebody else's parameters, that asks too
+/// much of the server.
+fn check_memory(plan: &Plan) -> Result<()> {
+    let bytes = sheet::memory(plan);
+    if bytes <= MAX_MEMORY {
+        return Ok(());
+    }
+    let size = crate::text::bytes(bytes as f64);
+    Err(plan_error(&format!("the server would need about {size} of memory via ckks; 8 GB are the limit")))
 }
 
 fn plan_error(message: &str) -> Error {

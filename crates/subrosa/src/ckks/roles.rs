@@ -102,6 +102,7 @@ pub fn evaluate(
     let circuit = Circuit::import(model.graph().graph())?;
     let samples = super::calibration(&circuit, samples, public.input_len);
     let plan = subrosa_he::Plan::from_public(&circuit.approximated(&samples)?.circuit, &public)?;
+    super::check_memory(&plan)?;
     let mut server = Server::new(&plan)?;
     server.set_threads(threads)?;
     let output = server.evaluate(&evaluation, input)?;

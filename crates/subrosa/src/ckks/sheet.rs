@@ -121,7 +121,7 @@ impl CkksSheet {
             rotations: public.rotations.len(),
             key_bytes: public.key_bytes(),
             diagonals: diagonals(&ckks.plan.work),
-            memory_bytes: memory(ckks),
+            memory_bytes: memory(&ckks.plan),
             publish: public.publish.map(|p| PublishSheet {
                 bits: p.bits,
                 error: p.error,
@@ -165,9 +165,9 @@ fn diagonals(work: &Work) -> usize {
 }
 
 /// Keys, weights and what is computed on.
-pub(super) fn memory(ckks: &Ckks) -> u64 {
-    let public = &ckks.plan.public;
-    let work = match &ckks.plan.work {
+pub(super) fn memory(plan: &subrosa_he::Plan) -> u64 {
+    let public = &plan.public;
+    let work = match &plan.work {
         Work::Latency(stages) => stages.iter().map(|s| s.bytes(&public.params)).sum(),
         Work::Throughput(work) => work.value_bytes(public.params.n()),
     };
