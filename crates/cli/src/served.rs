@@ -58,18 +58,14 @@ impl ServedFlags {
                 return Err(misuse(
                     format!("a server answers via plain or tee, not via {via}"),
                     "add --via tee, or --via plain where the server may see everything",
-                ));
+                )
+                .into());
             }
         };
         Ok(Some(Found { client, served, way, setup: start.elapsed() }))
     }
 
-    fn verified(
-        &self,
-        client: &Client,
-        expected: &Expected,
-        trust: &TrustFlags,
-    ) -> Result<(ServedModel, Way)> {
+    fn verified(&self, client: &Client, expected: &Expected, trust: &TrustFlags) -> Result<(ServedModel, Way)> {
         let trust = trust.read()?.ok_or_else(|| {
             misuse("via tee takes a policy to judge the server's evidence by".to_owned(), "give --policy and --signer")
         })?;
@@ -102,9 +98,9 @@ impl ServedFlags {
         let Some((name, version)) = text.split_once('@') else {
             return Ok(Expected { model: text.into_owned(), service, ..Expected::default() });
         };
-        let version = version.parse().map_err(|_| {
-            misuse(format!("'{version}' is no version"), "give NAME@VERSION, for example lenet@2")
-        })?;
+        let version = version
+            .parse()
+            .map_err(|_| misuse(format!("'{version}' is no version"), "give NAME@VERSION, for example lenet@2"))?;
         Ok(Expected { model: name.to_owned(), version: Some(version), hash: None, service })
     }
 }

@@ -22,9 +22,8 @@ fn a_server_answers_its_client_as_tract_does() {
     let folder = tempfile::tempdir().unwrap();
     let model = shipped("models/mlp.onnx");
     let arguments = ["serve", &format!("digits@4={model}"), "--listen", "127.0.0.1:0"];
-    let mut server = Killed(
-        command(folder.path(), &arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap(),
-    );
+    let mut server =
+        Killed(command(folder.path(), &arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with("digits@4 via plain (plain) at http://127.0.0.1:"), "{line}");

@@ -95,12 +95,7 @@ impl Client {
         let (body, _) = self.get(&path(name, version))?;
         let read: MetadataJson = serde_json::from_slice(&body).map_err(|e| no_oip(&e))?;
         let ports = |ports: &[PortJson]| ports.iter().map(PortJson::port).collect::<Result<Vec<_>>>();
-        Ok(ServedModel {
-            name: name.to_owned(),
-            version,
-            inputs: ports(&read.inputs)?,
-            outputs: ports(&read.outputs)?,
-        })
+        Ok(ServedModel { name: name.to_owned(), version, inputs: ports(&read.inputs)?, outputs: ports(&read.outputs)? })
     }
 
     /// Asks the program that serves a model for evidence, and verifies it. What the model takes and

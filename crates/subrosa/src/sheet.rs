@@ -156,7 +156,8 @@ impl PlanSheet {
             return ckks.terms();
         }
         let Some(fixed) = &self.fixed else {
-            let place = if self.via == Via::Tee { "inside trusted hardware, where there is some" } else { "in the clear" };
+            let place =
+                if self.via == Via::Tee { "inside trusted hardware, where there is some" } else { "in the clear" };
             return place.to_owned();
         };
         let ranges: Vec<_> = self.inputs.iter().map(InputSheet::range).collect();

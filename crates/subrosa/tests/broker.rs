@@ -5,9 +5,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use subrosa::Result;
 use subrosa::attest::{BrokerConfig, BrokerServer, Trust, seal_model, sign_policy};
 use subrosa::deploy::{Identity, Validity};
-use subrosa::Result;
 use tempfile::TempDir;
 
 fn model() -> PathBuf {
@@ -51,9 +51,7 @@ fn scene(simulator: &str, key_use: &str, oldest: u64) -> (TempDir, BrokerConfig)
         }
     }
     let server = identity(folder.path(), "server").fingerprint();
-    let text = format!(
-        "signers = [\"{signer}\"]\n[[client]]\nname = \"server\"\nfingerprint = \"{server}\"\n{models}"
-    );
+    let text = format!("signers = [\"{signer}\"]\n[[client]]\nname = \"server\"\nfingerprint = \"{server}\"\n{models}");
     std::fs::write(folder.path().join("broker.toml"), text).unwrap();
     let config = BrokerConfig::read(&folder.path().join("broker.toml")).unwrap();
     (folder, config)

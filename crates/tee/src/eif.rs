@@ -51,9 +51,7 @@ impl EifMeasurement {
             }
         }
         match (kernels, ramdisks) {
-            (1, 1..) => {
-                Ok(Self { pcr0: extended(all), pcr1: extended(boot), pcr2: extended(application), signed })
-            }
+            (1, 1..) => Ok(Self { pcr0: extended(all), pcr1: extended(boot), pcr2: extended(application), signed }),
             (_, _) => Err("it has not one kernel and a ramdisk"),
         }
     }

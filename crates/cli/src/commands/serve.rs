@@ -88,8 +88,7 @@ impl Serve {
         let standing = catalogue.standing();
         let tls = self.tls_certificate.zip(self.tls_key).map(|(certificate, key)| Tls { certificate, key });
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime
-            .map_err(|e| Error::Io { message: format!("cannot start threads: {e}"), hint: None })?;
+        let runtime = runtime.map_err(|e| Error::Io { message: format!("cannot start threads: {e}"), hint: None })?;
         runtime.block_on(async {
             let server = Server::bind(catalogue, limits, &self.listen, tls.as_ref()).await.map_err(library)?;
             let scheme = if tls.is_some() { "https" } else { "http" };
@@ -163,7 +162,8 @@ impl Serve {
 }
 
 fn number(version: &str) -> Result<u64> {
-    let wrong = |_| misuse(format!("'{version}' is no version"), "give NAME@VERSION=FILE, for example lenet@2=lenet.onnx");
+    let wrong =
+        |_| misuse(format!("'{version}' is no version"), "give NAME@VERSION=FILE, for example lenet@2=lenet.onnx");
     Ok(version.parse().map_err(wrong)?)
 }
 
@@ -172,14 +172,9 @@ fn hint(url: &str, via: Via, model: Option<&String>) -> String {
     let name = model.and_then(|m| m.split('@').next()).unwrap_or("MODEL");
     match via {
         Via::Tee => format!("try: subrosa run {name} --url {url} --via tee --policy FILE --signer HEX --input FILE"),
-        Via::Plain
-        | Via::Rep3
-        | Via::Rep4
-        | Via::Beaver2
-        | Via::Beaver3
-        | Via::Beaver4
-        | Via::Beaver5
-        | Via::Ckks => format!("the server sees inputs and outputs; try: curl {url}/v2/models/{name}"),
+        Via::Plain | Via::Rep3 | Via::Rep4 | Via::Beaver2 | Via::Beaver3 | Via::Beaver4 | Via::Beaver5 | Via::Ckks => {
+            format!("the server sees inputs and outputs; try: curl {url}/v2/models/{name}")
+        }
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) struct Asked {
     inputs: Values,
     samples: usize,
     /// What a simulation adds to its answers.
-    pub(super) warning: Option<&'static str>,
+    warning: Option<&'static str>,
 }
 
 impl Asked {
@@ -63,6 +63,11 @@ impl Asked {
         let (id, wanted) = (request.id.clone(), request.wanted(served.model.outputs())?);
         let (inputs, samples) = request.fit(served.model.inputs(), most)?;
         Ok(Self { id, wanted, inputs, samples, warning: None })
+    }
+
+    /// The same, whose answer says so.
+    pub(super) fn warned(self, warning: Option<&'static str>) -> Self {
+        Self { warning, ..self }
     }
 }
 

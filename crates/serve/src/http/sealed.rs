@@ -92,7 +92,7 @@ async fn answer(
     let (asked, owed) = opened.map_err(Refusal::Bad)?;
     // What is wrong inside is told inside: the host learns that there was an answer.
     let (status, message) = match asked {
-        Ok(asked) => match compute(served, Asked { warning, ..asked }, work).await {
+        Ok(asked) => match compute(served, asked.warned(warning), work).await {
             Ok(message) => (200, message),
             Err(refusal @ Refusal::Bad(_)) => refused(&refusal)?,
             Err(refusal) => return Err(refusal),
@@ -121,7 +121,8 @@ fn refused(refusal: &Refusal) -> Result<(u16, Message), Refusal> {
 
 fn inside<'a>(app: &App, served: &'a Served) -> Result<(Arc<Enclave>, &'a Hosted), Refusal> {
     let enclave = app.catalogue.enclave().zip(served.hosted.as_ref());
-    let (enclave, hosted) = enclave.ok_or(Refusal::NotHere("this server has no attested channel; it runs in the clear"))?;
+    let (enclave, hosted) =
+        enclave.ok_or(Refusal::NotHere("this server has no attested channel; it runs in the clear"))?;
     Ok((Arc::clone(enclave), hosted))
 }
 

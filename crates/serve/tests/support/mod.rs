@@ -67,7 +67,8 @@ impl Running {
     /// One request on a connection of its own.
     pub(crate) fn ask(&self, head: &str, body: &[u8]) -> Reply {
         let mut stream = self.connect();
-        let length = if head.contains("ength:") { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        let length =
+            if head.contains("ength:") { String::new() } else { format!("content-length: {}\r\n", body.len()) };
         let _ = stream.write_all(format!("{head}\r\nhost: x\r\nconnection: close\r\n{length}\r\n").as_bytes());
         let _ = stream.write_all(body);
         reply(&mut stream)

@@ -168,7 +168,8 @@ impl BrokerServer {
                 let (server, place) = (&self, Arc::clone(&busy));
                 let spawned = std::thread::Builder::new().spawn_scoped(scope, move || {
                     let outcome = catch_unwind(AssertUnwindSafe(|| server.answer(stream)));
-                    let outcome = outcome.unwrap_or_else(|_| Err(Error::misuse("the broker failed, which is a bug", "")));
+                    let outcome =
+                        outcome.unwrap_or_else(|_| Err(Error::misuse("the broker failed, which is a bug", "")));
                     log(&outcome.unwrap_or_else(|error| format!("refused: {error}")));
                     drop(place);
                 });

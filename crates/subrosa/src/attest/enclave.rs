@@ -133,9 +133,8 @@ impl Enclave {
     /// **Errors:** [`Error::Input`] for a wish that is none; those of [`Attester::attest`].
     pub fn offer(&self, hosted: &Hosted, wish: &Wish) -> Result<Offer> {
         let wrong = || Error::input("nonce and policy are 64 hexadecimal digits each", "leave out what you lack");
-        let bytes = |text: &Option<String>| {
-            text.as_deref().map(|text| unhex_bytes::<32>(text).ok_or_else(wrong)).transpose()
-        };
+        let bytes =
+            |text: &Option<String>| text.as_deref().map(|text| unhex_bytes::<32>(text).ok_or_else(wrong)).transpose();
         let (nonce, policy) = (bytes(&wish.nonce)?, bytes(&wish.policy)?);
         let freshness = nonce.map_or(Freshness::Epoch(now() / EPOCH_S), Freshness::Nonce);
         let bound = self.bound(&self.responder(), hosted, freshness, policy.map(PolicyId));

@@ -59,8 +59,7 @@ impl Engine {
         let hosted = Hosted::new(model.sha256(), None, &configuration)?;
         let inquiry = Inquiry::fresh(&local.trust)?;
         let offer = enclave.offer(&hosted, &inquiry.wish())?;
-        let expected =
-            Expected { model: model.name().to_owned(), hash: Some(model.sha256()), ..Expected::default() };
+        let expected = Expected { model: model.name().to_owned(), hash: Some(model.sha256()), ..Expected::default() };
         let link = inquiry.judge(&offer, &expected, &local.trust)?;
         Ok((Self { enclave, hosted, link }, Phase::local(start.elapsed())))
     }

@@ -46,7 +46,9 @@ impl Measured {
         match bytes.as_slice() {
             [b'.', b'e', b'i', b'f', ..] => named("Nitro enclave image").eif(&bytes).map_err(|e| e.in_file(path)),
             [0x7f, b'E', b'L', b'F', ..] => Ok(named("program").program(&bytes)),
-            [0x06, 0, 0, 0, 0xe1, ..] if bytes.len() == SIGSTRUCT => Ok(named("SGX enclave signature").sigstruct(&bytes)),
+            [0x06, 0, 0, 0, 0xe1, ..] if bytes.len() == SIGSTRUCT => {
+                Ok(named("SGX enclave signature").sigstruct(&bytes))
+            }
             _ => match str::from_utf8(&bytes) {
                 Ok(text) if path.to_string_lossy().ends_with(".manifest") => {
                     named("Gramine manifest").manifest(text, path)
