@@ -21,11 +21,7 @@ pub(super) async fn attestation(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    let served = match app.find(&named) {
-        Ok(served) => Arc::clone(served),
-        Err(refusal) => return refusal.response(),
-    };
-    exchange(&app, &served, "attestation", async |mut work| {
+    exchange(&app, &named, "attestation", async |served, mut work| {
         let done = attest(&app, &served, &mut work, &headers, body).await;
         (work, done)
     })
@@ -66,11 +62,7 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    let served = match app.find(&named) {
-        Ok(served) => Arc::clone(served),
-        Err(refusal) => return refusal.response(),
-    };
-    exchange(&app, &served, "sealed-infer", async |mut work| {
+    exchange(&app, &named, "sealed-infer", async |served, mut work| {
         let done = answer(&app, &served, &mut work, &headers, body).await;
         (work, done)
     })
