@@ -88,7 +88,8 @@ where
             samples: (work.samples > 0).then_some(work.samples),
             bytes_in: work.bytes_in,
             bytes_out,
-            ms: took.as_secs_f64() * 1e3,
+            // To the microsecond.
+            ms: (took.as_secs_f64() * 1e6).round() / 1e3,
         },
     );
     response
