@@ -41,7 +41,8 @@ fn command_lines() {
     let folder = tempfile::tempdir().unwrap();
     let mlp = shipped("models/mlp.onnx");
     let mlp = mlp.as_str();
-    let backends = "unknown backend 'rep5': choose one of plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, ckks, tee";
+    let backends =
+        "unknown backend 'rep5': choose one of plain, rep3, rep4, beaver, beaver3, beaver4, beaver5, ckks, tee";
     check(
         folder.path(),
         &[
