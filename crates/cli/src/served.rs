@@ -58,7 +58,8 @@ impl ServedFlags {
                 return Err(misuse(
                     format!("a server answers via plain or tee, not via {via}"),
                     "add --via tee, or --via plain where the server may see everything",
-                ));
+                )
+                .into());
             }
         };
         Ok(Some(Found { client, served, way, setup: start.elapsed() }))

@@ -53,6 +53,7 @@ fn help() {
         "plan",
         "run",
         "compare",
+        "serve",
         "keygen",
         "encrypt",
         "evaluate",

@@ -141,7 +141,7 @@ fn acceptor(files: &Tls) -> Result<TlsAcceptor> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map(rustls::ConfigBuilder::with_no_client_auth)
+        .map(|builder| builder.with_no_client_auth())
         .and_then(|builder| builder.with_single_cert(chain, key))
         .map_err(|e| wrong(&files.certificate, e.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

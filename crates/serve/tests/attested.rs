@@ -126,6 +126,8 @@ fn a_request_is_answered_once_and_by_the_program_that_was_verified() {
     assert_eq!(scene.server.post(path, &message).status, 200, "nothing of this used it up");
 }
 
+type Change<'a> = &'a dyn Fn(&mut Offer);
+
 #[test]
 fn nothing_in_an_offer_can_be_changed() {
     let scene = Scene::new();
@@ -138,7 +140,7 @@ fn nothing_in_an_offer_can_be_changed() {
     };
     assert_eq!(judge(&|_| ()), Ok(()));
     let zeros = "00".repeat(32);
-    let changes: [(&dyn Fn(&mut Offer), &str); 7] = [
+    let changes: [(Change<'_>, &str); 7] = [
         (&|o| o.channel_key = zeros.clone(), "(binding)"),
         (&|o| o.model = zeros.clone(), "(binding)"),
         (&|o| o.model_policy = Some(zeros.clone()), "(binding)"),

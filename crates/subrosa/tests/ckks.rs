@@ -59,6 +59,7 @@ fn a_comparison_has_a_row_with_its_bytes() {
         insecure_self_dealer: false,
         budget: None,
         network: None,
+        tee: None,
     };
     let report = compare(&[entry], &options, &mut |_| ()).unwrap();
     let row = &report.rows[1];

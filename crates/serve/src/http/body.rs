@@ -1,7 +1,7 @@
 //! A request with a body, within its limits.
 
-use super::App;
 use super::reply::Refusal;
+use super::{App, Named};
 use crate::catalogue::Served;
 use crate::log;
 use axum::body::{Body, Bytes};
@@ -9,6 +9,7 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A request at work: what the log will say of it.
@@ -44,22 +45,27 @@ impl Work {
     }
 }
 
-/// Does `work` if there is a place for it, and tells log and metrics what became of it.
+/// Does `work` on the model that a path names if there is a place for it, and tells log and metrics
+/// what became of it.
 pub(super) async fn exchange<F>(
     app: &App,
-    served: &Served,
+    named: &Named,
     endpoint: &'static str,
-    work: impl FnOnce(Work) -> F,
+    work: impl FnOnce(Arc<Served>, Work) -> F,
 ) -> Response<Body>
 where
     F: Future<Output = (Work, Result<Answer, Refusal>)>,
 {
+    let served = match app.find(named) {
+        Ok(served) => Arc::clone(served),
+        Err(refusal) => return refusal.response(),
+    };
     let start = Instant::now();
     let fresh = Work { endpoint, start, until: start + app.limits.request, samples: 0, bytes_in: 0 };
     let (work, done) = match app.requests.try_acquire() {
         Ok(_place) => {
             app.metrics.active.inc();
-            let done = work(fresh).await;
+            let done = work(Arc::clone(&served), fresh).await;
             app.metrics.active.dec();
             done
         }
@@ -82,7 +88,8 @@ where
             samples: (work.samples > 0).then_some(work.samples),
             bytes_in: work.bytes_in,
             bytes_out,
-            ms: took.as_secs_f64() * 1e3,
+            // To the microsecond.
+            ms: (took.as_secs_f64() * 1e6).round() / 1e3,
         },
     );
     response

@@ -9,7 +9,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response};
 use std::sync::Arc;
-use std::time::Instant;
 use subrosa::oip::{HEADER_LENGTH, InferRequest, InferResponse, Message, Tensor};
 
 pub(super) async fn infer(
@@ -18,14 +17,7 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    let served = match app.find(&named) {
-        Ok(served) => Arc::clone(served),
-        Err(refusal) => return refusal.response(),
-    };
-    if app.catalogue.enclave().is_some() {
-        return Refusal::NotHere(SEALED_ONLY).response();
-    }
-    exchange(&app, &served, "infer", async |mut work| {
+    exchange(&app, &named, "infer", async |served, mut work| {
         let done = answer(&app, &served, &mut work, &headers, body).await;
         (work, done)
     })
@@ -39,6 +31,9 @@ async fn answer(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Answer, Refusal> {
+    if app.catalogue.enclave().is_some() {
+        return Err(Refusal::NotHere(SEALED_ONLY));
+    }
     let json = json_length(headers)?;
     let bytes = work.read(app, headers, body).await?;
     let (model, most) = (Arc::clone(served), app.limits.samples);
@@ -54,7 +49,7 @@ pub(super) struct Asked {
     inputs: Values,
     samples: usize,
     /// What a simulation adds to its answers.
-    pub(super) warning: Option<&'static str>,
+    warning: Option<&'static str>,
 }
 
 impl Asked {
@@ -63,6 +58,11 @@ impl Asked {
         let (id, wanted) = (request.id.clone(), request.wanted(served.model.outputs())?);
         let (inputs, samples) = request.fit(served.model.inputs(), most)?;
         Ok(Self { id, wanted, inputs, samples, warning: None })
+    }
+
+    /// The same, whose answer says so.
+    pub(super) fn warned(self, warning: Option<&'static str>) -> Self {
+        Self { warning, ..self }
     }
 }
 
@@ -94,7 +94,6 @@ pub(super) async fn compute(served: &Served, asked: Asked, work: &mut Work) -> R
         warning: warning.map(str::to_owned),
         outputs,
     };
-    debug_assert!(work.start <= Instant::now());
     response.encode().map_err(|_| Refusal::Failed)
 }
 

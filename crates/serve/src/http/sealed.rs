@@ -21,11 +21,7 @@ pub(super) async fn attestation(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    let served = match app.find(&named) {
-        Ok(served) => Arc::clone(served),
-        Err(refusal) => return refusal.response(),
-    };
-    exchange(&app, &served, "attestation", async |mut work| {
+    exchange(&app, &named, "attestation", async |served, mut work| {
         let done = attest(&app, &served, &mut work, &headers, body).await;
         (work, done)
     })
@@ -66,11 +62,7 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    let served = match app.find(&named) {
-        Ok(served) => Arc::clone(served),
-        Err(refusal) => return refusal.response(),
-    };
-    exchange(&app, &served, "sealed-infer", async |mut work| {
+    exchange(&app, &named, "sealed-infer", async |served, mut work| {
         let done = answer(&app, &served, &mut work, &headers, body).await;
         (work, done)
     })
@@ -92,7 +84,7 @@ async fn answer(
     let (asked, owed) = opened.map_err(Refusal::Bad)?;
     // What is wrong inside is told inside: the host learns that there was an answer.
     let (status, message) = match asked {
-        Ok(asked) => match compute(served, Asked { warning, ..asked }, work).await {
+        Ok(asked) => match compute(served, asked.warned(warning), work).await {
             Ok(message) => (200, message),
             Err(refusal @ Refusal::Bad(_)) => refused(&refusal)?,
             Err(refusal) => return Err(refusal),

@@ -7,7 +7,7 @@ use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use subrosa_tee::evidence::MAX_COLLATERAL;
-use subrosa_tee::{Bound, Collateral, Evidence, Stapled};
+use subrosa_tee::{Bound, Evidence, Stapled};
 
 /// What can attest this program.
 pub enum Attester {
@@ -63,9 +63,10 @@ impl Attester {
         match self {
             Self::Hardware(hardware) => hardware.attest(bound),
             #[cfg(feature = "simulation")]
-            Self::Simulated(simulator) => {
-                Ok(Stapled { evidence: simulator.attest(bound, super::now()), collateral: Collateral::Simulated })
-            }
+            Self::Simulated(simulator) => Ok(Stapled {
+                evidence: simulator.attest(bound, super::now()),
+                collateral: subrosa_tee::Collateral::Simulated,
+            }),
         }
     }
 }

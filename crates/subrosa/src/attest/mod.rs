@@ -267,7 +267,7 @@ fn unhex<const N: usize>(flag: &str, text: &str) -> Result<[u8; N]> {
 }
 
 fn unhex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits: &[u8] = (text.len() == 2 * N).then(|| text.as_bytes())?;
+    let digits: &[u8] = (text.len() == 2 * N).then_some(text.as_bytes())?;
     let nibble = |c: u8| char::from(c).to_digit(16).map(|v| v as u8);
     let mut out = [0; N];
     for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {

@@ -45,11 +45,12 @@ fn write_secret(path: &Path, secret: &[u8]) -> Result<()> {
         std::io::Write::write_all(&mut file, secret)?;
         file.sync_all()
     });
-    file.map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Error::misuse(format!("{} exists already", path.display()), "name a new file: a key is never replaced")
+    file.map_err(|e| {
+        if e.kind() == std::io::ErrorKind::AlreadyExists {
+            let message = format!("{} exists already", path.display());
+            return Error::misuse(message, "name a new file: a key is never replaced");
         }
-        _ => Error::io("write", path, &e),
+        Error::io("write", path, &e)
     })
 }
 
