@@ -116,7 +116,9 @@ impl Trust {
             Self::Hardware => "the hardware's maker, and the program inside".to_owned(),
             Self::Majority => format!("{parties} servers: no {collude} collude, all follow the protocol"),
             Self::MajorityCheating => format!("{parties} servers: no {collude} collude, one may cheat"),
-            Self::Dealer => format!("the dealer colludes with none of {parties}; one party is honest, all follow the protocol"),
+            Self::Dealer => {
+                format!("the dealer colludes with none of {parties}; one party is honest, all follow the protocol")
+            }
             Self::OneParty => format!("one of {parties} parties is honest, all follow the protocol"),
             Self::Key => "nobody with data; the server follows the protocol".to_owned(),
         }

@@ -60,7 +60,14 @@ pub fn compare_beside(
     if options.workloads.is_empty() || candidates.is_empty() {
         return Err(Error::misuse("there is nothing to compare", "name at least one model and batch size"));
     }
-    let mut table = Table { report: Report { machine: machine(), ..Report::default() }, options, beside, given_up: Vec::new(), done: 0, total: 0 };
+    let mut table = Table {
+        report: Report { machine: machine(), ..Report::default() },
+        options,
+        beside,
+        given_up: Vec::new(),
+        done: 0,
+        total: 0,
+    };
     let lanes: Vec<_> = table.lanes();
     table.total = (candidates.len() * options.workloads.len() * lanes.len()) as u64;
     for candidate in candidates {

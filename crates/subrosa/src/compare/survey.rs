@@ -140,7 +140,8 @@ fn order(rows: &[Row]) -> Finding {
     let mut kept = true;
     let mut hardware = false;
     for (net, batch) in keys {
-        let here = |f: Family| rows.iter().filter(move |r| family(r) == Some(f) && network(r) == net && r.batch == batch);
+        let here =
+            |f: Family| rows.iter().filter(move |r| family(r) == Some(f) && network(r) == net && r.batch == batch);
         let best = |f| here(f).map(|r| r.slowdown_vs_plain).reduce(f64::min);
         let times: Vec<_> = [Family::Tee, Family::Mpc, Family::He].into_iter().filter_map(best).collect();
         hardware |= best(Family::Tee).is_some();
@@ -197,7 +198,8 @@ fn ahead(rows: &[Row]) -> Finding {
     else {
         return open(claim, "No other library ran at a trust that Subrosa offers.");
     };
-    let mut found = format!("Subrosa's times are {} to {} times shorter", text::significant(least), text::significant(most));
+    let mut found =
+        format!("Subrosa's times are {} to {} times shorter", text::significant(least), text::significant(most));
     if !behind.is_empty() {
         let worst: Vec<_> = behind
             .iter()
@@ -206,9 +208,11 @@ fn ahead(rows: &[Row]) -> Finding {
         found = format!("Slower than: {}. Elsewhere up to {} times faster", worst.join("; "), text::significant(most));
     }
     if !alone.is_empty() {
-        found += &format!("; nothing of Subrosa's has the trust of {}", alone.into_iter().collect::<Vec<_>>().join(", "));
+        found +=
+            &format!("; nothing of Subrosa's has the trust of {}", alone.into_iter().collect::<Vec<_>>().join(", "));
     }
-    let within = pairs.iter().any(|p| p.ours.is_some_and(|r| r.network == IN_PROCESS) && p.peer.network.contains("processes"));
+    let within =
+        pairs.iter().any(|p| p.ours.is_some_and(|r| r.network == IN_PROCESS) && p.peer.network.contains("processes"));
     if within {
         found += ". Subrosa's parties are threads of one process here, other libraries' are processes on loopback";
     }

@@ -121,11 +121,7 @@ fn findings(findings: &[Finding]) -> String {
             Verdict::Fails => ("fails", "does not hold"),
             Verdict::Open => ("open", "not measured"),
         };
-        format!(
-            "<li class=\"{class}\"><strong>{}</strong>: {word} here. {}</li>\n",
-            escape(&f.claim),
-            escape(&f.found)
-        )
+        format!("<li class=\"{class}\"><strong>{}</strong>: {word} here. {}</li>\n", escape(&f.claim), escape(&f.found))
     };
     let lines: String = findings.iter().map(line).collect();
     format!("<section id=\"findings\">\n<h2>The claims, held against these rows</h2>\n<ul>\n{lines}</ul>\n</section>\n")
@@ -151,15 +147,20 @@ fn plots(report: &Report) -> Vec<Plot> {
             .note("1 is as fast as in the clear; each grid line is ten times the one before.")
             .kinds(&KINDS)
             .with(groups(&protected, |r| Some(r.slowdown_vs_plain), |x| format!("{} x", text::significant(x)))),
-        Plot::of("against-onnxruntime", "Slowdown against ONNX Runtime", "times its latency on one thread, same batch size", Scale::Log)
-            .from(1.0)
-            .note("ONNX Runtime is the fastest plain engine; our own, tract, stands among the rows.")
-            .kinds(&KINDS)
-            .with(groups(
-                &rows.iter().filter(|r| r.backend != ONNX_RUNTIME).cloned().collect::<Vec<_>>(),
-                |r| r.terms.slowdown_vs_onnxruntime,
-                |x| format!("{} x", text::significant(x)),
-            )),
+        Plot::of(
+            "against-onnxruntime",
+            "Slowdown against ONNX Runtime",
+            "times its latency on one thread, same batch size",
+            Scale::Log,
+        )
+        .from(1.0)
+        .note("ONNX Runtime is the fastest plain engine; our own, tract, stands among the rows.")
+        .kinds(&KINDS)
+        .with(groups(
+            &rows.iter().filter(|r| r.backend != ONNX_RUNTIME).cloned().collect::<Vec<_>>(),
+            |r| r.terms.slowdown_vs_onnxruntime,
+            |x| format!("{} x", text::significant(x)),
+        )),
         Plot::of("latency", "Latency of one batch", "median; thin mark: 95th percentile", Scale::Log)
             .ticks(text::millis_round)
             .kinds(&KINDS)
@@ -180,9 +181,11 @@ fn plots(report: &Report) -> Vec<Plot> {
         Plot::of("gap", "Accuracy lost", "percentage points below plain, on the same images", Scale::Points)
             .note("Left of 0: better than plain, by chance. Few images make steps: one of 100 is a whole point.")
             .kinds(&KINDS)
-            .with(groups(&most_images(&protected), |r| Some(r.plain_accuracy? - r.accuracy?), |x| {
-                format!("{:.2}", x * 100.0)
-            })),
+            .with(groups(
+                &most_images(&protected),
+                |r| Some(r.plain_accuracy? - r.accuracy?),
+                |x| format!("{:.2}", x * 100.0),
+            )),
     ];
     plots.retain(|p| !p.is_empty());
     plots

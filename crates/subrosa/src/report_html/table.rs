@@ -22,7 +22,9 @@ const COLUMNS: [Column; 20] = [
     ("of it offline", |r| protected(r, text::millis(r.offline_ms))),
     ("Images/s", |r| text::significant(r.throughput_per_s)),
     ("Slowdown", |r| protected(r, format!("{} x", text::significant(r.slowdown_vs_plain)))),
-    ("vs ONNX Runtime", |r| r.terms.slowdown_vs_onnxruntime.map_or_else(dash, |x| format!("{} x", text::significant(x)))),
+    ("vs ONNX Runtime", |r| {
+        r.terms.slowdown_vs_onnxruntime.map_or_else(dash, |x| format!("{} x", text::significant(x)))
+    }),
     ("Offline bytes", |r| told(r, "bytes_offline", text::bytes(r.bytes_offline as f64))),
     ("Online bytes", |r| told(r, "bytes_online", text::bytes(r.bytes_online as f64))),
     ("Rounds", |r| told(r, "rounds", text::thousands(r.rounds))),
@@ -41,7 +43,10 @@ pub(super) fn rows(report: &Report) -> String {
     let missing = |Absent { model, backend, why }: &Absent| {
         let (model, backend) = (escape(model.as_deref().unwrap_or_default()), escape(backend));
         let rest = COLUMNS.len() - 2;
-        format!("<tr class=\"absent\"><td>{model}</td><td>{backend}</td><td colspan=\"{rest}\">{}</td></tr>\n", escape(why))
+        format!(
+            "<tr class=\"absent\"><td>{model}</td><td>{backend}</td><td colspan=\"{rest}\">{}</td></tr>\n",
+            escape(why)
+        )
     };
     let body: String = rows.iter().map(line).chain(absent.iter().map(missing)).collect();
     format!(

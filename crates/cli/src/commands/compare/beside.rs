@@ -32,7 +32,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0..)]
     peers: Option<Vec<String>>,
     /// End a library that takes longer than this for a row, set-up included
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     peer_limit: u64,
     /// Repeat a published comparison: its networks, every protection, every library set up
     #[arg(long, value_enum, conflicts_with_all = ["models", "data", "images", "batches"])]
@@ -77,7 +77,10 @@ impl Flags {
 
     fn patience(&self) -> Patience {
         let measure = if self.full { FULL_MEASURE } else { MEASURE };
-        Patience { measure, limit: Duration::from_secs(self.peer_limit) + if self.full { measure } else { Duration::ZERO } }
+        Patience {
+            measure,
+            limit: Duration::from_secs(self.peer_limit) + if self.full { measure } else { Duration::ZERO },
+        }
     }
 }
 

@@ -48,10 +48,7 @@ pub(super) fn show(report: &Report, data: &str) -> String {
 }
 
 /// Without the column of ONNX Runtime where that did not run.
-fn without_unused(
-    mut rows: Vec<Vec<String>>,
-    fastest: bool,
-) -> (Vec<(&'static str, CellAlignment)>, Vec<Vec<String>>) {
+fn without_unused(mut rows: Vec<Vec<String>>, fastest: bool) -> (Vec<(&'static str, CellAlignment)>, Vec<Vec<String>>) {
     let mut columns = COLUMNS.to_vec();
     if !fastest {
         columns.remove(VS_ORT);
@@ -129,7 +126,14 @@ fn claims(report: &Report) -> String {
 /// What another library says of itself.
 fn library(r: &Row) -> String {
     let line = |text: &str| format!("         {}\n", text::wrap(text, 100, 9));
-    let insecure = if r.insecure.is_empty() { String::new() } else { line(&format!("insecure: {}", r.insecure.join(", "))) };
+    let insecure =
+        if r.insecure.is_empty() { String::new() } else { line(&format!("insecure: {}", r.insecure.join(", "))) };
     let terms = format!("{}; {}; adversary: {}", r.terms.version, r.terms.parameters, r.terms.adversary);
-    format!("{:<12} {}\n{}{}{insecure}", r.backend, r.claim, line(&format!("trusted: {}", r.terms.trusted)), line(&terms))
+    format!(
+        "{:<12} {}\n{}{}{insecure}",
+        r.backend,
+        r.claim,
+        line(&format!("trusted: {}", r.terms.trusted)),
+        line(&terms)
+    )
 }

@@ -177,9 +177,12 @@ impl<'a> Runner<'a> {
     /// **Errors:** [`Error::Io`] if samples cannot be written for it; whatever the peer does
     /// is an outcome.
     pub(super) fn run(&self, task: &Task<'_>, backend: &str, progress: &mut dyn FnMut(&str)) -> Result<Outcome> {
-        let absent = |why: String| Absent { model: Some(task.model.name().to_owned()), backend: backend.to_owned(), why };
+        let absent =
+            |why: String| Absent { model: Some(task.model.name().to_owned()), backend: backend.to_owned(), why };
         match self.peer.obstacle() {
-            Some(Obstacle::Prevented(why)) => return Ok(Outcome::Failed(Absent { model: None, ..absent(why.to_owned()) })),
+            Some(Obstacle::Prevented(why)) => {
+                return Ok(Outcome::Failed(Absent { model: None, ..absent(why.to_owned()) }));
+            }
             Some(Obstacle::NotSetUp) => {
                 let why = format!("not set up; {}", self.peer.remedy());
                 return Ok(Outcome::Failed(Absent { model: None, ..absent(why) }));
@@ -196,7 +199,9 @@ impl<'a> Runner<'a> {
         let output = match ended {
             Ok(Ended::Well(output)) => output,
             Ok(Ended::Badly(why)) => return Ok(Outcome::Failed(absent(batch_named(task, why)))),
-            Ok(Ended::TooLong(why)) => return Ok(Outcome::TooLong(absent(batch_named(task, why + "; larger batches were not tried")))),
+            Ok(Ended::TooLong(why)) => {
+                return Ok(Outcome::TooLong(absent(batch_named(task, why + "; larger batches were not tried"))));
+            }
             Err(error) => return Ok(Outcome::Failed(absent(format!("it could not be run: {error}")))),
         };
         Ok(match answers::read(&output, task, backend, folder.path()) {
@@ -231,4 +236,3 @@ fn refused(task: &Task<'_>) -> Option<&'static str> {
     let (inputs, outputs) = (task.model.inputs().len(), task.model.outputs().len());
     (inputs != 1 || outputs != 1).then_some("adapters run models of one input and one output")
 }
-

@@ -30,9 +30,13 @@ fn rows() -> Vec<Row> {
 #[test]
 fn each_peer_is_set_beside_the_fastest_of_ours_at_its_trust() {
     let rows = rows();
-    let found: Vec<_> =
-        pairs(&rows).iter().map(|p| (p.peer.backend.as_str(), p.ours.map(|r| r.backend.as_str()))).map(|(a, b)| (a.to_owned(), b.map(str::to_owned))).collect();
-    let expected = [("spu-aby3", Some("rep3")), ("spu-semi2k", Some("beaver")), ("spu-cheetah", None), ("tenseal", Some("ckks"))];
+    let found: Vec<_> = pairs(&rows)
+        .iter()
+        .map(|p| (p.peer.backend.as_str(), p.ours.map(|r| r.backend.as_str())))
+        .map(|(a, b)| (a.to_owned(), b.map(str::to_owned)))
+        .collect();
+    let expected =
+        [("spu-aby3", Some("rep3")), ("spu-semi2k", Some("beaver")), ("spu-cheetah", None), ("tenseal", Some("ckks"))];
     assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.map(str::to_owned))));
     assert_eq!(pairs(&rows)[0].ratio(), Some(25.0));
 }
@@ -54,7 +58,11 @@ fn the_checklist_says_what_the_rows_say() {
     use Verdict::{Fails, Holds, Open};
     // MPC 100 x before HE 2000 x; three of eight rows are 1000 times slower or more.
     assert_eq!(verdicts(&rows()), [Holds, Holds, Holds, Holds]);
-    assert!(found[1].found.contains("mlp, batch 1: 100 x / 2000 x") || found[1].found.contains("100 x / 2,000 x"), "{}", found[1].found);
+    assert!(
+        found[1].found.contains("mlp, batch 1: 100 x / 2000 x") || found[1].found.contains("100 x / 2,000 x"),
+        "{}",
+        found[1].found
+    );
     assert!(found[3].found.contains("spu-cheetah"), "{}", found[3].found);
 
     let mut worse = rows();
