@@ -23,9 +23,11 @@ import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from importlib import metadata
 
@@ -114,6 +116,20 @@ def free_ports(count):
     for one in sockets:
         one.close()
     return ports
+
+
+def end_with_parent():
+    """Ends this process group if whoever started it dies: nobody would end it otherwise."""
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.killpg(0, signal.SIGKILL)
+
+    # By hand, the shell's process group is not ours to end.
+    if os.getpgrp() == os.getpid():
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def say(text):
@@ -234,6 +250,7 @@ def main(adapter, backends):
     parser.add_argument("--answers", metavar="FOLDER", help="where to write the answers")
     request = Request(parser.parse_args())
     printer = Printer(request, private_stdout())
+    end_with_parent()
     try:
         adapter(request, printer)
     except Unavailable as reason:

@@ -7,7 +7,7 @@ use crate::backends::Via;
 use crate::machine::machine;
 use crate::{Error, Result};
 use std::path::PathBuf;
-use subrosa_core::{Absent, Report, Row};
+use subrosa_core::{Absent, Report, Row, Trust};
 
 /// A model with its file, which other libraries read.
 pub struct Candidate {
@@ -47,7 +47,8 @@ pub struct Step<'a> {
 }
 
 /// Measures every candidate under every protection and every peer at every batch size. Where
-/// one is refused, the report says so, and its twin is run in its place.
+/// one is refused, the report says so, and its twin is run in its place; homomorphic encryption
+/// of ours is run on the twin in any case.
 ///
 /// **Errors:** [`Error::Plan`] or [`Error::Input`] if a model cannot even be run in the clear;
 /// [`Error::Misuse`] if there is nothing to compare.
@@ -121,10 +122,14 @@ impl<'a> Table<'a> {
         progress: &mut dyn FnMut(Step<'_>),
     ) -> Result<()> {
         let refused = self.run(candidate, workload, lanes, progress)?;
-        let Some(twin) = candidate.twin.as_deref().filter(|_| !refused.is_empty()) else { return Ok(()) };
-        // What computes in the clear goes first: the others are set against it.
-        let mut again: Vec<_> = lanes.iter().copied().filter(|lane| lane.is_plain(self.beside.patience)).collect();
-        again.extend(refused);
+        let Some(twin) = candidate.twin.as_deref() else { return Ok(()) };
+        let polynomial = |lane: &Lane<'_>| lane.is_homomorphic() || refused.iter().any(|r| r.name() == lane.name());
+        if !lanes.iter().any(polynomial) {
+            return Ok(());
+        }
+        // What computes in the clear is there for the others to be set against.
+        let wanted = |lane: &Lane<'_>| lane.is_plain(self.beside.patience) || polynomial(lane);
+        let again: Vec<_> = lanes.iter().copied().filter(wanted).collect();
         self.total += again.len() as u64;
         self.run(twin, workload, &again, progress).map(|_| ())
     }
@@ -197,6 +202,14 @@ impl Lane<'_> {
         match self {
             Self::Ours(via) => via.name(),
             Self::Peer(_, backend) => backend,
+        }
+    }
+
+    /// Ours in polynomials: where other activations are approximated, the twin is its home.
+    fn is_homomorphic(&self) -> bool {
+        match self {
+            Self::Ours(via) => via.trust() == Trust::Key,
+            Self::Peer(..) => false,
         }
     }
 
