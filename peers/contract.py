@@ -40,6 +40,19 @@ import numpy as np
 IDX_DTYPES = {0x08: np.uint8, 0x0D: ">f4", 0x0E: ">f8", 0x0B: ">i2", 0x0C: ">i4", 0x09: np.int8}
 
 
+# What the rows of homomorphic libraries have in common.
+CLIENT_AND_SERVER = {
+    "rounds": 2,
+    "parties": 2,
+    "threshold": 1,
+    "adversary": "semi-honest",
+    "trust": "key",
+    "network": "none: client and server in one process",
+    "security_bits": 128,
+    "preprocessing": "none",
+}
+
+
 class Unavailable(Exception):
     """The library cannot compute this model; the text says why, in one sentence."""
 
@@ -188,6 +201,11 @@ class Printer:
 
     def unavailable(self, backend, reason):
         self.line({"model": self.request.model, "backend": backend, "unavailable": reason})
+
+    def encrypted(self, backend, runs, up, down, **facts):
+        """A row of a homomorphic library: bytes of a request and of its answer."""
+        traffic = {"bytes_online": up + down, "bytes_up": up, "bytes_down": down}
+        self.row(backend, runs, **CLIENT_AND_SERVER, **traffic, **facts)
 
     def row(self, backend, runs, **facts):
         """One row: `facts` are the fields that only the adapter knows."""
