@@ -23,9 +23,11 @@ import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from importlib import metadata
 
@@ -36,6 +38,19 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 
 IDX_DTYPES = {0x08: np.uint8, 0x0D: ">f4", 0x0E: ">f8", 0x0B: ">i2", 0x0C: ">i4", 0x09: np.int8}
+
+
+# What the rows of homomorphic libraries have in common.
+CLIENT_AND_SERVER = {
+    "rounds": 2,
+    "parties": 2,
+    "threshold": 1,
+    "adversary": "semi-honest",
+    "trust": "key",
+    "network": "none: client and server in one process",
+    "security_bits": 128,
+    "preprocessing": "none",
+}
 
 
 class Unavailable(Exception):
@@ -116,6 +131,20 @@ def free_ports(count):
     return ports
 
 
+def end_with_parent():
+    """Ends this process group if whoever started it dies: nobody would end it otherwise."""
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.killpg(0, signal.SIGKILL)
+
+    # By hand, the shell's process group is not ours to end.
+    if os.getpgrp() == os.getpid():
+        threading.Thread(target=watch, daemon=True).start()
+
+
 def say(text):
     """Progress, for whoever waits."""
     print(text, file=sys.stderr, flush=True)
@@ -172,6 +201,11 @@ class Printer:
 
     def unavailable(self, backend, reason):
         self.line({"model": self.request.model, "backend": backend, "unavailable": reason})
+
+    def encrypted(self, backend, runs, up, down, **facts):
+        """A row of a homomorphic library: bytes of a request and of its answer."""
+        traffic = {"bytes_online": up + down, "bytes_up": up, "bytes_down": down}
+        self.row(backend, runs, **CLIENT_AND_SERVER, **traffic, **facts)
 
     def row(self, backend, runs, **facts):
         """One row: `facts` are the fields that only the adapter knows."""
@@ -234,6 +268,7 @@ def main(adapter, backends):
     parser.add_argument("--answers", metavar="FOLDER", help="where to write the answers")
     request = Request(parser.parse_args())
     printer = Printer(request, private_stdout())
+    end_with_parent()
     try:
         adapter(request, printer)
     except Unavailable as reason:

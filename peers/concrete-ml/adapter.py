@@ -65,28 +65,20 @@ def adapter(request, printer):
         def infer(part):
             encrypted = circuit.encrypt(module.quantize_input(part))
             result = circuit.run(encrypted)
-            traffic.update(up=size(encrypted), down=size(result))
+            if not traffic:
+                traffic.update(up=size(encrypted), down=size(result))
             return module.dequantize_output(circuit.decrypt(result))
 
         runs = Runs(infer, images[:count], 1, request.seconds)
         keys = len(circuit.client.evaluation_keys.serialize())
-        printer.row(
+        printer.encrypted(
             "concrete-ml",
             runs,
             claim="one server computes on TFHE ciphertexts that only the client can open",
             setup_ms=setup_ms,
-            bytes_online=traffic["up"] + traffic["down"],
-            bytes_up=traffic["up"],
-            bytes_down=traffic["down"],
+            up=traffic["up"],
+            down=traffic["down"],
             bytes_keys=keys,
-            rounds=2,
-            parties=2,
-            threshold=1,
-            adversary="semi-honest",
-            trust="key",
-            network="none: client and server in one process",
-            security_bits=128,
-            preprocessing="none",
             parameters=f"{BITS}-bit weights and activations, accumulators rounded to {ROUNDING['n_bits']} bits, p_error {P_ERROR}, at most {circuit.graph.maximum_integer_bit_width()} bits; the server knows the weights",
             version=f"concrete-ml {version_of('concrete-ml')}",
         )

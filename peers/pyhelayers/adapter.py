@@ -50,29 +50,20 @@ def adapter(request, printer):
             sent, received = pyhelayers.EncryptedData(context), pyhelayers.EncryptedData(context)
             coder.encode_encrypt(sent, [part])
             model.predict(received, sent)
-            traffic.setdefault("up", len(sent.save_to_buffer()))
-            traffic.setdefault("down", len(received.save_to_buffer()))
+            if not traffic:
+                traffic.update(up=len(sent.save_to_buffer()), down=len(received.save_to_buffer()))
             return np.asarray(coder.decrypt_decode_output(received)).reshape(batch, network.classes)
 
         say(f"running batches of {batch}")
         runs = Runs(infer, images[:count], batch, request.seconds)
-        printer.row(
+        printer.encrypted(
             "helayers",
             runs,
             claim="one server computes on CKKS ciphertexts that only the client can open",
             setup_ms=setup_ms,
-            bytes_online=traffic["up"] + traffic["down"],
-            bytes_up=traffic["up"],
-            bytes_down=traffic["down"],
+            up=traffic["up"],
+            down=traffic["down"],
             bytes_keys=len(context.save_to_buffer()),
-            rounds=2,
-            parties=2,
-            threshold=1,
-            adversary="semi-honest",
-            trust="key",
-            network="none: client and server in one process",
-            security_bits=128,
-            preprocessing="none",
             parameters=f"{described(profile)}; the server knows the weights; non-commercial licence",
             version=f"pyhelayers {version_of('pyhelayers')}",
         )

@@ -42,23 +42,14 @@ def adapter(request, printer):
         setup_ms = (time.perf_counter() - start) * 1e3
         say(f"running batches of {batch}")
         runs = Runs(model.infer, images[:count], batch, request.seconds)
-        printer.row(
+        printer.encrypted(
             "tenseal",
             runs,
             claim="one server computes on CKKS ciphertexts that only the client can open",
             setup_ms=setup_ms,
-            bytes_online=model.up + model.down,
-            bytes_up=model.up,
-            bytes_down=model.down,
+            up=model.up,
+            down=model.down,
             bytes_keys=model.keys,
-            rounds=2,
-            parties=2,
-            threshold=1,
-            adversary="semi-honest",
-            trust="key",
-            network="none: client and server in one process",
-            security_bits=128,
-            preprocessing="none",
             parameters=f"N = {model.degree}, moduli of {ENDS}, {depth + 1} x {BITS} and {ENDS} bits; {way.__doc__}; the server knows the weights",
             version=f"tenseal {version_of('tenseal')}",
         )
@@ -130,7 +121,7 @@ class Vectors:
                 image = np.pad(x[0], ((top, bottom), (left, right)))
                 kernel = layer.weight.shape[2:]
                 x, windows = ts.im2col_encoding(self.context, image.tolist(), kernel[0], kernel[1], layer.strides[0])
-                self.up = len(x.serialize())
+                self.up = self.up or len(x.serialize())
                 channels = [
                     x.conv2d_im2col(k[0].tolist(), windows) + float(b) for k, b in zip(layer.weight, layer.bias)
                 ]
@@ -138,12 +129,12 @@ class Vectors:
                 continue
             if windows is None and isinstance(x, np.ndarray):
                 x = ts.ckks_vector(self.context, x.reshape(-1).tolist())
-                self.up = len(x.serialize())
+                self.up = self.up or len(x.serialize())
             if isinstance(layer, graph.Dense):
                 x = x.mm(layer.weight.tolist()) + layer.bias.tolist()
             elif isinstance(layer, graph.Square):
                 x.square_()
-        self.down = len(x.serialize())
+        self.down = self.down or len(x.serialize())
         return np.array([x.decrypt()])
 
 
@@ -163,15 +154,14 @@ class Tensors:
 
     def infer(self, part):
         x = ts.ckks_tensor(self.context, ts.plain_tensor(part.reshape(len(part), -1).tolist()), batch=True)
-        up = len(x.serialize()) if not self.up else self.up
-        self.up = up
+        self.up = self.up or len(x.serialize())
         for index, layer in enumerate(self.layers):
             if isinstance(layer, graph.Dense):
                 weight, bias = self.weights[index]
                 x = x.mm(weight) + bias
             elif isinstance(layer, graph.Square):
                 x.square_()
-        self.down = len(x.serialize())
+        self.down = self.down or len(x.serialize())
         return np.array(x.decrypt().tolist())
 
 

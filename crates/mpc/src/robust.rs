@@ -62,7 +62,7 @@ impl Attempt {
 /// Runs the program on `batch` samples of each input, in sessions that `connect` makes between an
 /// attempt's endpoints. Returns the result and the attempt that gave it.
 ///
-/// **Errors:** [`Error::Misuse`] and [`Error::Entropy`] at once; else that of the first attempt, if
+/// **Errors:** [`Error::Misuse`], [`Error::Entropy`] and [`Error::Disk`] at once; else that of the first attempt, if
 /// all fail: then more than one party deviates, or the network is gone.
 pub fn infer(
     mut connect: impl FnMut(Attempt) -> Vec<Session>,
@@ -78,13 +78,13 @@ pub fn infer(
     };
     let first = match run(Attempt::All) {
         Ok(result) => return Ok((result, Attempt::All)),
-        Err(error @ (Error::Misuse(_) | Error::Entropy(_))) => return Err(error),
+        Err(error @ (Error::Misuse(_) | Error::Entropy(_) | Error::Disk(_))) => return Err(error),
         Err(error @ (Error::Peer(_) | Error::Stopped { .. })) => error,
     };
     for party in suspects(&first, options) {
         match run(Attempt::Without(party)) {
             Ok(result) => return Ok((result, Attempt::Without(party))),
-            Err(error @ (Error::Misuse(_) | Error::Entropy(_))) => return Err(error),
+            Err(error @ (Error::Misuse(_) | Error::Entropy(_) | Error::Disk(_))) => return Err(error),
             Err(Error::Peer(_) | Error::Stopped { .. }) => {}
         }
     }
@@ -101,7 +101,7 @@ fn suspects(error: &Error, options: &Options) -> Vec<usize> {
         }
         Error::Peer(subrosa_net::Error::Peer { peer, .. }) => place(peer).into_iter().collect(),
         Error::Stopped { party } => vec![*party],
-        Error::Peer(_) | Error::Misuse(_) | Error::Entropy(_) => vec![],
+        Error::Peer(_) | Error::Misuse(_) | Error::Entropy(_) | Error::Disk(_) => vec![],
     };
     let others = (0..ProtocolKind::Rep4.parties()).filter(|party| !named.contains(party)).collect::<Vec<_>>();
     named.extend(others);

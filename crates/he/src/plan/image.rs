@@ -255,8 +255,9 @@ mod tests {
         let matrix = convolution([3, 6, 6], second, 3, 0).after(&pooling(first, 2));
         let pooled = Pooled::find(&matrix, first).unwrap();
         let (rotations, sums, map) = grid.pooled(slots, &pooled).unwrap();
-        let summed: Vec<f64> =
-            (0..slots).map(|s| slots_of[s] + rotations.iter().map(|r| slots_of[(s + r) % slots]).sum::<f64>()).collect();
+        let summed: Vec<f64> = (0..slots)
+            .map(|s| slots_of[s] + rotations.iter().map(|r| slots_of[(s + r) % slots]).sum::<f64>())
+            .collect();
         let next = sums.next(slots, second).unwrap();
         let d = Diagonals::find(&[map], &pooled.matrix, &next.placement(), 1).unwrap();
         // Nine taps and the differences of channels, not one for each pair of them.

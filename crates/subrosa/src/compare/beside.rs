@@ -7,7 +7,7 @@ use crate::backends::Via;
 use crate::machine::machine;
 use crate::{Error, Result};
 use std::path::PathBuf;
-use subrosa_core::{Absent, Report, Row};
+use subrosa_core::{Absent, Report, Row, Trust};
 
 /// A model with its file, which other libraries read.
 pub struct Candidate {
@@ -47,7 +47,8 @@ pub struct Step<'a> {
 }
 
 /// Measures every candidate under every protection and every peer at every batch size. Where
-/// one is refused, the report says so, and its twin is run in its place.
+/// one is refused, the report says so, and its twin is run in its place; homomorphic encryption
+/// of ours is run on the twin in any case.
 ///
 /// **Errors:** [`Error::Plan`] or [`Error::Input`] if a model cannot even be run in the clear;
 /// [`Error::Misuse`] if there is nothing to compare.
@@ -121,10 +122,14 @@ impl<'a> Table<'a> {
         progress: &mut dyn FnMut(Step<'_>),
     ) -> Result<()> {
         let refused = self.run(candidate, workload, lanes, progress)?;
-        let Some(twin) = candidate.twin.as_deref().filter(|_| !refused.is_empty()) else { return Ok(()) };
-        // What computes in the clear goes first: the others are set against it.
-        let mut again: Vec<_> = lanes.iter().copied().filter(|lane| lane.is_plain(self.beside.patience)).collect();
-        again.extend(refused);
+        let Some(twin) = candidate.twin.as_deref() else { return Ok(()) };
+        let polynomial = |lane: &Lane<'_>| lane.is_homomorphic() || refused.iter().any(|r| r.name() == lane.name());
+        if !lanes.iter().any(polynomial) {
+            return Ok(());
+        }
+        // What computes in the clear is there for the others to be set against.
+        let wanted = |lane: &Lane<'_>| lane.is_plain(self.beside.patience) || polynomial(lane);
+        let again: Vec<_> = lanes.iter().copied().filter(wanted).collect();
         self.total += again.len() as u64;
         self.run(twin, workload, &again, progress).map(|_| ())
     }
@@ -139,56 +144,84 @@ impl<'a> Table<'a> {
     ) -> Result<Vec<Lane<'a>>> {
         let job = Job::new(&candidate.entry, workload, self.options)?;
         let plain = job.run_plain()?;
+        let stage = Stage { candidate, job: &job, plain: &plain, workload: *workload, options: self.options };
+        let model = candidate.entry.model.name();
         let mut refused = Vec::new();
         for &lane in lanes {
-            let given_up = self.given_up.iter().any(|(m, b)| m == candidate.entry.model.name() && b == lane.name());
-            if given_up {
-                self.done += 1;
-                continue;
-            }
-            let (model, done, total) = (candidate.entry.model.name(), self.done, self.total);
-            let mut tell = |words: &str| {
-                progress(Step { model, backend: lane.name(), batch: job.batch, words, done, total });
-            };
-            tell("");
-            let outcome = match lane {
-                Lane::Ours(Via::Plain) => Outcome::Row(Box::new(job.row(&job.plain, &plain, &plain))),
-                Lane::Ours(via) => match ours(&job, via, &plain, self.options) {
-                    Ok(row) => Outcome::Row(Box::new(row)),
-                    // A plan that cannot be made, perhaps for its twin; all else is a failure.
-                    Err(error @ (Error::Plan { .. } | Error::Model { .. })) => {
-                        Outcome::Refused(absent(model, via.name(), &error))
-                    }
-                    Err(error) => Outcome::Failed(absent(model, via.name(), &error)),
-                },
-                Lane::Peer(peer, backend) => {
-                    let task = Task {
-                        model: &candidate.entry.model,
-                        file: &candidate.file,
-                        samples: &candidate.entry.samples,
-                        workload: *workload,
-                        images: job.images,
-                        threads: self.options.threads,
-                        plain: &plain,
-                    };
-                    Runner::new(peer, self.beside.patience).run(&task, backend, &mut tell)?
-                }
-            };
-            match outcome {
-                Outcome::Row(row) => self.report.rows.push(*row),
-                Outcome::Refused(absent) => {
+            if !self.given_up.iter().any(|(m, backend)| m == model && backend == lane.name()) {
+                let (batch, done, total) = (job.batch, self.done, self.total);
+                let mut tell = |words: &str| progress(Step { model, backend: lane.name(), batch, words, done, total });
+                tell("");
+                let outcome = stage.run(lane, self.beside.patience, &mut tell)?;
+                if self.record(outcome, model, lane.name()) {
                     refused.push(lane);
-                    self.note(absent);
-                }
-                Outcome::Failed(absent) => self.note(absent),
-                Outcome::TooLong(absent) => {
-                    self.given_up.push((model.to_owned(), lane.name().to_owned()));
-                    self.note(absent);
                 }
             }
             self.done += 1;
         }
         Ok(refused)
+    }
+
+    /// Whether the model was refused.
+    fn record(&mut self, outcome: Outcome, model: &str, backend: &str) -> bool {
+        match outcome {
+            Outcome::Row(row) => self.report.rows.push(*row),
+            Outcome::Refused(absent) => {
+                self.note(absent);
+                return true;
+            }
+            Outcome::Failed(absent) => self.note(absent),
+            Outcome::TooLong(absent) => {
+                self.given_up.push((model.to_owned(), backend.to_owned()));
+                self.note(absent);
+            }
+        }
+        false
+    }
+}
+
+/// One model at one batch size, with its plain run.
+struct Stage<'a> {
+    candidate: &'a Candidate,
+    job: &'a Job<'a>,
+    plain: &'a super::Measurement,
+    workload: Workload,
+    options: &'a Comparison,
+}
+
+impl Stage<'_> {
+    fn run(&self, lane: Lane<'_>, patience: Patience, tell: &mut dyn FnMut(&str)) -> Result<Outcome> {
+        match lane {
+            Lane::Ours(via) => Ok(self.ours(via)),
+            Lane::Peer(peer, backend) => {
+                let task = Task {
+                    model: &self.candidate.entry.model,
+                    file: &self.candidate.file,
+                    samples: &self.candidate.entry.samples,
+                    workload: self.workload,
+                    images: self.job.images,
+                    threads: self.options.threads,
+                    plain: self.plain,
+                };
+                Runner::new(peer, patience).run(&task, backend, tell)
+            }
+        }
+    }
+
+    fn ours(&self, via: Via) -> Outcome {
+        let (job, plain) = (self.job, self.plain);
+        if via == Via::Plain {
+            return Outcome::Row(Box::new(job.row(&job.plain, plain, plain)));
+        }
+        let row = super::plan(job.entry, via, job.batch, self.options)
+            .and_then(|plan| job.run_protected(&plan, plain, self.options, &mut |_, _| ()));
+        let model = self.candidate.entry.model.name();
+        match row {
+            Ok(row) => Outcome::Row(Box::new(row)),
+            // A plan that cannot be made, perhaps for its twin; all else is a failure.
+            Err(error @ (Error::Plan { .. } | Error::Model { .. })) => Outcome::Refused(absent(model, via, &error)),
+            Err(error) => Outcome::Failed(absent(model, via, &error)),
+        }
     }
 }
 
@@ -200,6 +233,14 @@ impl Lane<'_> {
         }
     }
 
+    /// Ours in polynomials: where other activations are approximated, the twin is its home.
+    fn is_homomorphic(&self) -> bool {
+        match self {
+            Self::Ours(via) => via.trust() == Trust::Key,
+            Self::Peer(..) => false,
+        }
+    }
+
     fn is_plain(&self, patience: Patience) -> bool {
         match self {
             Self::Ours(via) => *via == Via::Plain,
@@ -208,13 +249,8 @@ impl Lane<'_> {
     }
 }
 
-fn ours(job: &Job<'_>, via: Via, plain: &super::Measurement, options: &Comparison) -> Result<Row> {
-    let plan = super::plan(job.entry, via, job.batch, options)?;
-    job.run_protected(&plan, plain, options, &mut |_, _| ())
-}
-
-fn absent(model: &str, backend: &str, error: &Error) -> Absent {
-    Absent { model: Some(model.to_owned()), backend: backend.to_owned(), why: error.to_string() }
+fn absent(model: &str, via: Via, error: &Error) -> Absent {
+    Absent { model: Some(model.to_owned()), backend: via.name().to_owned(), why: error.to_string() }
 }
 
 /// What the fastest plain engine is called among the rows.

@@ -1,9 +1,9 @@
 //! The claims of the 2022 survey, held against the rows of a comparison, and our own: that we
 //! are faster than every library at the same trust.
 //!
-//! Kuzniewski, Matusiewicz, Sapiecha,
-//! IJET 68(4) 2022, 741-747, <https://doi.org/10.24425/ijet.2022.143880>: from its abstract, as
-//! its tables name neither batch sizes nor machines that we could repeat.
+//! Kuzniewski, Matusiewicz, Sapiecha, IJET 68(4) 2022, 741-747,
+//! <https://doi.org/10.24425/ijet.2022.143880>: the claims are its abstract's. Its tables were
+//! not at hand, so its very networks, batch sizes and machine are not repeated.
 
 use crate::backends::Via;
 use crate::compare::beside::ONNX_RUNTIME;

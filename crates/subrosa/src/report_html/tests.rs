@@ -1,5 +1,5 @@
 use super::*;
-use subrosa_core::Machine;
+use subrosa_core::{Absent, Machine, Terms};
 
 fn row(model: &str, backend: &str, slowdown: f64) -> Row {
     Row {
@@ -31,6 +31,11 @@ fn row(model: &str, backend: &str, slowdown: f64) -> Row {
         network: "in-process".into(),
         security_bits: 128,
         insecure: Vec::new(),
+        terms: Terms {
+            trust: if backend == "plain" { Trust::Machine } else { Trust::Majority },
+            trusted: format!("whom {backend} trusts"),
+            ..Terms::default()
+        },
     }
 }
 
@@ -42,13 +47,13 @@ fn sample_page() -> String {
         row("<cnn>", "rep3", 140.0),
     ];
     let context = Context { command: "subrosa compare".into(), date: utc(0), data: "a & b".into() };
-    page(&Report { machine: Machine::default(), rows, absent: Vec::new() }, &context)
+    page(&Report { machine: Machine::default(), rows, ..Report::default() }, &context)
 }
 
 #[test]
 fn every_plot_is_there_with_its_values() {
     let page = sample_page();
-    for id in ["slowdown", "latency", "throughput", "bytes", "accuracy"] {
+    for id in ["slowdown", "latency", "throughput", "bytes", "accuracy", "gap"] {
         let start = page.find(&format!("<figure id=\"{id}\">")).unwrap_or_else(|| panic!("no plot {id}"));
         let figure = &page[start..start + page[start..].find("</figure>").unwrap()];
         assert!(figure.contains("class=\"mark s1\"") && figure.contains("mlp, batch 128"), "{id}: {figure}");
@@ -56,6 +61,49 @@ fn every_plot_is_there_with_its_values() {
     for value in ["25.0 x", "140 x", "98.70 %", "7.81 kB", "15.6 kB"] {
         assert!(page.contains(value), "{value}");
     }
+}
+
+/// One figure's part of a page.
+fn figure<'a>(page: &'a str, id: &str) -> &'a str {
+    let start = page.find(&format!("<figure id=\"{id}\">")).unwrap();
+    &page[start..start + page[start..].find("</figure>").unwrap()]
+}
+
+#[test]
+fn other_libraries_stand_under_whom_they_trust() {
+    let rows = vec![
+        row("mlp", "plain", 1.0),
+        row("mlp", "rep3", 25.0),
+        row("mlp", "spu-aby3", 5000.0),
+        Row { terms: Terms { trust: Trust::Key, ..Terms::default() }, ..row("mlp_square", "tenseal", 50_000.0) },
+    ];
+    let absent = vec![Absent { model: Some("mlp".into()), backend: "tenseal".into(), why: "Relu is <none>".into() }];
+    let found = "3 of 4 & more".to_owned();
+    let findings = vec![Finding { claim: "fast".into(), verdict: Verdict::Fails, found }];
+    let context = Context { command: "c".into(), date: utc(0), data: "d".into() };
+    let page = page(&Report { rows, absent, findings, ..Report::default() }, &context);
+
+    let trust = figure(&page, "trust");
+    let places: Vec<_> =
+        ["servers: none collude", ">rep3<", ">spu-aby3<", "nobody: the client has the key", ">tenseal<"]
+            .map(|text| trust.find(text).unwrap_or_else(|| panic!("{text}: {trust}")))
+            .into();
+    assert!(places.is_sorted(), "{trust}");
+    assert!(trust.contains("class=\"label ours\"") && !trust.contains("mlp_square"), "a twin is its network: {trust}");
+    // Several series share a mark: each value has its name.
+    let slowdown = figure(&page, "slowdown");
+    assert!(slowdown.contains("spu-aby3 5,000 x") && slowdown.contains("another library"), "{slowdown}");
+    assert!(page.contains("<td>whom spu-aby3 trusts</td>"));
+    assert!(page.contains("Relu is &lt;none&gt;") && page.contains("does not hold here. 3 of 4 &amp; more"));
+}
+
+#[test]
+fn what_a_library_does_not_tell_is_not_shown() {
+    let terms = Terms { unmeasured: vec!["bytes_online".into(), "rounds".into()], ..row("m", "tfe", 1.0).terms };
+    let rows = vec![row("m", "plain", 1.0), Row { terms, rounds: 7777, ..row("m", "tf-encrypted", 9.0) }];
+    let context = Context { command: "c".into(), date: utc(0), data: "d".into() };
+    let page = page(&Report { rows, ..Report::default() }, &context);
+    assert!(!figure(&page, "bytes").contains("tf-encrypted online") && !page.contains("7,777"));
 }
 
 #[test]

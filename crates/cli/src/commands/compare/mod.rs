@@ -30,7 +30,7 @@ pub(crate) struct Compare {
     /// An ONNX file; may be repeated [default: the shipped mlp, cnn, lenet, lenet5]
     #[arg(long = "model", value_name = "FILE")]
     models: Vec<PathBuf>,
-    /// Who computes; may be repeated [default: plain and rep3]
+    /// Who computes; may be repeated [default: plain and rep3; beside other libraries, all]
     #[arg(long = "via", value_name = "BACKEND", value_parser = flags::via)]
     vias: Vec<Via>,
     /// Use the first N samples [default: 1000]

@@ -61,7 +61,8 @@ impl Child {
                 let _ = give.send(read.map(|_| bytes));
             });
         }
-        let (tell, words) = mpsc::channel();
+        // Bounded: who complains faster than is read must wait.
+        let (tell, words) = mpsc::sync_channel(LAST_LINES);
         if let Some(stderr) = process.stderr.take() {
             thread::spawn(move || {
                 let mut lines = BufReader::new(stderr);
