@@ -16,12 +16,12 @@
 //! **Lacks:** whoever returns a product must first add a mask and noise that floods its error,
 //! and send only the coefficients that are results: the error tells about the matrix.
 
+use crate::Error;
 use crate::ciphertext::Ciphertext;
 use crate::packed::Packed;
 use crate::params::Params;
 use crate::poly::Poly;
 use crate::sample::COINS;
-use crate::Error;
 
 /// Most bits of the integers: with more, doubles would not tell them from their error.
 pub const MAX_INTEGER_BITS: u32 = 40;
@@ -270,7 +270,8 @@ mod tests {
     fn products_are_those_of_the_matrix() {
         let params = params();
         let secret = SecretKey::from_stream(&params, &mut Seed::from_bytes([9; 32]).stream("secret"));
-        for (rows, cols, bits) in [(1, 1, 8), (128, 784, 37), (10, 4096, 32), (3, 5000, 32), (700, 9, 37), (33, 64, 40)] {
+        for (rows, cols, bits) in [(1, 1, 8), (128, 784, 37), (10, 4096, 32), (3, 5000, 32), (700, 9, 37), (33, 64, 40)]
+        {
             let packing = MatrixPacking::new(params.n(), rows, cols).unwrap();
             let mask = (1u64 << bits) - 1;
             let x: Vec<u64> = Seed::from_bytes([2; 32]).stream("x").u64s(cols).into_iter().map(|x| x & mask).collect();
@@ -287,7 +288,9 @@ mod tests {
             let decoded: Vec<Vec<u64>> = decrypted.iter().map(|m| params.decode_integers(m.clone(), bits)).collect();
             let expected: Vec<u64> = w
                 .chunks(cols)
-                .map(|row| row.iter().zip(&x).fold(0u64, |s, (&w, &x)| s.wrapping_add((w as u64).wrapping_mul(x))) & mask)
+                .map(|row| {
+                    row.iter().zip(&x).fold(0u64, |s, (&w, &x)| s.wrapping_add((w as u64).wrapping_mul(x))) & mask
+                })
                 .collect();
             assert_eq!(packing.result(&decoded), expected, "{rows} x {cols}, seeds 2 and 3");
             // The error of every result: decrypted minus what it should be.

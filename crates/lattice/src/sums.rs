@@ -3,8 +3,8 @@
 use crate::kernel::{self, MAX_PAIRS, STRETCH, Word};
 use crate::modulus::Modulus;
 use crate::packed::{Packed, Words};
-use crate::params::Params;
 use crate::parallel;
+use crate::params::Params;
 use crate::poly::Poly;
 
 /// Words of a row that sums of pairs work on at a time: of fifty operands they fit the
@@ -161,7 +161,8 @@ fn block_by_block<A: Word, Y: Word>(m: &Modulus, mut sums: Vec<Sum<'_, A, Y>>) {
     for start in (0..n).step_by(block) {
         let at = start..start + block;
         for ((first, second), terms) in &mut sums {
-            let terms: Vec<_> = terms.iter().map(|(a, b, y)| (&a[at.clone()], &b[at.clone()], &y[at.clone()])).collect();
+            let terms: Vec<_> =
+                terms.iter().map(|(a, b, y)| (&a[at.clone()], &b[at.clone()], &y[at.clone()])).collect();
             let (first, second) = (&mut first[at.clone()], &mut second[at.clone()]);
             let mut batches = terms.chunks(MAX_PAIRS);
             kernel::dot_pair(m, first, second, batches.next().unwrap_or_default());

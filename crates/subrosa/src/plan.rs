@@ -150,7 +150,8 @@ fn check(options: &PlanOptions) -> Result<()> {
         return Err(Error::misuse(message, "leave --exact out, or choose another backend (--via rep3)"));
     }
     if options.publish > 0 && options.via != Via::Ckks {
-        let message = format!("room to publish was asked for, but what '{}' decrypts has no error to hide", options.via);
+        let message =
+            format!("room to publish was asked for, but what '{}' decrypts has no error to hide", options.via);
         return Err(Error::misuse(message, "leave --publish out, or add --via ckks"));
     }
     let fixed_only = options.ring.is_some() || options.public_weights;

@@ -14,8 +14,8 @@ mod polynomial;
 use super::sparse::Sparse;
 use super::{Circuit, Function, Kind, Step, StepId};
 use crate::Error;
-use polynomial::Fit;
 pub use polynomial::Degree;
+use polynomial::Fit;
 
 /// How well a polynomial stands for an activation.
 #[derive(Clone, Debug, PartialEq)]
@@ -257,7 +257,11 @@ fn last_readers(circuit: &Circuit) -> Vec<usize> {
 enum Now {
     Step(StepId),
     /// `factors * step + offsets` by elements, for the matrix that reads it.
-    Scaled { step: StepId, factors: Vec<f64>, offsets: Vec<f64> },
+    Scaled {
+        step: StepId,
+        factors: Vec<f64>,
+        offsets: Vec<f64>,
+    },
 }
 
 struct Rewriter<'a> {

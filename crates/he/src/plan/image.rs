@@ -113,12 +113,7 @@ impl Grid {
 
     /// A first layer with these rows, which next are pooled by `cell` (1 if not): the client
     /// sends its image cut in the same way, once for each channel of the rows.
-    pub(super) fn first(
-        slots: usize,
-        from: [usize; 3],
-        to: [usize; 3],
-        cell: usize,
-    ) -> Option<(Self, FirstLayer)> {
+    pub(super) fn first(slots: usize, from: [usize; 3], to: [usize; 3], cell: usize) -> Option<(Self, FirstLayer)> {
         let up = |a: usize, b: usize| a.max(b).div_ceil(cell);
         let (height, width) = (up(from[1], to[1]), up(from[2], to[2]));
         let block = slots / (cell * cell).next_power_of_two();
@@ -202,7 +197,6 @@ impl Grid {
         let grid = Self { image: to, cell: 1, channels, ..*self };
         grid.fits(slots).then_some(grid)
     }
-
 }
 
 #[cfg(test)]
@@ -261,8 +255,9 @@ mod tests {
         let matrix = convolution([3, 6, 6], second, 3, 0).after(&pooling(first, 2));
         let pooled = Pooled::find(&matrix, first).unwrap();
         let (rotations, sums, map) = grid.pooled(slots, &pooled).unwrap();
-        let summed: Vec<f64> =
-            (0..slots).map(|s| slots_of[s] + rotations.iter().map(|r| slots_of[(s + r) % slots]).sum::<f64>()).collect();
+        let summed: Vec<f64> = (0..slots)
+            .map(|s| slots_of[s] + rotations.iter().map(|r| slots_of[(s + r) % slots]).sum::<f64>())
+            .collect();
         let next = sums.next(slots, second).unwrap();
         let d = Diagonals::find(&[map], &pooled.matrix, &next.placement(), 1).unwrap();
         // Nine taps and the differences of channels, not one for each pair of them.

@@ -123,8 +123,7 @@ fn combine(
     values: &BTreeMap<StepId, Vec<Ciphertext>>,
 ) -> Result<Ciphertext, Error> {
     let mut y = at_level(&values[&stage.base][0], stage.level);
-    let operands: Vec<Ciphertext> =
-        stage.terms.iter().map(|(x, _)| at_level(&values[x][0], stage.level + 1)).collect();
+    let operands: Vec<Ciphertext> = stage.terms.iter().map(|(x, _)| at_level(&values[x][0], stage.level + 1)).collect();
     if !operands.is_empty() {
         let terms = operands.iter().zip(&stage.terms).map(|(x, (_, factors))| (&x.c0, &x.c1, factors)).collect();
         for (c0, c1) in params.dot_pairs(stage.level + 1, false, &[terms]) {
