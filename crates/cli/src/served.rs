@@ -8,6 +8,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use subrosa::attest::{Expected, Inquiry};
+use subrosa::backends::Served;
 use subrosa::client::{Client, ServedModel, Way};
 use subrosa::output::{Output, Phase};
 use subrosa::{Error, Model, Samples, Via};
@@ -51,10 +52,10 @@ impl ServedFlags {
         let start = Instant::now();
         let expected = self.expected(model)?;
         let client = Client::new(url, self.ca.as_deref(), Duration::from_secs(self.patience))?;
-        let (served, way) = match via {
-            Via::Plain => (client.model(&expected.model, expected.version)?, Way::Plain),
-            Via::Tee => self.verified(&client, &expected, trust)?,
-            Via::Rep3 | Via::Rep4 | Via::Beaver2 | Via::Beaver3 | Via::Beaver4 | Via::Beaver5 | Via::Ckks => {
+        let (served, way) = match via.served() {
+            Some(Served::Plain) => (client.model(&expected.model, expected.version)?, Way::Plain),
+            Some(Served::Tee) => self.verified(&client, &expected, trust)?,
+            None => {
                 return Err(misuse(
                     format!("a server answers via plain or tee, not via {via}"),
                     "add --via tee, or --via plain where the server may see everything",

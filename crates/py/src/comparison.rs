@@ -44,6 +44,7 @@ pub(crate) fn compare(
         public_weights: wanted.public_weights,
         exact: wanted.exact,
         insecure_self_dealer: wanted.insecure_self_dealer,
+        tee: None,
         network: wanted.network.as_deref().map(network).transpose()?,
         budget: wanted.budget_s.map(seconds).transpose()?,
     };

@@ -36,6 +36,8 @@ pub(crate) struct Options {
     exact: bool,
     insecure_self_dealer: bool,
     network: Option<String>,
+    /// Bits after which published decryptions are rounded, via ckks.
+    publish: Option<u32>,
 }
 
 impl Options {
@@ -63,6 +65,8 @@ impl Options {
             insecure_self_dealer: self.insecure_self_dealer,
             calibration: calibration.map(|s| s.inputs).unwrap_or_default(),
             network: self.network.as_deref().map(network).transpose()?,
+            publish: self.publish,
+            ..PlanOptions::default()
         })
     }
 }

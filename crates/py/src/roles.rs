@@ -5,7 +5,7 @@ use crate::error::{json, raised};
 use crate::model::Model;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use subrosa::ckks::roles;
 
 /// A client's keys for a saved plan: the secret one stays with it.
@@ -54,11 +54,12 @@ pub(crate) fn ckks_evaluate(
 
 /// Decrypts an answer.
 #[pyfunction]
-pub(crate) fn ckks_decrypt(py: Python<'_>, secret: PathBuf, answer: PathBuf) -> PyResult<Given<'_>> {
-    let output = py.detach(|| decrypt(&secret, &answer))?;
+pub(crate) fn ckks_decrypt(
+    py: Python<'_>,
+    secret: PathBuf,
+    answer: PathBuf,
+    publish: Option<u32>,
+) -> PyResult<Given<'_>> {
+    let output = py.detach(|| roles::decrypt(&secret, &answer, publish)).map_err(raised)?;
     given(py, &output)
-}
-
-fn decrypt(secret: &Path, answer: &Path) -> PyResult<subrosa::Output> {
-    roles::decrypt(secret, answer).map_err(raised)
 }

@@ -132,6 +132,15 @@ impl Via {
         }
     }
 
+    /// How one server answers for it over HTTP, if one does.
+    pub fn served(self) -> Option<Served> {
+        match self.kind() {
+            Kind::Plain => Some(Served::Plain),
+            Kind::Tee => Some(Served::Tee),
+            Kind::Parties(_) | Kind::Ckks => None,
+        }
+    }
+
     pub(crate) fn kind(self) -> Kind {
         match self {
             Self::Plain => Kind::Plain,
@@ -147,6 +156,15 @@ impl Via {
             Self::Fss => Kind::Parties(ProtocolKind::Fss),
         }
     }
+}
+
+/// What an inference server offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// It sees inputs and outputs.
+    Plain,
+    /// Inputs and outputs are encrypted to a program inside trusted hardware.
+    Tee,
 }
 
 /// The families of protections: what code that differs between them matches on.

@@ -1,5 +1,5 @@
 //! Other libraries beside us: whatever an adapter does costs its own row only.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests may panic")]
+#![expect(clippy::unwrap_used, reason = "the helpers of tests may panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

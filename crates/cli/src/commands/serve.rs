@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use subrosa::attest::{BrokerAt, Enclave, is_sealed};
+use subrosa::backends::Served;
 use subrosa::deploy::{Fingerprint, Identity};
 use subrosa::{Error, Model, Via};
 use subrosa_serve::{Catalogue, Entry, Limits, Server, Tls};
@@ -115,10 +116,10 @@ impl Serve {
     }
 
     fn enclave(&self) -> Result<Option<Enclave>> {
-        match self.via {
-            Via::Plain => Ok(None),
-            Via::Tee => Ok(Some(Enclave::start(Arc::new(self.attester.attester()?), &self.name)?)),
-            Via::Rep3 | Via::Rep4 | Via::Beaver2 | Via::Beaver3 | Via::Beaver4 | Via::Beaver5 | Via::Ckks => {
+        match self.via.served() {
+            Some(Served::Plain) => Ok(None),
+            Some(Served::Tee) => Ok(Some(Enclave::start(Arc::new(self.attester.attester()?), &self.name)?)),
+            None => {
                 let message = format!("a server answers via plain or tee, not via {}", self.via);
                 Err(misuse(message, "`party run` serves protocols between parties, `evaluate` serves ckks").into())
             }
@@ -170,9 +171,11 @@ fn number(version: &str) -> Result<u64> {
 /// A line that works.
 fn hint(url: &str, via: Via, model: Option<&String>) -> String {
     let name = model.and_then(|m| m.split('@').next()).unwrap_or("MODEL");
-    match via {
-        Via::Tee => format!("try: subrosa run {name} --url {url} --via tee --policy FILE --signer HEX --input FILE"),
-        Via::Plain | Via::Rep3 | Via::Rep4 | Via::Beaver2 | Via::Beaver3 | Via::Beaver4 | Via::Beaver5 | Via::Ckks => {
+    match via.served() {
+        Some(Served::Tee) => {
+            format!("try: subrosa run {name} --url {url} --via tee --policy FILE --signer HEX --input FILE")
+        }
+        Some(Served::Plain) | None => {
             format!("the server sees inputs and outputs; try: curl {url}/v2/models/{name}")
         }
     }

@@ -136,6 +136,7 @@ class Options:
         exact: bool = False,
         insecure_self_dealer: bool = False,
         network: str | None = None,
+        publish: int | None = None,
     ) -> None:
         self.via = via
         self.batch = batch if batch is not None else (1 if via == "ckks" else 128)
@@ -151,3 +152,4 @@ class Options:
         self.exact = exact
         self.insecure_self_dealer = insecure_self_dealer
         self.network = network
+        self.publish = publish

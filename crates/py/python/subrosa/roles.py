@@ -65,10 +65,11 @@ class Client:
         rows, count = arrays(samples, self._inputs)
         return dict(json.loads(native.ckks_encrypt(self._secret, [r.tobytes() for r in rows], count, os.fspath(request))))
 
-    def decrypt(self, answer: AnyPath = "answer.ckks") -> np.ndarray:
-        """The outputs, `[samples, values]`. For the key's owner alone: see the documentation
-        of ckks before showing decrypted values to anybody."""
-        given, _, _ = native.ckks_decrypt(self._secret, os.fspath(answer))
+    def decrypt(self, answer: AnyPath = "answer.ckks", *, publish: int | None = None) -> np.ndarray:
+        """The outputs, `[samples, values]`, for the key's owner alone: decrypted values tell of
+        the key. `publish`: bits of noise under which they may be shown to others, where the plan
+        was made with room for it (`subrosa.plan(..., publish=BITS)`)."""
+        given, _, _ = native.ckks_decrypt(self._secret, os.fspath(answer), publish)
         return shaped(given)[0]
 
 

@@ -91,7 +91,7 @@ impl Compare {
         let beside = Beside { peers: self.beside.chosen()?, patience: self.beside.patience() };
         let (candidates, data) = self.candidates()?;
         let mut bar = Bar::new();
-        let comparison = self.comparison_beside();
+        let comparison = self.comparison_beside()?;
         let mut report = compare_beside(&candidates, &comparison, &beside, &mut |step| {
             if step.words.is_empty() && !std::io::stderr().is_terminal() {
                 let Step { model, backend, batch, done, total, .. } = step;
@@ -108,8 +108,8 @@ impl Compare {
     }
 
     /// Everything of ours, unless backends are named; what is refused gets no row.
-    fn comparison_beside(&self) -> Comparison {
-        let given = self.comparison();
+    fn comparison_beside(&self) -> Result<Comparison> {
+        let given = self.comparison()?;
         let vias = if self.vias.is_empty() { Via::ALL.to_vec() } else { given.vias };
         let budget = if self.beside.experiment.is_some() { Some(self.beside.patience().measure) } else { given.budget };
         let workloads = match self.beside.images() {
@@ -119,7 +119,7 @@ impl Compare {
             ],
             None => given.workloads,
         };
-        Comparison { vias, budget, workloads, ..given }
+        Ok(Comparison { vias, budget, workloads, ..given })
     }
 
     fn candidates(&self) -> Result<(Vec<Candidate>, String)> {
