@@ -65,7 +65,7 @@ impl Options {
             insecure_self_dealer: self.insecure_self_dealer,
             calibration: calibration.map(|s| s.inputs).unwrap_or_default(),
             network: self.network.as_deref().map(network).transpose()?,
-            publish: self.publish,
+            publish: self.publish.unwrap_or(0),
             ..PlanOptions::default()
         })
     }

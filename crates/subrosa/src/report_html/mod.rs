@@ -11,7 +11,7 @@ use crate::compare::beside::ONNX_RUNTIME;
 use crate::text;
 use plot::{Group, Plot, Point, Scale};
 use std::time::{SystemTime, UNIX_EPOCH};
-use subrosa_core::{Claim, Finding, Report, Row, Trust, Verdict};
+use subrosa_core::{Claim, Finding, Report, Row, Verdict};
 use svg::escape;
 
 /// What a page says beside the figures.

@@ -2,7 +2,7 @@
 
 use crate::print::{self, Left, Right};
 use comfy_table::CellAlignment;
-use subrosa::{Absent, Finding, Report, Row, Trust, Verdict, Via, text};
+use subrosa::{Absent, Finding, Report, Row, Verdict, Via, text};
 
 const COLUMNS: [(&str, CellAlignment); 12] = [
     ("model", Left),
