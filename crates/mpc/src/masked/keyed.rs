@@ -29,7 +29,7 @@ use crate::fss::FIELDS;
 use crate::protocol::{Primitive, Source};
 use subrosa_ring::isa::{Loop, isa, run};
 use subrosa_ring::{Ring, Word, mask};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The bits that are compared: `width` from bit `low` on.
 #[derive(Clone, Copy)]
@@ -155,7 +155,7 @@ impl Window {
     /// `r'`, and the payloads `1 - 2m`, `r' (1 - 2m) + 2^(w-1) m`, `1`.
     fn thresholds<W: Word>(self, r: &[W]) -> Thresholds {
         let half = mask(self.width) - (mask(self.width) >> 1);
-        let windows: Vec<u64> = r.iter().map(|&r| self.of(r)).collect();
+        let windows: Zeroizing<Vec<u64>> = Zeroizing::new(r.iter().map(|&r| self.of(r)).collect());
         let signed = |r: u64| {
             let m = self.top(r);
             (self.rest(r) ^ m).wrapping_sub(m).wrapping_add(half & m)

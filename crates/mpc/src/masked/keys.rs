@@ -21,13 +21,17 @@ use std::sync::Arc;
 use subrosa_core::Cost;
 use subrosa_ring::Ring;
 use subrosa_ring::isa::isa;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The longest message of correction words, bytes.
 const MESSAGE: usize = 4 << 20;
 
 /// Correction words of a batch that are kept in memory, bytes.
 const IN_MEMORY: u64 = 64 << 20;
+
+// Words cross, and wait in files, as they lie in memory.
+#[cfg(target_endian = "big")]
+compile_error!("keys of comparisons are exchanged as little-endian words");
 
 /// Trees are dealt and evaluated so many at a time.
 const SMALLEST_RUN: usize = crate::fss::LANES;
@@ -180,13 +184,18 @@ impl Keys {
                 Err(_) => Cow::Owned(bytes.as_chunks().0.iter().map(|&word| u64::from_ne_bytes(word)).collect()),
             };
             let here = at..at + trees;
-            let (Some(roots), Some(x)) = (self.roots.get(here.clone()), x.get(here.clone())) else { break };
+            let (Some(roots), Some(x)) = (self.roots.get(here.clone()), x.get(here.clone())) else {
+                return Err(Error::Misuse("a gate has fewer keys than comparisons".into()));
+            };
             let keys = crate::fss::Keys { party, roots, words: &words };
             let out = out.each_mut().map(|out| out.get_mut(here.clone()).unwrap_or_default());
             Trees { hash, form: self.form, first: self.first + at as u64 }.eval(isa(), keys, x, out);
             at += trees;
         }
-        Ok(out)
+        match at == x.len() {
+            true => Ok(out),
+            false => Err(Error::Misuse("a gate has fewer keys than comparisons".into())),
+        }
     }
 }
 
@@ -194,6 +203,13 @@ impl Keys {
 pub(super) struct Thresholds {
     pub(super) alpha: Vec<u64>,
     pub(super) beta: [Vec<u64>; FIELDS],
+}
+
+impl Drop for Thresholds {
+    fn drop(&mut self) {
+        self.alpha.zeroize();
+        self.beta.zeroize();
+    }
 }
 
 impl<R: Ring, C: Cast> Masked<R, C> {
@@ -204,7 +220,7 @@ impl<R: Ring, C: Cast> Masked<R, C> {
         let Self { streams, session, keys: dealt, .. } = self;
         let mut roots = streams.iter_mut().map(|streams| roots(&mut streams.roots, gate.n));
         let ours = roots.next().unwrap_or_default();
-        let Some(Thresholds { mut alpha, mut beta }) = secrets else {
+        let Some(thresholds) = secrets else {
             let mut runs = Vec::new();
             for trees in gate.runs() {
                 let len = trees * gate.form.words() * 8;
@@ -213,7 +229,7 @@ impl<R: Ring, C: Cast> Masked<R, C> {
             }
             return Ok(Some(Keys { form: gate.form, first, roots: ours, runs }));
         };
-        let (mut ours, mut theirs) = (ours, roots.next().unwrap_or_default());
+        let (ours, theirs) = (Zeroizing::new(ours), Zeroizing::new(roots.next().unwrap_or_default()));
         let hash = self.cast.hash().ok_or_else(|| no_hash::<C>())?;
         let (deadline, mut at) = (session.deadline(), 0);
         for trees in gate.runs() {
@@ -222,8 +238,8 @@ impl<R: Ring, C: Cast> Masked<R, C> {
             let mut words = vec![0u64; trees * gate.form.words()];
             let secrets = Secrets {
                 roots: [&ours[here.clone()], &theirs[here.clone()]],
-                alpha: &alpha[here.clone()],
-                beta: beta.each_ref().map(|beta| &beta[here.clone()]),
+                alpha: &thresholds.alpha[here.clone()],
+                beta: thresholds.beta.each_ref().map(|beta| &beta[here.clone()]),
             };
             Trees { hash, form: gate.form, first: first + here.start as u64 }.deal(isa(), secrets, &mut words);
             let bytes: Vec<u8> = bytemuck::cast_slice(&words).to_vec();
@@ -231,10 +247,6 @@ impl<R: Ring, C: Cast> Masked<R, C> {
             session.flush(deadline)?;
             round(session, vec![(0, bytes.clone()), (1, bytes)], &[])?;
         }
-        alpha.zeroize();
-        beta.zeroize();
-        ours.as_flattened_mut().zeroize();
-        theirs.as_flattened_mut().zeroize();
         Ok(None)
     }
 }

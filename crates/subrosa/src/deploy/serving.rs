@@ -211,7 +211,12 @@ impl Shared {
         drop(setup);
         let followed = self.follow(&mut party, &model, seats, span);
         if let Err(error) = &followed {
-            party.session().stop(&error.to_string());
+            // What the system said of this machine's files is for its own log.
+            let told = match matches!(error, Error::Io { .. }) {
+                true => "this party's machine failed; its log says how".to_owned(),
+                false => error.to_string(),
+            };
+            party.session().stop(&told);
         }
         followed
     }
