@@ -4,6 +4,7 @@ use crate::array::{Given, floats, given, samples};
 use crate::error::{json, misuse, raised};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use subrosa::{Dataset, InputSpec, PlanOptions, Reveal, RingWidth, Via};
@@ -193,17 +194,16 @@ pub(crate) fn backends() -> PyResult<String> {
     json(&Via::ALL.iter().copied().map(one).collect::<Vec<_>>())
 }
 
+/// One array an input, how many samples, and their labels if there are any.
+type Read<'py> = (Vec<Bound<'py, PyBytes>>, usize, Option<Vec<i64>>);
+
 /// Samples of a file that fit a model: one array an input, how many, and labels if it has any.
 #[pyfunction]
-pub(crate) fn read_samples<'py>(
-    py: Python<'py>,
-    path: PathBuf,
-    model: &Model,
-) -> PyResult<(Vec<Bound<'py, pyo3::types::PyBytes>>, usize, Option<Vec<i64>>)> {
+pub(crate) fn read_samples<'py>(py: Python<'py>, path: PathBuf, model: &Model) -> PyResult<Read<'py>> {
     let samples = py.detach(|| Dataset::read(path)?.fit(model.0.inputs())).map_err(raised)?;
     let bytes = |values: &Vec<f32>| {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        pyo3::types::PyBytes::new(py, &bytes)
+        PyBytes::new(py, &bytes)
     };
     Ok((samples.inputs.iter().map(bytes).collect(), samples.count, samples.labels))
 }

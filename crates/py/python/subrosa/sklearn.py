@@ -76,7 +76,8 @@ class PrivateClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray:
         """One class a sample."""
-        return np.asarray(np.asarray(self.classes_)[self._scores(X).argmax(axis=1)])
+        labels = self._scores(X).argmax(axis=1)
+        return np.asarray(np.asarray(self.classes_)[labels])
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities, one column a class.
