@@ -52,6 +52,7 @@ impl Fake {
             public_weights: false,
             exact: false,
             insecure_self_dealer: false,
+            tee: None,
             network: None,
             budget: None,
         };
