@@ -34,7 +34,7 @@ struct Job {
     samples: usize,
     until: Instant,
     /// Also of a job that nobody waits for: it takes memory until its turn.
-    _place: Place,
+    place: Place,
     reply: oneshot::Sender<std::result::Result<Values, Unanswered>>,
 }
 
@@ -67,7 +67,7 @@ impl Queue {
         place: Place,
     ) -> std::result::Result<Values, Unanswered> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(Job { inputs, samples, until, _place: place, reply }).map_err(|error| match error {
+        self.jobs.try_send(Job { inputs, samples, until, place, reply }).map_err(|error| match error {
             TrySendError::Full(_) => Unanswered::Busy,
             TrySendError::Disconnected(_) => Unanswered::Failed,
         })?;
@@ -90,6 +90,8 @@ fn work(waiting: &Mutex<Receiver<Job>>, mut sessions: Sessions) {
             sessions.by_size.clear();
             Err(Unanswered::Failed)
         });
+        // First, so that whoever has the answer may ask again at once.
+        drop((job.inputs, job.place));
         let _gone = job.reply.send(answer);
     }
 }
