@@ -25,6 +25,9 @@ pub(crate) struct ServedFlags {
     /// Via tee: the name that the service must be attested to have
     #[arg(long, value_name = "NAME", requires = "url")]
     service: Option<String>,
+    /// Via tee: the SHA-256 that the model's file must be attested to have
+    #[arg(long, value_name = "HEX", requires = "url", value_parser = sha256)]
+    model_hash: Option<Sha256>,
     /// Via tee: take the evidence that all clients of this hour share
     #[arg(long, requires = "url")]
     shared_evidence: bool,
@@ -32,6 +35,10 @@ pub(crate) struct ServedFlags {
     #[arg(long, value_name = "SECONDS", requires = "url", default_value_t = 60)]
     patience: u64,
 }
+
+/// 32 bytes, from 64 hexadecimal digits.
+#[derive(Clone, Copy)]
+struct Sha256([u8; 32]);
 
 /// A server's model, found and if need be verified.
 pub(crate) struct Found {
@@ -50,6 +57,13 @@ impl ServedFlags {
     pub(crate) fn find(&self, model: &Path, via: Via, trust: &TrustFlags) -> Result<Option<Found>> {
         let Some(url) = &self.url else { return Ok(None) };
         let start = Instant::now();
+        if via == Via::Plain && (trust.is_given() || self.asks_for_evidence()) {
+            return Err(misuse(
+                "via plain nothing is verified, so no policy, signer, service, hash or evidence has a use".to_owned(),
+                "leave these flags out, or add --via tee",
+            )
+            .into());
+        }
         let expected = self.expected(model)?;
         let client = Client::new(url, self.ca.as_deref(), Duration::from_secs(self.patience))?;
         let (served, way) = match via.served() {
@@ -64,6 +78,10 @@ impl ServedFlags {
             }
         };
         Ok(Some(Found { client, served, way, setup: start.elapsed() }))
+    }
+
+    fn asks_for_evidence(&self) -> bool {
+        self.service.is_some() || self.model_hash.is_some() || self.shared_evidence
     }
 
     fn verified(&self, client: &Client, expected: &Expected, trust: &TrustFlags) -> Result<(ServedModel, Way)> {
@@ -90,19 +108,25 @@ impl ServedFlags {
 
     fn expected(&self, model: &Path) -> Result<Expected> {
         let service = self.service.clone();
-        if model.exists() {
-            let model = Model::open(model)?;
-            let (name, hash) = (model.name().to_owned(), Some(model.sha256()));
-            return Ok(Expected { model: name, version: None, hash, service });
-        }
+        let hash = self.model_hash.map(|Sha256(hash)| hash);
         let text = model.to_string_lossy();
+        // What looks like a file has to be one: a mistyped path must not become a name that pins no
+        // hash.
+        if model.exists() || text.ends_with(".onnx") || text.contains('/') {
+            let model = Model::open(model)?;
+            let (name, found) = (model.name().to_owned(), model.sha256());
+            if hash.is_some_and(|hash| hash != found) {
+                return Err(misuse(format!("{text} has not the SHA-256 of --model-hash"), "give one of them").into());
+            }
+            return Ok(Expected { model: name, version: None, hash: Some(found), service });
+        }
         let Some((name, version)) = text.split_once('@') else {
-            return Ok(Expected { model: text.into_owned(), service, ..Expected::default() });
+            return Ok(Expected { model: text.into_owned(), version: None, hash, service });
         };
         let version = version
             .parse()
             .map_err(|_| misuse(format!("'{version}' is no version"), "give NAME@VERSION, for example lenet@2"))?;
-        Ok(Expected { model: name.to_owned(), version: Some(version), hash: None, service })
+        Ok(Expected { model: name.to_owned(), version: Some(version), hash, service })
     }
 }
 
@@ -124,6 +148,17 @@ impl Found {
             Way::Attested(link) => vec![link.peer().label().to_owned()],
         }
     }
+}
+
+fn sha256(text: &str) -> std::result::Result<Sha256, String> {
+    let wrong = || "a SHA-256 has 64 hexadecimal digits".to_owned();
+    let digits: &[u8] = (text.len() == 64).then_some(text.as_bytes()).ok_or_else(wrong)?;
+    let digit = |c: u8| char::from(c).to_digit(16).map(|v| v as u8).ok_or_else(wrong);
+    let mut hash = [0; 32];
+    for (byte, pair) in hash.iter_mut().zip(digits.as_chunks::<2>().0) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Ok(Sha256(hash))
 }
 
 fn misuse(message: String, hint: &str) -> Error {

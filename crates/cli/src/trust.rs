@@ -45,6 +45,11 @@ pub(crate) struct LocalFlags {
 }
 
 impl TrustFlags {
+    /// Whether anything was said of it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.policy.is_some() || !self.signer.is_empty() || self.allow_simulated_tee
+    }
+
     /// Whom to trust; none if nothing was said of it.
     pub(crate) fn read(&self) -> Result<Option<Trust>> {
         let read = |policy: &PathBuf| Trust::read(policy, &self.signer, self.allow_simulated_tee);

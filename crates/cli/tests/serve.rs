@@ -34,6 +34,7 @@ fn a_server_answers_its_client_as_tract_does() {
         let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
         json["labels"].clone()
     };
+    let hash = "11".repeat(32);
     let plain = labels(&["run", &model]);
     assert_eq!(labels(&["run", "digits", "--url", url]), plain);
     assert_eq!(labels(&["run", "digits@4", "--url", url, "--batch", "3"]), plain);
@@ -42,6 +43,14 @@ fn a_server_answers_its_client_as_tract_does() {
         (vec!["run", &model, "--url", url, "--via", "plain"], "refuses (404)"),
         (vec!["run", "digits", "--url", url, "--via", "rep3"], "a server answers via plain or tee"),
         (vec!["run", "digits", "--url", url, "--via", "tee"], "give --policy and --signer"),
+        (vec!["run", "digits", "--url", url, "--via", "plain", "--service", "x"], "via plain nothing is verified"),
+        (vec!["run", "digits", "--url", url, "--via", "plain", "--shared-evidence"], "via plain nothing is verified"),
+        (vec!["run", "digits", "--url", url, "--via", "plain", "--signer", "00"], "via plain nothing is verified"),
+        (vec!["run", "digits", "--url", url, "--via", "plain", "--model-hash", &hash], "via plain nothing is verified"),
+        (vec!["run", "digits", "--url", url, "--via", "tee", "--model-hash", "00"], "64 hexadecimal digits"),
+        (vec!["run", &model, "--url", url, "--via", "tee", "--model-hash", &hash], "has not the SHA-256"),
+        (vec!["run", "digitz.onnx", "--url", url, "--via", "tee"], "cannot read digitz.onnx"),
+        (vec!["run", "models/digits", "--url", url, "--via", "tee"], "cannot read models/digits"),
         (vec!["run", "digits", "--url", "ftp://x", "--via", "plain"], "is no URL"),
         (vec!["run", "digits", "--url", "https://127.0.0.1:1", "--via", "plain"], "give --ca FILE"),
         (vec!["run", "digits", "--url", "http://127.0.0.1:1", "--via", "plain"], "no answer from"),

@@ -17,6 +17,8 @@ mod listen;
 mod log;
 mod metrics;
 mod options;
+mod paced;
+mod place;
 mod worker;
 
 pub use catalogue::{Catalogue, Entry};

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::http::{App, router};
 use crate::log;
 use crate::options::{Limits, Tls};
+use crate::paced::Paced;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +21,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 /// A server that listens.
@@ -115,14 +115,13 @@ where
 {
     let service = TowerToHyperService::new(router);
     // Who does not read the answer must not keep the connection.
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(limits.idle));
+    let stream = Paced::new(stream, limits.idle);
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle)
         .max_buf_size(MAX_HEADER)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     // How a connection ends is the client's business.
     tokio::select! {

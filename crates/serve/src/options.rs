@@ -6,20 +6,21 @@ use std::time::Duration;
 /// Bounds on what clients may take of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one request's body. Requests at a time take this much each, and about three
-    /// times as much while they are decoded.
+    /// Bytes of one request's body. Requests at a time take up to seven times as much each while
+    /// they are decoded.
     pub body: usize,
     /// Samples of one request.
     pub samples: usize,
-    /// Requests with a body at a time; the next ones are answered 503.
+    /// Requests with a body at a time, until their answers are written; the next ones are
+    /// answered 503.
     pub requests: usize,
     /// Requests that wait for one model; the next ones are answered 503.
     pub queue: usize,
     /// Connections at a time; the next ones are closed.
     pub connections: usize,
-    /// From a request's first byte to its answer.
+    /// From a request's header to its answer, and again until that is read.
     pub request: Duration,
-    /// Without a whole request header, or without anything of an answer being read.
+    /// Without a whole request header, or until a piece of an answer, 64 KiB, is read.
     pub idle: Duration,
     /// For what was accepted, once the server is told to end.
     pub drain: Duration,

@@ -1,6 +1,7 @@
 //! The threads that compute one model, and the queue before them.
 
 use crate::error::{Error, Result};
+use crate::place::Place;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -32,6 +33,8 @@ struct Job {
     inputs: Values,
     samples: usize,
     until: Instant,
+    /// Also of a job that nobody waits for: it takes memory until its turn.
+    place: Place,
     reply: oneshot::Sender<std::result::Result<Values, Unanswered>>,
 }
 
@@ -61,9 +64,10 @@ impl Queue {
         inputs: Values,
         samples: usize,
         until: Instant,
+        place: Place,
     ) -> std::result::Result<Values, Unanswered> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(Job { inputs, samples, until, reply }).map_err(|error| match error {
+        self.jobs.try_send(Job { inputs, samples, until, place, reply }).map_err(|error| match error {
             TrySendError::Full(_) => Unanswered::Busy,
             TrySendError::Disconnected(_) => Unanswered::Failed,
         })?;
@@ -86,6 +90,8 @@ fn work(waiting: &Mutex<Receiver<Job>>, mut sessions: Sessions) {
             sessions.by_size.clear();
             Err(Unanswered::Failed)
         });
+        // First, so that whoever has the answer may ask again at once.
+        drop((job.inputs, job.place));
         let _gone = job.reply.send(answer);
     }
 }

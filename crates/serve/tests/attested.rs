@@ -96,6 +96,37 @@ fn a_verified_server_answers_and_says_what_it_is() {
 }
 
 #[test]
+fn the_evidence_of_the_hour_is_made_once_for_each_policy_and_model() {
+    let scene = Scene::new();
+    let ask = |model: &str, wish: &str| {
+        let path = format!("/v2/models/{model}/attestation");
+        let offer: Offer = serde_json::from_slice(&scene.server.post(&path, wish.as_bytes()).body).unwrap();
+        offer
+    };
+    let (nonce, policy) =
+        (format!(r#"{{"nonce":"{}"}}"#, "11".repeat(32)), format!(r#"{{"policy":"{}"}}"#, "22".repeat(32)));
+    let first = ask("mlp", "{}");
+    // The statement says the second that it was made in.
+    std::thread::sleep(Duration::from_millis(1100));
+    if ask("mlp", "{}").epoch == first.epoch {
+        assert_eq!(ask("mlp", "{}"), first);
+    }
+    assert_ne!(ask("mlp", &policy).evidence, first.evidence);
+    assert_ne!(ask("other", "{}").evidence, first.evidence);
+    let fresh = ask("mlp", &nonce);
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_ne!(ask("mlp", &nonce).evidence, fresh.evidence, "a nonce's evidence is made for it");
+}
+
+#[test]
+fn a_wish_for_evidence_is_short() {
+    let scene = Scene::new();
+    let wish = |length: usize| [&b"{}"[..], &vec![b' '; length - 2]].concat();
+    assert_eq!(scene.server.post("/v2/models/mlp/attestation", &wish(1024)).status, 200);
+    assert_eq!(scene.server.post("/v2/models/mlp/attestation", &wish(1025)).status, 413);
+}
+
+#[test]
 fn a_request_is_answered_once_and_by_the_program_that_was_verified() {
     let scene = Scene::new();
     let path = "/v2/models/mlp/sealed-infer";

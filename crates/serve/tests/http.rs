@@ -97,6 +97,11 @@ fn what_is_wrong_is_told_and_the_server_lives() {
         (with(&length.to_string(), &body[..body.len() - 1]), 400, "are not there"),
         (with(&length.to_string(), &[&body[..], &[0]].concat()), 400, "follow the last tensor"),
         (server.post("/v2/models/mlp/infer", &vec![b' '; (1 << 16) + 1]), 413, "longer than 65536"),
+        (
+            server.post("/v2/models/mlp/infer", &[&b"{\"id\":\""[..], &[b'a'; 1025], b"\",\"inputs\":[]}"].concat()),
+            400,
+            "id has more",
+        ),
         (server.post("/v2/models/mlp/attestation", b"{}"), 403, "runs in the clear"),
         (server.post("/v2/models/mlp/sealed-infer", b"x"), 403, "runs in the clear"),
     ] {
@@ -119,7 +124,15 @@ fn what_is_wrong_is_told_and_the_server_lives() {
     for _ in 0..3 {
         let _ = stream.write_all(chunk.as_bytes());
     }
-    assert_eq!(reply_of(&mut stream), 413);
+    assert_eq!(reply_of(&mut stream).status, 413);
+    // One in chunks of a byte.
+    let mut stream = server.connect();
+    let bytes: Vec<u8> = b"{\"inputs\":[]}".iter().flat_map(|b| [b'1', b'\r', b'\n', *b, b'\r', b'\n']).collect();
+    let last = b"0\r\n\r\n";
+    let head = head.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+    stream.write_all(&[head.as_bytes(), &bytes, last].concat()).unwrap();
+    let reply = reply_of(&mut stream);
+    assert!(reply.status == 400 && reply.text().contains("is missing"), "{}", reply.text());
     for garbage in [&b"\0\0\0\0\r\n\r\n"[..], b"GET / HTTP/9.9\r\n\r\n", b"GET /v2 HTTP/1.1\r\nx: \x01\r\n\r\n"] {
         let mut stream = server.connect();
         stream.write_all(garbage).unwrap();
@@ -137,8 +150,8 @@ fn what_is_wrong_is_told_and_the_server_lives() {
     assert_eq!(server.get("/v2/health/live").status, 200);
 }
 
-fn reply_of(stream: &mut std::net::TcpStream) -> u16 {
-    reply(stream).status
+fn reply_of(stream: &mut std::net::TcpStream) -> support::Reply {
+    reply(stream)
 }
 
 #[test]
@@ -150,16 +163,14 @@ fn the_slow_and_the_many_do_not_hold_up_the_others() {
     let mut slow = server.connect();
     slow.write_all(head.as_bytes()).unwrap();
     let start = Instant::now();
-    let busy = loop {
-        // The slow one's head may still be on its way.
-        let reply = server.post("/v2/models/mlp/infer", b"{}");
-        if reply.status == 503 || start.elapsed() > second {
-            break reply;
-        }
-    };
+    // Its head may still be on its way.
+    while !server.get("/metrics").text().contains("requests_active{standing=\"plain\"} 1") {
+        assert!(start.elapsed() < second, "it never took its place");
+    }
+    let busy = server.post("/v2/models/mlp/infer", b"{}");
     assert!(busy.status == 503 && busy.head.contains("retry-after: 1"), "{}", busy.head);
     assert_eq!(server.get("/v2/health/live").status, 200, "health has no body and needs no place");
-    assert_eq!(reply_of(&mut slow), 408);
+    assert_eq!(reply_of(&mut slow).status, 408);
     assert_eq!(server.post("/v2/models/mlp/infer", b"{}").status, 400, "its place is free again");
     // Connections that say nothing are closed, first those beyond the limit.
     let idle: Vec<_> = (0..3).map(|_| server.connect()).collect();

@@ -105,7 +105,7 @@ impl Client {
     pub fn verify(&self, inquiry: Inquiry, expected: &Expected, trust: &Trust) -> Result<(ServedModel, Link)> {
         let url = path(&expected.model, expected.version) + "/attestation";
         let wish = serde_json::to_vec(&inquiry.wish()).map_err(|e| no_oip(&e))?;
-        let (body, _) = self.post(&url, &[("content-type", JSON)], &wish)?;
+        let (body, _) = self.post(&url, &[("content-type", JSON)], &wish, MOST_SAID_OF_ITSELF)?;
         let offer: Offer = serde_json::from_slice(&body).map_err(|e| no_oip(&e))?;
         let link = inquiry.judge(&offer, expected, trust)?;
         let Configuration { inputs, outputs, .. } = link.configuration();
@@ -126,12 +126,12 @@ impl Client {
                 let length = message.json.map(|n| n.to_string());
                 let mut headers = vec![("content-type", if length.is_some() { BYTES } else { JSON })];
                 headers.extend(length.as_deref().map(|n| (HEADER_LENGTH, n)));
-                let (body, json) = self.post(&(url + "/infer"), &headers, &message.body)?;
+                let (body, json) = self.post(&(url + "/infer"), &headers, &message.body, MOST_BYTES)?;
                 Ok((InferResponse::decode(&body, json)?, (message.body.len() + body.len()) as u64))
             }
             Way::Attested(link) => {
                 let (sealed, awaited) = link.seal(&Inner::request(&message))?;
-                let (body, _) = self.post(&(url + "/sealed-infer"), &[("content-type", BYTES)], &sealed)?;
+                let (body, _) = self.post(&(url + "/sealed-infer"), &[("content-type", BYTES)], &sealed, MOST_BYTES)?;
                 let opened = awaited.open(&body)?;
                 let answer = Inner::read_answer(&opened)?;
                 Ok((InferResponse::decode(answer.body, answer.json)?, (sealed.len() + body.len()) as u64))
@@ -180,34 +180,34 @@ impl Client {
     }
 
     fn get(&self, path: &str) -> Result<(Vec<u8>, Option<usize>)> {
-        self.finish(self.agent.get(self.base.clone() + path).call())
+        self.finish(self.agent.get(self.base.clone() + path).call(), MOST_SAID_OF_ITSELF)
     }
 
-    fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<(Vec<u8>, Option<usize>)> {
+    fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8], most: u64) -> Result<(Vec<u8>, Option<usize>)> {
         let mut request = self.agent.post(self.base.clone() + path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.finish(request.send(body))
+        self.finish(request.send(body), most)
     }
 
     /// The body, and the value of [`HEADER_LENGTH`].
     fn finish(
         &self,
         response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+        most: u64,
     ) -> Result<(Vec<u8>, Option<usize>)> {
         let gone = |e: ureq::Error| Error::Peer { message: format!("no answer from {}: {e}", self.base) };
         let mut response = response.map_err(gone)?;
         let status = response.status();
         let json = response.headers().get(HEADER_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-        let body = response.body_mut().with_config().limit(MOST_BYTES).read_to_vec().map_err(gone)?;
+        let body = response.body_mut().with_config().limit(most).read_to_vec().map_err(gone)?;
         if status.is_success() {
             return Ok((body, json));
         }
         let said = serde_json::from_slice::<ErrorBody>(&body).map(|e| e.error);
         let said = said.unwrap_or_else(|_| "without saying why".to_owned());
-        // What a server says is printed: no control characters of its own.
-        let said: String = said.chars().filter(|c| !c.is_control()).take(MOST_SAID).collect();
+        let said = printable(&said);
         Err(Error::Peer { message: format!("{} refuses ({}): {said}", self.base, status.as_u16()) })
     }
 }
@@ -274,7 +274,7 @@ impl<'a> Inner<'a> {
             return Ok(Self { status, json: unlength(*json), body });
         }
         let said = serde_json::from_slice::<ErrorBody>(body).map_or_else(|_| "no reason".to_owned(), |e| e.error);
-        Err(Error::Peer { message: format!("the program refuses ({status}): {said}") })
+        Err(Error::Peer { message: format!("the program refuses ({status}): {}", printable(&said)) })
     }
 }
 
@@ -346,7 +346,13 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
 }
 
 fn no_oip(error: &serde_json::Error) -> Error {
-    Error::Peer { message: format!("the server does not speak the Open Inference Protocol: {error}") }
+    let said = printable(&error.to_string());
+    Error::Peer { message: format!("the server does not speak the Open Inference Protocol: {said}") }
+}
+
+/// What a server says, as it is repeated: no control characters of its own, and not too much.
+fn printable(said: &str) -> String {
+    said.chars().filter(|c| !c.is_control()).take(MOST_SAID).collect()
 }
 
 const JSON: &str = "application/json";
@@ -355,8 +361,27 @@ const BYTES: &str = "application/octet-stream";
 /// The longest answer that is read.
 const MOST_BYTES: u64 = 1 << 30;
 
+/// The longest description of a model, or evidence with collateral.
+const MOST_SAID_OF_ITSELF: u64 = 2 << 20;
+
 /// The most of a refusal's words that are repeated.
 const MOST_SAID: usize = 1000;
 
 /// The most values of one sample of a served model.
 const MOST_VALUES: usize = 1 << 28;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_words_of_a_server_steer_a_terminal() {
+        let said = br#"{"error":"a\u001b[2Jb"}"#.to_vec();
+        let answer = Inner::answer(400, &Message { body: said, json: None });
+        let refused = Inner::read_answer(&answer).err().unwrap().to_string();
+        assert!(refused.contains("a[2Jb") && !refused.contains('\u{1b}'), "{refused}");
+        let wrong = serde_json::from_str::<ErrorBody>("{\"error\": 1").err().unwrap();
+        assert!(no_oip(&wrong).to_string().contains("does not speak"));
+        assert_eq!(printable(&"\u{1b}x".repeat(2000)).len(), MOST_SAID);
+    }
+}

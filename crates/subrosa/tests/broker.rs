@@ -80,6 +80,21 @@ fn versions_never_come_back() {
 }
 
 #[test]
+fn a_state_is_one_brokers_and_is_never_taken_for_none() {
+    let (folder, config) = scene("", "production", 0);
+    let first = start(folder.path(), &config, false).unwrap();
+    let error = start(folder.path(), &config, false).err().unwrap().to_string();
+    assert!(error.contains("another broker has the state"), "{error}");
+    drop(first);
+    assert!(start(folder.path(), &config, false).is_ok());
+    // A name that leads nowhere is not a state that is not there yet.
+    let state = folder.path().join("state.json");
+    std::fs::remove_file(&state).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("unmounted"), &state).unwrap();
+    assert!(start(folder.path(), &config, false).is_err());
+}
+
+#[test]
 fn keys_and_models_that_do_not_belong_together_are_found_at_the_start() {
     let (folder, mut config) = scene("", "production", 0);
     config.models[0].key = config.models[1].key.clone();

@@ -53,6 +53,7 @@ impl Fake {
             public_weights: false,
             exact: false,
             insecure_self_dealer: false,
+            tee: None,
             network: None,
             budget: None,
         };

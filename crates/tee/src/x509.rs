@@ -48,7 +48,8 @@ impl Anchors<'_> {
         let list = self.revocation_list.map(webpki::OwnedCertRevocationList::from_der).transpose();
         let list = list.map_err(|e| reason(Piece::RevocationList, &e))?.map(CertRevocationList::from);
         let lists: Vec<&CertRevocationList<'_>> = list.iter().collect();
-        // Only roots issue lists here, so certificates of others are of unknown standing.
+        // Only roots issue lists here, so certificates of others are of unknown standing. That the
+        // list is the root's is checked below: one that is not would go unused without a word.
         let revocation = webpki::RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             let options = options.with_depth(webpki::RevocationCheckDepth::Chain);
             let options = options.with_status_policy(webpki::UnknownStatusPolicy::Allow);
@@ -58,9 +59,7 @@ impl Anchors<'_> {
         let path = end
             .verify_for_usage(self.algorithms, &anchors, &between, time, KeyUsage::client_auth(), revocation, None)
             .map_err(|e| reason(self.piece, &e))?;
-        let subject = path.anchor().subject.as_ref();
-        let root =
-            anchors.iter().position(|a| a.subject.as_ref() == subject).ok_or(Reason::Issuer { piece: self.piece })?;
+        let root = anchors.iter().position(|a| a == path.anchor()).ok_or(Reason::Issuer { piece: self.piece })?;
         // An anchor is a name and a key to webpki; its dates are looked at here.
         let ders = path.intermediate_certificates().map(|c| c.der().to_vec());
         let ders: Vec<Vec<u8>> = ders.chain(self.roots.get(root).map(|der| der.to_vec())).collect();
@@ -71,6 +70,7 @@ impl Anchors<'_> {
             valid_until = valid_until.min(not_after(&certificate));
         }
         if let Some(der) = self.revocation_list {
+            self.list_of(path.anchor(), der)?;
             valid_until = valid_until.min(self.list_until(der)?);
         }
         Ok(Chain { leaf: parsed, root, valid_until })
@@ -85,7 +85,21 @@ impl Anchors<'_> {
         }
     }
 
-    /// The list's last second; webpki has refused it if that is past.
+    /// That the list is the root's, about all certificates that the root issues.
+    fn list_of(&self, root: &TrustAnchor<'_>, der: &[u8]) -> Result<(), Reason> {
+        let piece = Piece::RevocationList;
+        let key = root.subject_public_key_info.as_ref();
+        let list = webpki::OwnedCertRevocationList::from_der(der).map_err(|e| reason(piece, &e))?;
+        let list = CertRevocationList::from(list);
+        // A distribution point narrows what a list is about, down to nothing.
+        if list.issuer() != root.subject.as_ref() || list.issuing_distribution_point().is_some() {
+            return Err(Reason::Issuer { piece });
+        }
+        let verified = webpki::OwnedCertRevocationList::from_der_verified(der, key, self.algorithms);
+        verified.map(drop).map_err(|e| reason(piece, &e))
+    }
+
+    /// The last second before the list's next one is due.
     fn list_until(&self, der: &[u8]) -> Result<u64, Reason> {
         let piece = Piece::RevocationList;
         let (_, list) = x509_parser::revocation_list::CertificateRevocationList::from_der(der)
@@ -95,7 +109,10 @@ impl Anchors<'_> {
             return Err(Reason::NotYetValid { piece, from });
         }
         let until = list.next_update().ok_or(Reason::Malformed { piece, detail: "it names no end" })?;
-        Ok(seconds(until.timestamp()))
+        match seconds(until.timestamp()) {
+            at if self.now >= at => Err(Reason::Expired { piece, at }),
+            at => Ok(at),
+        }
     }
 }
 

@@ -88,7 +88,7 @@ impl Serve {
         let names: Vec<String> = catalogue.names().map(|(name, version)| format!("{name}@{version}")).collect();
         let standing = catalogue.standing();
         let tls = self.tls_certificate.zip(self.tls_key).map(|(certificate, key)| Tls { certificate, key });
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build();
         let runtime = runtime.map_err(|e| Error::Io { message: format!("cannot start threads: {e}"), hint: None })?;
         runtime.block_on(async {
             let server = Server::bind(catalogue, limits, &self.listen, tls.as_ref()).await.map_err(library)?;
@@ -161,6 +161,9 @@ impl Serve {
         Ok((model, version, Some(policy)))
     }
 }
+
+/// Threads that decode long requests and wait for hardware.
+const BLOCKING: usize = 16;
 
 fn number(version: &str) -> Result<u64> {
     let wrong =

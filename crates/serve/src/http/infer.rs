@@ -1,6 +1,6 @@
 //! Requests in the clear.
 
-use super::body::{Answer, Work, beside, exchange};
+use super::body::{Work, exchange};
 use super::reply::{Refusal, message};
 use super::{App, Named};
 use crate::catalogue::Served;
@@ -30,16 +30,15 @@ async fn answer(
     work: &mut Work,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Answer, Refusal> {
+) -> Result<Response<Vec<u8>>, Refusal> {
     if app.catalogue.enclave().is_some() {
         return Err(Refusal::NotHere(SEALED_ONLY));
     }
     let json = json_length(headers)?;
-    let bytes = work.read(app, headers, body).await?;
+    let bytes = work.read(app.limits.body, headers, body).await?;
     let (model, most) = (Arc::clone(served), app.limits.samples);
-    let asked = beside(bytes.len(), move || Asked::read(&model, &bytes, json, most)).await?.map_err(Refusal::Bad)?;
-    let answer = compute(served, asked, work).await?;
-    Ok(Answer { bytes: answer.body.len(), response: message(answer) })
+    let asked = work.beside(bytes.len(), move || Asked::read(&model, &bytes, json, most)).await?;
+    Ok(message(compute(served, asked.map_err(Refusal::Bad)?, work).await?))
 }
 
 /// A request that fits the model.
@@ -69,13 +68,14 @@ impl Asked {
 /// Computes what is asked, within the request's time.
 pub(super) async fn compute(served: &Served, asked: Asked, work: &mut Work) -> Result<Message, Refusal> {
     let Asked { id, wanted, inputs, samples, warning } = asked;
-    let computed = tokio::time::timeout_at(work.until.into(), served.queue.compute(inputs, samples, work.until)).await;
+    let computed = served.queue.compute(inputs, samples, work.until, work.place.clone());
+    let computed = tokio::time::timeout_at(work.until.into(), computed).await;
     let values = computed.map_err(|_| Refusal::Late)?.map_err(|unanswered| match unanswered {
         Unanswered::Busy => Refusal::Busy,
         Unanswered::Refused(error) => Refusal::Bad(error),
         Unanswered::Failed => Refusal::Failed,
     })?;
-    work.samples = samples;
+    work.computed(samples);
     let mut values = values.into_iter().map(Some).collect::<Vec<_>>();
     let mut outputs = Vec::with_capacity(wanted.len());
     for (index, binary) in wanted {

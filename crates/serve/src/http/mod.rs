@@ -5,6 +5,7 @@ mod infer;
 mod meta;
 mod reply;
 mod sealed;
+mod unread;
 
 use crate::catalogue::{Catalogue, Served};
 use crate::metrics::Metrics;
@@ -25,10 +26,10 @@ pub(crate) struct App {
     /// Until the server is told to end.
     ready: AtomicBool,
     /// One for each request with a body that may be at work.
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
     /// Those that wait for evidence, and the one that gets it: hardware makes one at a time.
-    inquiries: Semaphore,
-    quoting: Semaphore,
+    inquiries: Arc<Semaphore>,
+    quoting: Arc<Semaphore>,
 }
 
 /// A model as a path names it.
@@ -44,9 +45,9 @@ impl App {
         Self {
             metrics: Metrics::new(catalogue.standing()),
             ready: AtomicBool::new(true),
-            requests: Semaphore::new(limits.requests),
-            inquiries: Semaphore::new(MOST_INQUIRIES),
-            quoting: Semaphore::new(1),
+            requests: Arc::new(Semaphore::new(limits.requests)),
+            inquiries: Arc::new(Semaphore::new(MOST_INQUIRIES)),
+            quoting: Arc::new(Semaphore::new(1)),
             catalogue,
             limits,
         }

@@ -82,24 +82,31 @@ pub(super) async fn no_endpoint() -> Response<Body> {
 
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     let body = serde_json::to_vec(value).unwrap_or_default();
-    response(status, "application/json", body)
+    response(status, JSON, body)
 }
 
 /// A message of the protocol.
-pub(super) fn message(message: Message) -> Response<Body> {
-    let kind = if message.json.is_some() { BYTES } else { "application/json" };
-    let mut out = response(StatusCode::OK, kind, message.body);
+pub(super) fn message(message: Message) -> Response<Vec<u8>> {
+    let kind = if message.json.is_some() { BYTES } else { JSON };
+    let mut out = answer(kind, message.body);
     if let Some(length) = message.json {
         out.headers_mut().insert(HEADER_LENGTH, HeaderValue::from(length));
     }
     out
 }
 
-pub(super) fn response(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
+/// What was asked for.
+pub(super) fn answer(kind: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
+    let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
+pub(super) fn response(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Body> {
+    let mut response = answer(kind, body).map(Body::from);
+    *response.status_mut() = status;
+    response
+}
+
+pub(super) const JSON: &str = "application/json";
 pub(super) const BYTES: &str = "application/octet-stream";

@@ -1,13 +1,13 @@
 //! The attested channel, as endpoints beside the protocol's.
 
-use super::body::{Answer, Work, beside, exchange};
+use super::body::{Work, exchange};
 use super::infer::{Asked, compute};
-use super::reply::{BYTES, Refusal, json, response};
+use super::reply::{self, BYTES, JSON, Refusal};
 use super::{App, Named};
 use crate::catalogue::Served;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{HeaderMap, Response};
 use std::sync::Arc;
 use subrosa::attest::enclave::Wish;
 use subrosa::attest::{Enclave, Hosted, Owed};
@@ -34,25 +34,28 @@ async fn attest(
     work: &mut Work,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Answer, Refusal> {
+) -> Result<Response<Vec<u8>>, Refusal> {
     let (enclave, _) = inside(app, served)?;
-    let bytes = work.read(app, headers, body).await?;
+    let bytes = work.read(MOST_WISH, headers, body).await?;
     let wish: Wish = serde_json::from_slice(&bytes).map_err(|_| bad("the wish for evidence is none"))?;
-    let _waiting = app.inquiries.try_acquire().map_err(|_| Refusal::TooMany)?;
-    let turn = tokio::time::timeout_at(work.until.into(), app.quoting.acquire());
-    let _turn = turn.await.map_err(|_| Refusal::TooMany)?.map_err(|_| Refusal::Failed)?;
+    let waiting = Arc::clone(&app.inquiries).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
+    let turn = tokio::time::timeout_at(work.until.into(), Arc::clone(&app.quoting).acquire_owned());
+    let turn = turn.await.map_err(|_| Refusal::TooMany)?.map_err(|_| Refusal::Failed)?;
     let model = Arc::clone(served);
-    // The hardware may take its time.
-    let offer = tokio::task::spawn_blocking(move || model.hosted.as_ref().map(|hosted| enclave.offer(hosted, &wish)));
-    let offer = offer.await.map_err(|_| Refusal::Failed)?.ok_or(Refusal::Failed)?.map_err(|error| {
+    // The hardware may take its time, and takes one turn at a time, though the client be gone.
+    let offer = work.apart(move || {
+        let offer = model.hosted.as_ref().map(|hosted| enclave.offer(hosted, &wish));
+        drop((waiting, turn));
+        offer
+    });
+    let offer = offer.await?.ok_or(Refusal::Failed)?.map_err(|error| {
         if matches!(error, subrosa::Error::Input { .. }) {
             return Refusal::Bad(error);
         }
         crate::log::line("attestation-failed", app.warning(), &serde_json::json!({ "error": error.to_string() }));
         Refusal::Failed
     })?;
-    let response = json(StatusCode::OK, &offer);
-    Ok(Answer { bytes: offer.evidence.len(), response })
+    Ok(reply::answer(JSON, serde_json::to_vec(&offer).map_err(|_| Refusal::Failed)?))
 }
 
 /// `POST .../sealed-infer`: a request that only this program can read.
@@ -75,12 +78,12 @@ async fn answer(
     work: &mut Work,
     headers: &HeaderMap,
     body: Body,
-) -> Result<Answer, Refusal> {
+) -> Result<Response<Vec<u8>>, Refusal> {
     let (enclave, _) = inside(app, served)?;
-    let bytes = work.read(app, headers, body).await?;
+    let bytes = work.read(app.limits.body, headers, body).await?;
     let (model, most, warning) = (Arc::clone(served), app.limits.samples, app.warning());
     let length = bytes.len();
-    let opened = beside(length, move || open(&enclave, &model, &bytes, most)).await?;
+    let opened = work.beside(length, move || open(&enclave, &model, &bytes, most)).await?;
     let (asked, owed) = opened.map_err(Refusal::Bad)?;
     // What is wrong inside is told inside: the host learns that there was an answer.
     let (status, message) = match asked {
@@ -91,9 +94,8 @@ async fn answer(
         },
         Err(error) => refused(&Refusal::Bad(error))?,
     };
-    let sealed = beside(message.body.len(), move || owed.seal(&Inner::answer(status, &message))).await?;
-    let sealed = sealed.map_err(|_| Refusal::Failed)?;
-    Ok(Answer { bytes: sealed.len(), response: response(StatusCode::OK, BYTES, sealed) })
+    let sealed = work.beside(message.body.len(), move || owed.seal(&Inner::answer(status, &message))).await?;
+    Ok(reply::answer(BYTES, sealed.map_err(|_| Refusal::Failed)?))
 }
 
 /// What was asked, or what is wrong with it, and what seals the answer.
@@ -125,3 +127,6 @@ fn bad(message: &str) -> Refusal {
 fn error(message: &str) -> subrosa::Error {
     subrosa::Error::Input { message: message.to_owned(), hint: Some("see docs/serve.md".to_owned()) }
 }
+
+/// A wish for evidence is two hashes and their names.
+const MOST_WISH: usize = 1 << 10;

@@ -13,6 +13,8 @@ use super::{Trust, now, read, read_text};
 use crate::{Error, Model, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -84,6 +86,8 @@ pub enum KeyPurpose {
 pub struct BrokerServer {
     endpoint: Endpoint,
     broker: Mutex<Broker>,
+    /// Of the state file, as long as this broker lives.
+    _lock: File,
     #[cfg_attr(not(feature = "simulation"), expect(dead_code, reason = "this build has no simulation to allow"))]
     allow_simulated: bool,
 }
@@ -124,10 +128,11 @@ impl BrokerServer {
     /// Reads keys and policies, and what `state` remembers of earlier runs. `allow_simulated` is
     /// the flag that simulated evidence needs beside the policy, and beside a key for trials.
     ///
-    /// **Errors:** [`Error::Io`], [`Error::Input`]; [`Error::Peer`] for a version that was
-    /// retired before.
+    /// **Errors:** [`Error::Io`], [`Error::Input`]; [`Error::Misuse`] if another broker has the
+    /// state; [`Error::Peer`] for a version that was retired before.
     pub fn new(config: &BrokerConfig, identity: Identity, state: &Path, allow_simulated: bool) -> Result<Self> {
         let mut broker = Broker::new();
+        let lock = lock(state)?;
         let mut oldest = Oldest::read(state)?;
         for model in &config.models {
             let least = oldest.0.entry(model.name.clone()).or_default();
@@ -142,7 +147,7 @@ impl BrokerServer {
             model.keep(&mut broker, &config.signers, allow_simulated)?;
         }
         let endpoint = Endpoint::new(identity, config.known()?)?;
-        Ok(Self { endpoint, broker: Mutex::new(broker), allow_simulated })
+        Ok(Self { endpoint, broker: Mutex::new(broker), _lock: lock, allow_simulated })
     }
 
     /// This broker's TLS key, which programs pin.
@@ -183,7 +188,8 @@ impl BrokerServer {
     /// One connection, and what became of it.
     fn answer(&self, stream: TcpStream) -> Result<String> {
         let until = Instant::now() + PATIENCE;
-        let mut channel = self.endpoint.accept(stream, until)?;
+        // Strangers do not get beyond the handshake, and hold a place no longer than it takes.
+        let mut channel = self.endpoint.accept(stream, Instant::now() + HANDSHAKE)?;
         let nonce = self.broker().challenge(now())?;
         let answered = self.answer_to(&mut channel, nonce, until);
         self.broker().forget(&nonce);
@@ -249,7 +255,8 @@ impl ModelEntry {
 
 impl Oldest {
     fn read(path: &Path) -> Result<Self> {
-        if !path.exists() {
+        // Only where there is none at all. What cannot be looked at is not forgotten.
+        if std::fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
             return Ok(Self::default());
         }
         serde_json::from_slice(&read(path, MAX_STATE)?)
@@ -258,11 +265,40 @@ impl Oldest {
 
     fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_vec_pretty(self).map_err(|e| Error::misuse(e.to_string(), ""))?;
-        crate::data::save::write_whole(path, &text)?;
-        // What was retired stays retired when the power fails.
-        let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
-        synced.map_err(|e| Error::io("write", path, &e))
+        durably(path, &text).map_err(|e| Error::io("write", path, &e))
     }
+}
+
+/// Replaces a file. What was retired stays retired when the power fails: content, name and folder
+/// are on the disk in this order.
+fn durably(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let temporary = beside(path, "part");
+    let mut file = File::create(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Two brokers with one state would each forget what the other has retired. The state itself is
+/// replaced at each write, so a file beside it is locked.
+fn lock(state: &Path) -> Result<File> {
+    let path = beside(state, "lock");
+    let file = File::options().create(true).append(true).open(&path).map_err(|e| Error::io("write", &path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let message = format!("another broker has the state {}", state.display());
+            Err(Error::misuse(message, "end it, or give this one a state of its own"))
+        }
+        Err(TryLockError::Error(e)) => Err(Error::io("lock", &path, &e)),
+    }
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{name}.{end}"))
 }
 
 /// A broker elsewhere, and who asks it.
@@ -324,6 +360,9 @@ fn exporter(channel: &Channel) -> Result<[u8; 32]> {
 
 /// The longest an exchange may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The longest a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// Connections at a time; the next ones are hung up on.
 const MOST_CONNECTIONS: usize = 64;

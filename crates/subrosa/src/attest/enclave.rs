@@ -9,7 +9,8 @@ use super::{now, unhex_bytes};
 use crate::model::{Model, Port, hex};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use subrosa_tee::binding::{Freshness, Role, Suite};
 use subrosa_tee::channel::{ChannelKey, Owed, Responder};
 use subrosa_tee::{Bound, PolicyId, Stapled, sha256};
@@ -22,7 +23,12 @@ pub struct Enclave {
     attester: Arc<Attester>,
     service: String,
     responder: RwLock<Arc<Responder>>,
+    shared: Mutex<Shared>,
 }
+
+/// What was offered of the epoch, and when, by the 64 bytes that it is evidence about: they name
+/// key, model, configuration, epoch and policy.
+type Shared = BTreeMap<[u8; 64], (u64, Offer)>;
 
 /// A model that it serves.
 #[derive(Clone, Debug)]
@@ -115,7 +121,7 @@ impl Enclave {
     /// **Errors:** [`Error::Io`] if the system has no randomness.
     pub fn start(attester: Arc<Attester>, service: &str) -> Result<Self> {
         let responder = RwLock::new(Arc::new(Responder::new(ChannelKey::generate()?)));
-        Ok(Self { attester, service: service.to_owned(), responder })
+        Ok(Self { attester, service: service.to_owned(), responder, shared: Mutex::default() })
     }
 
     /// The name that its configurations carry.
@@ -128,7 +134,7 @@ impl Enclave {
         &self.attester
     }
 
-    /// Evidence as a client wishes it.
+    /// Evidence as a client wishes it; that of the epoch is made anew after a few minutes.
     ///
     /// **Errors:** [`Error::Input`] for a wish that is none; those of [`Attester::attest`].
     pub fn offer(&self, hosted: &Hosted, wish: &Wish) -> Result<Offer> {
@@ -138,8 +144,38 @@ impl Enclave {
         let (nonce, policy) = (bytes(&wish.nonce)?, bytes(&wish.policy)?);
         let freshness = nonce.map_or(Freshness::Epoch(now() / EPOCH_S), Freshness::Nonce);
         let bound = self.bound(&self.responder(), hosted, freshness, policy.map(PolicyId));
-        let stapled = self.attester.attest(&bound)?;
-        Ok(Offer::new(&stapled, &bound, hosted))
+        match freshness {
+            Freshness::Nonce(_) => self.made(&bound, hosted),
+            Freshness::Epoch(_) => self.shared(&bound, hosted),
+        }
+    }
+
+    fn made(&self, bound: &Bound, hosted: &Hosted) -> Result<Offer> {
+        Ok(Offer::new(&self.attester.attest(bound)?, bound, hosted))
+    }
+
+    fn shared(&self, bound: &Bound, hosted: &Hosted) -> Result<Offer> {
+        let (about, now) = (bound.report_data(), now());
+        // A clock that went back makes it anew, too.
+        let recent = |made: u64| now.checked_sub(made).is_some_and(|age| age < SHARED_S);
+        if let Some((made, offer)) = self.offers().get(&about)
+            && recent(*made)
+        {
+            return Ok(offer.clone());
+        }
+        let offer = self.made(bound, hosted)?;
+        let mut offers = self.offers();
+        offers.retain(|_, (made, _)| recent(*made));
+        // Clients name policies as they like.
+        if offers.len() >= MOST_SHARED {
+            offers.pop_first();
+        }
+        offers.insert(about, (now, offer.clone()));
+        Ok(offer)
+    }
+
+    fn offers(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a client's message for this model: what it sealed, and what seals the answer.
@@ -191,7 +227,10 @@ impl Enclave {
             let mut current = self.responder.write().unwrap_or_else(PoisonError::into_inner);
             if Arc::ptr_eq(spent, &current) {
                 match ChannelKey::generate() {
-                    Ok(key) => *current = Arc::new(Responder::new(key)),
+                    Ok(key) => {
+                        *current = Arc::new(Responder::new(key));
+                        self.offers().clear();
+                    }
                     Err(error) => return error.into(),
                 }
             }
@@ -232,5 +271,11 @@ pub(super) fn current(epoch: u64, now: u64) -> bool {
     let present = now / EPOCH_S;
     epoch == present || epoch.checked_add(1) == Some(present)
 }
+
+/// Seconds for which evidence of the epoch is given out again; then also renewed collateral is in it.
+const SHARED_S: u64 = 300;
+
+/// Pieces of evidence that are kept.
+const MOST_SHARED: usize = 64;
 
 const ENVELOPE: &[u8; 8] = b"SROTENV1";

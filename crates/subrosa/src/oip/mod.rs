@@ -7,6 +7,7 @@
 //!
 //! **Invariant:** memory is taken for what a message holds, not for what it announces.
 
+mod few;
 mod flat;
 mod tensor;
 #[cfg(test)]
@@ -81,8 +82,9 @@ struct RequestJson {
     id: Option<String>,
     #[serde(default)]
     parameters: Option<RequestParameters>,
+    #[serde(deserialize_with = "few::few::<_, _, MAX_TENSORS>")]
     inputs: Vec<Given>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "few::few::<_, _, MAX_TENSORS>")]
     outputs: Vec<WantedJson>,
 }
 
@@ -142,6 +144,7 @@ struct ResponseJson {
     id: Option<String>,
     #[serde(default)]
     parameters: Option<ResponseParameters>,
+    #[serde(deserialize_with = "few::few::<_, _, MAX_TENSORS>")]
     outputs: Vec<Given>,
 }
 
@@ -152,6 +155,9 @@ impl InferRequest {
     pub fn decode(body: &[u8], json: Option<usize>) -> Result<Self> {
         let (json, rest) = split(body, json)?;
         let read: RequestJson = serde_json::from_slice(json).map_err(unreadable)?;
+        if read.id.as_ref().is_some_and(|id| id.len() > MAX_ID) {
+            return Err(Error::input(format!("the request's id has more than {MAX_ID} bytes"), "give a shorter one"));
+        }
         let wanted = |w: WantedJson| Wanted { name: w.name, binary: w.parameters.and_then(|p| p.binary_data) };
         Ok(Self {
             id: read.id,
@@ -283,8 +289,14 @@ fn unreadable(error: serde_json::Error) -> Error {
     let what = match error.classify() {
         serde_json::error::Category::Syntax => "is no JSON",
         serde_json::error::Category::Eof => "is cut off",
-        serde_json::error::Category::Data => "has a field that is missing or of another kind",
+        serde_json::error::Category::Data => "has a field that is missing, too long or of another kind",
         serde_json::error::Category::Io => "cannot be written",
     };
     Error::input(format!("the message {what} at {place}"), "see the Open Inference Protocol, version 2")
 }
+
+/// Tensors of one message: more than a model has.
+const MAX_TENSORS: usize = 256;
+
+/// Bytes of a request's id, which its answer repeats.
+const MAX_ID: usize = 1 << 10;

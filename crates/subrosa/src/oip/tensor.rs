@@ -1,5 +1,6 @@
 //! Tensors of messages.
 
+use super::few::few;
 use super::flat::Flat;
 use crate::model::Port;
 use crate::{Error, Result};
@@ -20,6 +21,7 @@ pub struct Tensor {
 #[derive(Deserialize)]
 pub(super) struct Given {
     name: String,
+    #[serde(deserialize_with = "few::<_, _, MAX_RANK>")]
     shape: Vec<u64>,
     datatype: String,
     #[serde(default)]
@@ -111,9 +113,7 @@ impl Given {
             }
         };
         let dims: Option<Vec<usize>> = shape.iter().map(|&d| usize::try_from(d).ok()).collect();
-        let shape = dims.filter(|dims| {
-            dims.len() <= MAX_RANK && dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(values.len())
-        });
+        let shape = dims.filter(|dims| dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(values.len()));
         match shape {
             Some(shape) => Ok((Tensor { name, shape, values }, binary)),
             None => {

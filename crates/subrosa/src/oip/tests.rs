@@ -36,7 +36,10 @@ fn what_is_wrong_is_named() {
         (r#"{"name":"x","shape":[1,2],"datatype":"INT64","data":[1,2]}"#, "is of the datatype INT64"),
         (r#"{"name":"x","shape":[1,2],"datatype":"FP32","data":[1]}"#, "holds 1 values, which its shape does not"),
         (r#"{"name":"x","shape":[1,2],"datatype":"FP32"}"#, "both or neither"),
-        (r#"{"name":"x","shape":[1,2],"datatype":"FP32","data":["a"]}"#, "a field that is missing or of another kind"),
+        (
+            r#"{"name":"x","shape":[1,2],"datatype":"FP32","data":["a"]}"#,
+            "a field that is missing, too long or of another kind",
+        ),
         (r#"{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2"#, "is cut off"),
         (r#"{"name":"x","shape":[9223372036854775807,9],"datatype":"FP32","data":[]}"#, "its shape does not"),
         (r#"{"name":"x","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}}"#, "are not there"),
@@ -56,6 +59,23 @@ fn what_is_wrong_is_named() {
     let twice = r#"{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}"#;
     assert!(one(&format!("{twice},{twice}")).unwrap().unwrap_err().to_string().contains("given twice"));
     assert!(decode(r#"{"inputs":[]}"#).unwrap().fit(&ports(), 2).unwrap_err().to_string().contains("'x' is missing"));
+}
+
+#[test]
+fn only_the_data_may_be_long() {
+    let tensor = |shape: &str| format!(r#"{{"name":"x","shape":[{shape}],"datatype":"FP32","data":[1]}}"#);
+    let inputs = |tensors: &[String]| decode(&format!(r#"{{"inputs":[{}]}}"#, tensors.join(",")));
+    let dims = |n: usize| vec!["1"; n].join(",");
+    assert_eq!(inputs(&[tensor(&dims(32))]).unwrap().inputs[0].shape.len(), 32);
+    assert_eq!(inputs(&vec![tensor("1"); 256]).unwrap().inputs.len(), 256);
+    for long in [inputs(&[tensor(&dims(33))]), inputs(&vec![tensor("1"); 257])] {
+        assert!(long.unwrap_err().to_string().contains("too long"));
+    }
+    let outputs =
+        |n: usize| decode(&format!(r#"{{"inputs":[],"outputs":[{}]}}"#, vec![r#"{"name":"y"}"#; n].join(",")));
+    assert!(outputs(256).is_ok() && outputs(257).unwrap_err().to_string().contains("too long"));
+    let id = |n: usize| decode(&format!(r#"{{"id":"{}","inputs":[]}}"#, "a".repeat(n)));
+    assert!(id(1024).is_ok() && id(1025).unwrap_err().to_string().contains("id has more than 1024 bytes"));
 }
 
 #[test]

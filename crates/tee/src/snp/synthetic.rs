@@ -16,6 +16,8 @@ const ROOT: SnpRoot<'static> = SnpRoot {
     root: include_bytes!("../../vectors/synthetic/ark.der"),
     intermediate: include_bytes!("../../vectors/synthetic/ask.der"),
 };
+/// The name in it, a common name.
+const ARK_NAME: &str = "ARK-Test";
 const EMPTY: &[u8] = include_bytes!("../../vectors/synthetic/crl_empty.der");
 const SHORT: &[u8] = include_bytes!("../../vectors/synthetic/crl_short.der");
 const REVOKED: &[u8] = include_bytes!("../../vectors/synthetic/crl_revoked.der");
@@ -72,6 +74,44 @@ fn revocation_lists_are_obeyed() {
         let cut = run(&report, Some(&EMPTY[..length]), &[ROOT], NOW);
         assert!(cut.is_err_and(|reason| reason != Reason::Crashed), "{length} bytes");
     }
+}
+
+/// A list by an authority of ours called `name`, which is no root here.
+fn list_of(name: &str, part: Option<&str>) -> Vec<u8> {
+    let mut authority = rcgen::CertificateParams::default();
+    authority.distinguished_name = rcgen::DistinguishedName::new();
+    authority.distinguished_name.push(rcgen::DnType::CommonName, name);
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2026, 1, 1),
+        next_update: rcgen::date_time_ymd(2036, 1, 1),
+        crl_number: rcgen::SerialNumber::from(1),
+        issuing_distribution_point: part.map(|uri| rcgen::CrlIssuingDistributionPoint {
+            distribution_point: rcgen::CrlDistributionPoint { uris: vec![uri.to_owned()] },
+            scope: Some(rcgen::CrlScope::UserCertsOnly),
+        }),
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    list.signed_by(&rcgen::Issuer::new(authority, key)).unwrap().der().to_vec()
+}
+
+#[test]
+fn a_list_that_is_not_the_roots_is_no_list() {
+    let report = report(|_| {});
+    let run = |list: &[u8]| run(&report, Some(list), &[ROOT], NOW).map(|claims| claims.revocation_checked);
+    let (issuer, signature) =
+        (Reason::Issuer { piece: Piece::RevocationList }, Reason::Signature { piece: Piece::RevocationList });
+    assert_eq!(run(EMPTY), Ok(true));
+    assert_eq!(run(&list_of("somebody", None)), Err(issuer.clone()));
+    // The root's name under another's key; and, so that webpki leaves it aside, about a part.
+    let named = list_of(ARK_NAME, None);
+    assert!(run(&named).is_err());
+    assert_eq!(run(&list_of(ARK_NAME, Some("http://somewhere.invalid/list"))), Err(issuer));
+    let mut forged = EMPTY.to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    assert_eq!(run(&forged), Err(signature));
 }
 
 #[test]
