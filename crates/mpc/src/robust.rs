@@ -138,13 +138,16 @@ mod tests {
     #[test]
     fn those_an_error_names_are_left_out_first_and_everybody_in_turn() {
         let options = Options::default();
-        let named = |peer: &str, kind| Error::Peer(subrosa_net::Error::Peer { peer: peer.into(), kind });
-        let contradicted = named("party 3", PeerFault::Contradicted { by: "party 1".into() });
+        let names = endpoint_names(ProtocolKind::Rep4, &options);
+        let named = |party: usize, kind| Error::Peer(subrosa_net::Error::Peer { peer: names[party].clone(), kind });
+        let contradicted = named(3, PeerFault::Contradicted { by: names[1].clone() });
         assert_eq!(suspects(&contradicted, &options), [3, 1, 0, 2]);
-        assert_eq!(suspects(&named("party 2", PeerFault::Gone), &options), [2, 0, 1, 3]);
+        assert_eq!(suspects(&named(2, PeerFault::Gone), &options), [2, 0, 1, 3]);
+        // Of the roles, which follow the protocol, none can be left out.
+        assert_eq!(suspects(&named(4, PeerFault::Gone), &options), [0, 1, 2, 3]);
         assert_eq!(suspects(&Error::Stopped { party: 1 }, &options), [1, 0, 2, 3]);
         // Of what a party says of itself, or of nobody, nobody in particular is suspected.
-        let limit = subrosa_net::Error::SessionLimit { waiting_for: "party 2".into() };
+        let limit = subrosa_net::Error::SessionLimit { waiting_for: names[2].clone() };
         for error in [Error::Misuse(String::new()), Error::Disk(String::new()), Error::Peer(limit)] {
             assert_eq!(suspects(&error, &options), [0, 1, 2, 3]);
         }
