@@ -131,8 +131,6 @@ fn suspects(error: &Error, options: &Options) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
     use super::*;
 
     #[test]
