@@ -57,7 +57,7 @@ fn residues_that_are_none_are_refused() {
 
 #[test]
 fn ciphertexts_of_another_level_are_refused() {
-    let (client, digest) = client();
+    let (client, _) = client();
     let (f, plan) = (files(), client.plan());
     let input = client.encrypt(&f.input).unwrap();
     assert!(plan.fresh.level > plan.answer.level);

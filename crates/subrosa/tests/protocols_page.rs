@@ -34,12 +34,15 @@ fn with(page: &str, part: &str, text: &str) -> String {
 
 fn claims() -> String {
     let mut list = String::new();
+    let mut before: Option<Via> = None;
     for via in Via::ALL {
         let claim = via.claim();
         writeln!(list, "- **`{via}`**: {}. {}.", claim.summary, stated(via)).unwrap();
-        for learns in claim.learns {
-            writeln!(list, "  - {learns}").unwrap();
+        match before.filter(|other| other.claim().learns == claim.learns) {
+            Some(other) => writeln!(list, "  - as `{other}`").unwrap(),
+            None => claim.learns.iter().for_each(|learns| writeln!(list, "  - {learns}").unwrap()),
         }
+        before = Some(via);
     }
     list
 }

@@ -1,5 +1,5 @@
 use super::*;
-use subrosa_core::{Absent, Machine, Terms};
+use subrosa_core::{Absent, Machine, Terms, Trust};
 
 fn row(model: &str, backend: &str, slowdown: f64) -> Row {
     Row {

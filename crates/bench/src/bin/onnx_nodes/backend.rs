@@ -16,7 +16,7 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Via(Via::Plain),
         Self::Oracle,
         Self::Via(Via::Rep3),
