@@ -34,12 +34,12 @@ const CLAIM: Claim = Claim {
     adversary: Adversary::MaliciousAbort,
     parties: 3,
     threshold: 1,
-    // Statistical: of the proofs, for all of a batch together.
+    // Statistical: of the proofs, however many a session has.
     security_bits: 40,
     summary: "three servers compute on shares and prove to each other that they do; safe while no two collude, even if one deviates",
     learns: &[
         "each server: the architecture, the layers' fraction bits and magnitudes (powers of two) and the number of inputs; nothing of inputs or results, nor of weights unless these were declared public",
-        "a server that deviates: no more, and it cannot change a result but with probability 2^-40: the session ends before anything is opened, and the error names two servers, one of which it is",
+        "a server that deviates: no more, and it cannot change a result but with probability 2^-40: the session ends before anything is opened, and a contradiction names two servers, one of whom deviated; a server named alone as late or stopped may be honest",
         "model owner: nothing",
         "data owner and result receiver, in a deployment: the public plan, as the servers do",
         "result receiver: the output to its last fraction bit; and, as hidden values are rounded at random, from many equal or similar inputs more than the outputs of a fixed function tell, in the end weights: open labels only (--reveal label) to a receiver who must not learn the model; no server should also be the receiver",

@@ -14,16 +14,26 @@
 //! **Who learns what:** as in the protocols. In particular the two parties that nobody accuses are
 //! *not* given the data, although they are known to be honest.
 //!
-//! **What it costs:** up to five runs. A party that deviates each time makes every inference pay for
-//! that, so its operator should be replaced.
+//! **What the receiver gets to see:** a party that deviates late, when the result is on its way, can
+//! have the receiver open up to five results of the same input. Each is rounded at random anew, so
+//! that they tell it more of the weights than one does. With `exact` all five are the same.
+//!
+//! **How certain:** the attempts among three have the 40 statistical bits of `rep3-malicious`,
+//! not those of `rep4`.
+//!
+//! **What it costs:** up to five runs, each bounded by a limit: a party that is slow enough to reach it
+//! is left out in its turn as well. A party that deviates each time makes every inference pay
+//! for that, so its operator should be replaced.
 //!
 //! **Not given:** the deployment does not use this yet. Its parties keep shares of models for one
 //! protocol, so that a model would have to be provisioned for `rep3-malicious` among each three as
 //! well.
 
 use crate::cluster::{Inference, LocalCluster, endpoint_names};
+use crate::roles::{check_inputs, check_weights};
 use crate::{Error, Options, ProtocolKind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use subrosa_graph::{Program, WeightSet};
 use subrosa_net::{PeerFault, Session};
 
@@ -62,8 +72,15 @@ impl Attempt {
 /// Runs the program on `batch` samples of each input, in sessions that `connect` makes between an
 /// attempt's endpoints. Returns the result and the attempt that gave it.
 ///
-/// **Errors:** [`Error::Misuse`], [`Error::Entropy`] and [`Error::Disk`] at once; else that of the first attempt, if
-/// all fail: then more than one party deviates, or the network is gone.
+/// `limit` bounds what an attempt waits for its messages, from when it is connected. Honest parties
+/// have to be done within it, by `rep4` and by the slower `rep3-malicious`; no more than five times that
+/// passes waiting, however slow a party is. Beyond that come `connect` and what an honest
+/// party computes between two messages, which nothing interrupts.
+///
+/// **Errors:** [`Error::Misuse`] at once if inputs or weights do not fit the program. Anything later
+/// may be a party's doing, whatever it says: the attempt has failed, the next one starts. If all fail,
+/// the error of the first one; then more than one party deviates, the limit is too short, or the
+/// network is gone.
 pub fn infer(
     mut connect: impl FnMut(Attempt) -> Vec<Session>,
     program: &Arc<Program>,
@@ -71,21 +88,25 @@ pub fn infer(
     options: &Options,
     inputs: &[Vec<i64>],
     batch: usize,
+    limit: Duration,
 ) -> Result<(Inference, Attempt), Error> {
+    check_inputs(program, inputs, batch)?;
+    check_weights(program, weights)?;
     let mut run = |attempt: Attempt| {
-        let cluster = LocalCluster::over(connect(attempt), attempt.kind(), program.clone(), weights, options);
+        let mut sessions = connect(attempt);
+        // None is no limit: one that no clock can show is never reached.
+        let end = Instant::now().checked_add(limit);
+        sessions.iter_mut().for_each(|session| session.set_limit(end));
+        let cluster = LocalCluster::over(sessions, attempt.kind(), program.clone(), weights, options);
         cluster.and_then(|mut cluster| cluster.infer(inputs, batch))
     };
     let first = match run(Attempt::All) {
         Ok(result) => return Ok((result, Attempt::All)),
-        Err(error @ (Error::Misuse(_) | Error::Entropy(_) | Error::Disk(_))) => return Err(error),
-        Err(error @ (Error::Peer(_) | Error::Stopped { .. })) => error,
+        Err(error) => error,
     };
-    for party in suspects(&first, options) {
-        match run(Attempt::Without(party)) {
-            Ok(result) => return Ok((result, Attempt::Without(party))),
-            Err(error @ (Error::Misuse(_) | Error::Entropy(_) | Error::Disk(_))) => return Err(error),
-            Err(Error::Peer(_) | Error::Stopped { .. }) => {}
+    for attempt in suspects(&first, options).into_iter().map(Attempt::Without) {
+        if let Ok(result) = run(attempt) {
+            return Ok((result, attempt));
         }
     }
     Err(first)
@@ -106,4 +127,27 @@ fn suspects(error: &Error, options: &Options) -> Vec<usize> {
     let others = (0..ProtocolKind::Rep4.parties()).filter(|party| !named.contains(party)).collect::<Vec<_>>();
     named.extend(others);
     named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_an_error_names_are_left_out_first_and_everybody_in_turn() {
+        let options = Options::default();
+        let names = endpoint_names(ProtocolKind::Rep4, &options);
+        let named = |party: usize, kind| Error::Peer(subrosa_net::Error::Peer { peer: names[party].clone(), kind });
+        let contradicted = named(3, PeerFault::Contradicted { by: names[1].clone() });
+        assert_eq!(suspects(&contradicted, &options), [3, 1, 0, 2]);
+        assert_eq!(suspects(&named(2, PeerFault::Gone), &options), [2, 0, 1, 3]);
+        // Of the roles, which follow the protocol, none can be left out.
+        assert_eq!(suspects(&named(4, PeerFault::Gone), &options), [0, 1, 2, 3]);
+        assert_eq!(suspects(&Error::Stopped { party: 1 }, &options), [1, 0, 2, 3]);
+        // Of what a party says of itself, or of nobody, nobody in particular is suspected.
+        let limit = subrosa_net::Error::SessionLimit { waiting_for: names[2].clone() };
+        for error in [Error::Misuse(String::new()), Error::Disk(String::new()), Error::Peer(limit)] {
+            assert_eq!(suspects(&error, &options), [0, 1, 2, 3]);
+        }
+    }
 }

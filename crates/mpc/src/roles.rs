@@ -114,11 +114,7 @@ pub fn take_outputs(
 }
 
 fn deal<P: Protocol>(program: &Program, weights: &WeightSet, options: &Options) -> Result<Vec<Vec<u8>>, Error> {
-    let fits = |(w, t): (&subrosa_graph::program::WeightShape, &Vec<i64>)| w.shape.len() == t.len();
-    let expected = &program.weights;
-    if weights.tensors.len() != expected.len() || !expected.iter().zip(&weights.tensors).all(fits) {
-        return Err(Error::Misuse("the weights are not those of the program".into()));
-    }
+    check_weights(program, weights)?;
     if weight_elements(program) == 0 {
         return Ok(vec![]);
     }
@@ -142,6 +138,15 @@ fn reconstruct<P: Protocol>(session: &mut Session, program: &Program, batch: usi
         outputs.push(words.into_iter().map(|w| sign_extend(w, P::Ring::WIDTH.bits())).collect());
     }
     Ok(outputs)
+}
+
+pub(crate) fn check_weights(program: &Program, weights: &WeightSet) -> Result<(), Error> {
+    let fits = |(w, t): (&subrosa_graph::program::WeightShape, &Vec<i64>)| w.shape.len() == t.len();
+    let expected = &program.weights;
+    match weights.tensors.len() == expected.len() && expected.iter().zip(&weights.tensors).all(fits) {
+        true => Ok(()),
+        false => Err(Error::Misuse("the weights are not those of the program".into())),
+    }
 }
 
 pub(crate) fn check_inputs(program: &Program, inputs: &[Vec<i64>], batch: usize) -> Result<(), Error> {

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
+use std::time::Duration;
 use subrosa_core::{Adversary, Prg, Seed};
 use subrosa_graph::{InputRange, LowerOptions, Lowered, Model, Reveal, lower, oracle};
 use subrosa_mpc::cluster::endpoint_names;
@@ -67,6 +68,9 @@ fn deviate(name: &str, times: usize) {
     }
 }
 
+/// For attempts of honest parties, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A party that deviates in every attempt in which it takes part: robust mode gives the right result.
 fn robust(name: &str, times: usize) {
     let lowered = shipped(name);
@@ -98,7 +102,7 @@ fn robust(name: &str, times: usize) {
             sessions.into_iter().map(|s| if s.id() == at { s.with_fault(to, fault) } else { s }).collect()
         };
         let at = format!("{name}: {cheater}, {to}, {draws:?}, seed {:02x?}", seed.expose());
-        let (got, attempt) = infer(connect, &program, &lowered.weights, &options, &inputs, 1)
+        let (got, attempt) = infer(connect, &program, &lowered.weights, &options, &inputs, 1, PATIENCE)
             .unwrap_or_else(|error| panic!("{at}: no result: {error}"));
         let worst = got.outputs[0].iter().zip(&expected[0]).map(|(g, e)| g.abs_diff(*e)).max().unwrap();
         assert!(worst <= lowered.output_ulps[0].unwrap(), "{at}: {worst} units off");
@@ -110,6 +114,37 @@ fn robust(name: &str, times: usize) {
 #[test]
 fn robust_mode_gives_the_result_of_mlp() {
     robust("mlp", 20);
+}
+
+/// A party that takes a second for every message is left out when the attempts with it have
+/// reached their limit; and what the caller got wrong ends at once.
+#[test]
+fn robust_mode_leaves_a_slow_party_out() {
+    let lowered = shipped("mlp");
+    let program = Arc::new(lowered.program.clone());
+    let n = program.insts[program.inputs[0]].shape.len();
+    let inputs = [lowered.encode(0, &vec![0.5; n]).unwrap()];
+    let expected = oracle::run(&program, &lowered.weights, &inputs, 1).unwrap();
+    let options = Options { threads: 1, ..Options::default() };
+    let slow = 1;
+    let mut attempts = vec![];
+    let mut connect = |attempt: Attempt| {
+        attempts.push(attempt);
+        let names = attempt.endpoints(&options);
+        let sessions = subrosa_net::local(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let Some(at) = attempt.parties().iter().position(|&party| party == slow) else { return sessions };
+        let delay = Fault::Delay { by: Duration::from_secs(1) };
+        let to = (at + 1) % attempt.parties().len();
+        sessions.into_iter().map(|s| if s.id() == at { s.with_fault(to, delay) } else { s }).collect()
+    };
+    let limit = Duration::from_secs(3);
+    let (got, attempt) = infer(&mut connect, &program, &lowered.weights, &options, &inputs, 1, limit).unwrap();
+    let worst = got.outputs[0].iter().zip(&expected[0]).map(|(g, e)| g.abs_diff(*e)).max().unwrap();
+    assert!(worst <= lowered.output_ulps[0].unwrap(), "{worst} units off");
+    assert_eq!(attempt, Attempt::Without(slow));
+    let wrong = infer(&mut connect, &program, &lowered.weights, &options, &[vec![]], 1, limit).err();
+    assert!(matches!(wrong, Some(Error::Misuse(_))), "{wrong:?}");
+    assert_eq!(attempts, [Attempt::All, Attempt::Without(0), Attempt::Without(slow)]);
 }
 
 #[test]

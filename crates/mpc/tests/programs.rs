@@ -17,7 +17,7 @@ fn samples(lowered: &Lowered, input: usize, count: usize) -> Vec<f32> {
 
 /// Of each protocol for any number of parties the smallest.
 const OF_EACH_KIND: &[ProtocolKind] =
-    &[ProtocolKind::Rep3, ProtocolKind::Rep4, ProtocolKind::Beaver2, ProtocolKind::Fss];
+    &[ProtocolKind::Rep3, ProtocolKind::Rep3Malicious, ProtocolKind::Rep4, ProtocolKind::Beaver2, ProtocolKind::Fss];
 
 /// Runs `lowered` under these protocols, with secret and with public weights.
 fn check(name: &str, lowered: &Lowered, batch: usize, kinds: &[ProtocolKind]) {

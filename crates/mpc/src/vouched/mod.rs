@@ -22,7 +22,7 @@
 //! - truncation (`gates`): never wrong by more than one unit in the last place;
 //! - comparison (`compare`): the mask's bits come from a circuit in the preprocessing
 //!   (`circuit`), then it is a comparison of two operands as in [`masked`](crate::masked);
-//! - who is to blame: a pair, one of which is the one that deviates. It is not excluded.
+//! - who is to blame: a contradiction names a pair, one of whom deviated. It is not excluded.
 //!
 //! `docs/rep4.md` and `docs/rep3-malicious.md` have the arguments in full. Start with `share`, then
 //! `vouch`, `deal`, `gates`, `proof`.

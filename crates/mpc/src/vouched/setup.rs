@@ -9,7 +9,7 @@ use subrosa_net::Session;
 use zeroize::Zeroize;
 
 /// Bytes of a part's digest. A cheater chooses its own parts, so that nothing short of
-/// resistance against collisions at 128 bits will do: twice what vouching needs.
+/// resistance against collisions at 128 bits will do.
 const PART_DIGEST: usize = 32;
 
 fn digest(part: &[u8]) -> [u8; PART_DIGEST] {

@@ -15,17 +15,15 @@ use subrosa_net::EndpointId;
 use subrosa_ring::bits::{plane_words, planes_from_bytes, planes_to_bytes, xor_assign};
 use subrosa_ring::{Ring, Word, pack, packed_len, unpack};
 
-/// Bytes of a digest.
-pub(super) const DIGEST: usize = 16;
+/// Bytes of a digest. Masks come from seeds of which a cheater may choose its part last, so it can
+/// try parts until two of its messages collide: it takes resistance against collisions at
+/// 128 bits.
+pub(super) const DIGEST: usize = 32;
 
-/// What a party sends that vouches for `message`: whoever sends something else needs a second
-/// preimage of it, as the honest voucher computes the message by itself.
+/// What a party sends that vouches for `message`: whoever sends something else needs another
+/// message of the same digest, as the honest voucher computes the right one by itself.
 pub(super) fn digest(message: &[u8]) -> [u8; DIGEST] {
-    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 vouching");
-    hasher.update(message);
-    let mut digest = [0; DIGEST];
-    hasher.finalize_xof().fill(&mut digest);
-    digest
+    blake3::derive_key("subrosa 2026-11 vouching", message)
 }
 
 /// A message of `len` bytes from `sender` that `by` vouches for.

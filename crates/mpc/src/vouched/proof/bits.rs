@@ -22,7 +22,7 @@
 //! last challenge `t` is drawn; the first tells the second `mask + t u` and its part of `<mask + t u,
 //! v>`, and the prover vouches for both.
 //!
-//! All in all a wrong AND passes with probability below 2^-57 (at most ten foldings).
+//! All in all a wrong AND passes with probability below 2^-56 (at most ten foldings).
 
 use super::{Crew, Layer, Vouched, challenge_cost};
 use crate::Error;

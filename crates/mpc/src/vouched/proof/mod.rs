@@ -22,6 +22,8 @@
 //! corrections, and on challenges, never on a secret.
 
 pub(super) mod bits;
+#[cfg(test)]
+mod tests;
 pub(super) mod wide;
 pub(super) mod words;
 
