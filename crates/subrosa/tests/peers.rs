@@ -46,7 +46,6 @@ impl Fake {
         let entry = Entry { model, samples, input: InputSpec::given(0.0, 1.0).unwrap() };
         let candidate = Candidate { entry, file: source("models/mlp.onnx"), twin: None };
         let options = Comparison {
-            tee: None,
             vias: vec![Via::Plain],
             workloads: vec![Workload { batch: IMAGES, images: None }],
             threads: 1,
