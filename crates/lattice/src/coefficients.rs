@@ -140,7 +140,7 @@ impl PackedMatrix {
     }
 
     /// What the error of a result stays below, for a vector in fresh ciphertexts: their error
-    /// is at most [`COINS`], and encoding rounds by at most a half.
+    /// is at most `COINS`, and encoding rounds by at most a half.
     pub fn error_bound(&self) -> f64 {
         (f64::from(COINS) + 0.5) * self.norm
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import importlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, overload
 
 from ._native import Feed, ModelLike, arrays, native, open_model, ports
@@ -32,9 +33,7 @@ class Comparison(Sequence[dict[str, Any]]):
 
     def to_pandas(self) -> Any:
         """The rows as a `pandas.DataFrame`."""
-        import pandas
-
-        return pandas.DataFrame(self.rows)
+        return importlib.import_module("pandas").DataFrame(self.rows)
 
     def save_html(self, path: str | os.PathLike[str]) -> None:
         """Writes the report with plots."""
@@ -42,7 +41,7 @@ class Comparison(Sequence[dict[str, Any]]):
             file.write(self.page)
 
     def _repr_html_(self) -> str:
-        columns = {
+        columns: dict[str, Callable[[dict[str, Any]], object]] = {
             "model": lambda r: r["model"],
             "via": lambda r: r["backend"],
             "batch": lambda r: r["batch"],

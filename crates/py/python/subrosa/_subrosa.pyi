@@ -1,10 +1,36 @@
 """The native half. Arrays cross as bytes of little-endian 32-bit floats, structures as JSON."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 _Given = tuple[list[tuple[bytes, list[int]]], list[int], str]
 _Calibration = tuple[list[bytes], int]
+
+__all__ = [
+    "Cluster",
+    "Error",
+    "InputError",
+    "IoError",
+    "MisuseError",
+    "Model",
+    "ModelError",
+    "Party",
+    "PeerError",
+    "Plan",
+    "PlanError",
+    "Remote",
+    "Session",
+    "__version__",
+    "backends",
+    "ckks_decrypt",
+    "ckks_encrypt",
+    "ckks_evaluate",
+    "ckks_keygen",
+    "ckks_port",
+    "compare",
+    "make_identity",
+    "read_samples",
+]
 
 __version__: str
 
@@ -21,6 +47,7 @@ class PeerError(Error): ...
 class IoError(Error): ...
 class MisuseError(Error): ...
 
+@final
 class Model:
     @staticmethod
     def open(path: str) -> Model: ...
@@ -35,16 +62,19 @@ class Model:
     def ports(self) -> str: ...
     def plan(self, options: Any) -> Plan: ...
 
+@final
 class Plan:
     def sheet(self) -> str: ...
     def open(self, simulate: bool) -> Session: ...
     def save(self, path: str) -> None: ...
 
+@final
 class Session:
     def run(self, inputs: Sequence[bytes]) -> _Given: ...
 
+@final
 class Cluster:
-    def __init__(self, config: str, identity: str) -> None: ...
+    def __new__(cls, config: str, identity: str) -> Cluster: ...
     @property
     def via(self) -> str: ...
     def provision(self, plan: Plan, name: str) -> int: ...
@@ -53,12 +83,14 @@ class Cluster:
     def open_plan(self, plan: Plan, batch: int, lanes: int) -> Remote: ...
     def check(self) -> str: ...
 
+@final
 class Remote:
     def ports(self) -> str: ...
     def run(self, inputs: Sequence[bytes]) -> _Given: ...
 
+@final
 class Party:
-    def __init__(self, config: str, identity: str, state: str, listen: str | None, threads: int) -> None: ...
+    def __new__(cls, config: str, identity: str, state: str, listen: str | None, threads: int) -> Party: ...
     @property
     def address(self) -> str: ...
     def serve(self) -> None: ...
