@@ -28,7 +28,7 @@ mod _subrosa {
     #[pymodule_export]
     use super::error::{Error, InputError, IoError, MisuseError, ModelError, PeerError, PlanError};
     #[pymodule_export]
-    use super::model::{Model, Plan, Session, backends, read_samples};
+    use super::model::{Model, Plan, Session, backends};
     #[pymodule_export]
     use super::roles::{ckks_decrypt, ckks_encrypt, ckks_evaluate, ckks_keygen, ckks_port};
 

@@ -4,10 +4,9 @@ use crate::array::{Given, floats, given, samples};
 use crate::error::{json, misuse, raised};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use subrosa::{Dataset, InputSpec, PlanOptions, Reveal, RingWidth, Via};
+use subrosa::{InputSpec, PlanOptions, Reveal, RingWidth, Via};
 
 /// An ONNX model.
 #[pyclass(frozen, module = "subrosa._subrosa")]
@@ -192,18 +191,4 @@ pub(crate) fn backends() -> PyResult<String> {
         })
     };
     json(&Via::ALL.iter().copied().map(one).collect::<Vec<_>>())
-}
-
-/// One array an input, how many samples, and their labels if there are any.
-type Read<'py> = (Vec<Bound<'py, PyBytes>>, usize, Option<Vec<i64>>);
-
-/// Samples of a file that fit a model: one array an input, how many, and labels if it has any.
-#[pyfunction]
-pub(crate) fn read_samples<'py>(py: Python<'py>, path: PathBuf, model: &Model) -> PyResult<Read<'py>> {
-    let samples = py.detach(|| Dataset::read(path)?.fit(model.0.inputs())).map_err(raised)?;
-    let bytes = |values: &Vec<f32>| {
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        PyBytes::new(py, &bytes)
-    };
-    Ok((samples.inputs.iter().map(bytes).collect(), samples.count, samples.labels))
 }

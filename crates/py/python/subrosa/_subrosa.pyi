@@ -29,7 +29,6 @@ __all__ = [
     "ckks_port",
     "compare",
     "make_identity",
-    "read_samples",
 ]
 
 __version__: str
@@ -97,7 +96,6 @@ class Party:
     def stop(self) -> None: ...
 
 def backends() -> str: ...
-def read_samples(path: str, model: Model) -> tuple[list[bytes], int, list[int] | None]: ...
 def compare(
     entries: Sequence[tuple[Model, list[bytes], int, list[int] | None]], wanted: Any, data: str
 ) -> tuple[str, str]: ...
