@@ -13,6 +13,7 @@
 //! the prime is larger, so one check is enough.
 
 use crate::error::Error;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// The prime 2^61 - 1.
@@ -26,7 +27,11 @@ pub struct Layer {
     weights: Vec<u64>,
     /// The largest sum of absolute weights of a row.
     gain: u64,
+    name: Name,
 }
+
+/// SHA-256 of shape and weights: what was made for one layer serves no other.
+type Name = [u8; 32];
 
 impl Layer {
     /// From integers.
@@ -42,7 +47,10 @@ impl Layer {
         let gain = weights.chunks_exact(columns).map(sum).try_fold(0, |most, sum| Some(sum?.max(most)));
         let gain = gain.filter(|gain| *gain < PRIME / 2);
         let gain = gain.ok_or(Error::Outsourced("the weights are too large for the field"))?;
-        Ok(Self { rows, columns, weights: weights.iter().map(|w| embed(*w)).collect(), gain })
+        let weights: Vec<u64> = weights.iter().map(|w| embed(*w)).collect();
+        let mut name = Sha256::new().chain_update((rows as u64).to_le_bytes());
+        weights.iter().for_each(|w| name.update(w.to_le_bytes()));
+        Ok(Self { rows, columns, gain, name: name.finalize().into(), weights })
     }
 
     /// What the worker computes: W X of `[columns, batch]`, giving `[rows, batch]`.
@@ -59,7 +67,7 @@ impl Layer {
     pub fn checker(&self) -> Result<Checker, Error> {
         let row = random(self.rows)?;
         let product = Zeroizing::new(combine(&row, &self.weights, self.columns));
-        Ok(Checker { row, product })
+        Ok(Checker { row, product, layer: self.name })
     }
 
     /// A mask for one batch. It costs as much as the layer itself, before the input is there.
@@ -69,7 +77,7 @@ impl Layer {
         let length = self.columns.checked_mul(batch).filter(|n| *n > 0);
         let u = random(length.ok_or(Error::Outsourced("a batch has at least one sample"))?)?;
         let wu = Zeroizing::new(self.apply(&u)?);
-        Ok(Mask { u, wu })
+        Ok(Mask { u, wu, layer: self.name })
     }
 
     /// Integers as the field has them, if no product of this layer can leave the field.
@@ -81,6 +89,10 @@ impl Layer {
             true => Ok(x.iter().map(|v| embed(*v)).collect()),
             false => Err(Error::Outsourced("the inputs are too large for the field")),
         }
+    }
+
+    fn owns(&self, name: &Name) -> Result<(), Error> {
+        if *name == self.name { Ok(()) } else { Err(Error::Outsourced("it was made for another layer")) }
     }
 
     fn batch(&self, values: &[u64], rows: usize) -> Result<usize, Error> {
@@ -96,13 +108,16 @@ impl Layer {
 pub struct Checker {
     row: Zeroizing<Vec<u64>>,
     product: Zeroizing<Vec<u64>>,
+    layer: Name,
 }
 
 impl Checker {
     /// Whether `y` is W X, but for one chance in p.
     ///
-    /// **Errors:** [`Error::Outsourced`] if it is not, or is of another shape.
+    /// **Errors:** [`Error::Outsourced`] if it is not, is of another shape, or `layer` is not the
+    /// one that the checker was made for.
     pub fn check(&self, layer: &Layer, x: &[u64], y: &[u64]) -> Result<(), Error> {
+        layer.owns(&self.layer)?;
         let batch = layer.batch(x, layer.columns)?;
         let shaped = layer.batch(y, layer.rows)? == batch && self.row.len() == layer.rows;
         let equal = shaped && combine(&self.row, y, batch) == combine(&self.product, x, batch);
@@ -115,6 +130,7 @@ impl Checker {
 pub struct Mask {
     u: Zeroizing<Vec<u64>>,
     wu: Zeroizing<Vec<u64>>,
+    layer: Name,
 }
 
 impl Mask {
@@ -126,7 +142,7 @@ impl Mask {
             return Err(Error::Outsourced("the batch is not of the mask's shape"));
         }
         let sent = x.iter().zip(self.u.iter()).map(|(x, u)| add(*x, *u)).collect();
-        Ok(Blinded { sent, wu: self.wu })
+        Ok(Blinded { sent, wu: self.wu, layer: self.layer })
     }
 }
 
@@ -134,6 +150,7 @@ impl Mask {
 pub struct Blinded {
     sent: Vec<u64>,
     wu: Zeroizing<Vec<u64>>,
+    layer: Name,
 }
 
 impl Blinded {
@@ -144,8 +161,10 @@ impl Blinded {
 
     /// The product of the batch that was blinded, if the worker's answer is right.
     ///
-    /// **Errors:** [`Error::Outsourced`] if it is not.
+    /// **Errors:** [`Error::Outsourced`] if it is not, or `layer` is not the one that mask and
+    /// checker were made for.
     pub fn open(self, layer: &Layer, checker: &Checker, answer: &[u64]) -> Result<Vec<i64>, Error> {
+        layer.owns(&self.layer)?;
         checker.check(layer, &self.sent, answer)?;
         Ok(answer.iter().zip(self.wu.iter()).map(|(y, wu)| lift(add(*y, PRIME - wu))).collect())
     }
@@ -238,6 +257,22 @@ mod tests {
         assert!(layer.mask(2).unwrap().blind(&[1; 3]).is_err());
         let checker = layer.checker().unwrap();
         assert!(checker.check(&layer, &[1; 3], &[1; 4]).is_err() && checker.check(&layer, &[1; 3], &[]).is_err());
+    }
+
+    #[test]
+    fn what_was_made_for_one_layer_serves_no_other() {
+        let (one, other) = (Layer::new(1, 2, &[1, 2]).unwrap(), Layer::new(1, 2, &[1, 3]).unwrap());
+        let x = one.encode(&[4, 5]).unwrap();
+        let y = one.apply(&x).unwrap();
+        let (checker, another) = (one.checker().unwrap(), other.checker().unwrap());
+        assert!(checker.check(&one, &x, &y).is_ok() && checker.check(&other, &x, &y).is_err());
+        assert!(another.check(&one, &x, &y).is_err());
+        let blinded = || one.mask(1).unwrap().blind(&x).unwrap();
+        let answer = |blinded: &Blinded, by: &Layer| by.apply(blinded.sent()).unwrap();
+        let (right, wrong) = (blinded(), blinded());
+        let (y, z) = (answer(&right, &one), answer(&wrong, &other));
+        assert_eq!(right.open(&one, &checker, &y).unwrap(), [14]);
+        assert!(wrong.open(&other, &another, &z).is_err(), "a mask of another layer");
     }
 
     #[test]

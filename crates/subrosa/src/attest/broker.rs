@@ -216,6 +216,10 @@ impl BrokerServer {
         channel.send(nonce.to_vec())?;
         let message = channel.recv(MAX_ASK, until)?;
         let ask = Ask::from_bytes(&message).map_err(|reason| Error::input(reason.to_string(), ""))?;
+        if ask.bound.tls_key != Some(channel.fingerprint().0) {
+            let message = "its evidence names another TLS key than its connection's".to_owned();
+            return Err(Error::Peer { message });
+        }
         let (wrapped, warning) = self.release(&ask, exporter)?;
         let warning = warning.map(|text| format!(" ({text})")).unwrap_or_default();
         Ok((wrapped, format!("released the key of {} version {}{warning}", ask.model.escape_debug(), ask.version)))

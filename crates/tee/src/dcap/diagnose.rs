@@ -2,6 +2,7 @@
 //!
 //! Dates and kind are looked at before; after a refusal each signature is tried alone.
 
+use crate::claims::TcbStatus;
 use crate::date::seconds;
 use crate::names::Piece;
 use crate::reason::Reason;
@@ -95,8 +96,13 @@ impl Refused<'_> {
         }
         match pck.as_deref().map(parse_pck_extension) {
             Some(Ok(pck)) if !same_family(&pck.fmspc, &self.lists.tcb_info.fmspc) => Reason::WrongCollateral,
-            Some(Ok(pck)) if self.below_every_level(&pck.cpu_svn, pck.pce_svn) => Reason::TcbUnknown,
-            Some(_) | None => Reason::Platform { detail },
+            Some(Ok(pck)) => match self.status(&pck.cpu_svn, pck.pce_svn) {
+                None => Reason::TcbUnknown,
+                // Refused by the library whatever the policy says.
+                Some(status @ TcbStatus::Revoked) => Reason::TcbStatus { status },
+                Some(_) => Reason::Platform { detail },
+            },
+            Some(Err(_)) | None => Reason::Platform { detail },
         }
     }
 
@@ -131,13 +137,14 @@ impl Refused<'_> {
         }
     }
 
-    fn below_every_level(&self, cpu_svn: &[u8; 16], pce_svn: u16) -> bool {
+    /// Of the first level that the platform reaches; Intel lists the highest first.
+    fn status(&self, cpu_svn: &[u8; 16], pce_svn: u16) -> Option<TcbStatus> {
         let report = self.quote.report.as_td10();
         let tee_tcb_svn = report.map(|r| &r.tee_tcb_svn);
-        let reached = |level: &dcap_qvl::TcbLevel| {
+        let reached = |level: &&dcap_qvl::TcbLevel| {
             level.shortfalls(cpu_svn, pce_svn, tee_tcb_svn).is_ok_and(|shortfalls| shortfalls.is_empty())
         };
-        !self.lists.tcb_info.tcb_levels.iter().any(reached)
+        self.lists.tcb_info.tcb_levels.iter().find(reached).map(|level| level.tcb_status)
     }
 }
 

@@ -140,4 +140,6 @@ const TDX_UNTRUSTED: u64 = 0xff;
 const TDX_SERVTD_EXT: u64 = 1 << 17;
 
 #[cfg(test)]
+mod synthetic;
+#[cfg(test)]
 mod tests;

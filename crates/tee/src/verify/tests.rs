@@ -36,7 +36,7 @@ pub(crate) fn signed(rules: &str) -> Policy {
 }
 
 /// A policy that accepts exactly this evidence.
-fn exactly(sample: &Sample) -> Policy {
+pub(crate) fn exactly(sample: &Sample) -> Policy {
     let claims = authenticate(&sample.evidence, &sample.collateral, sample.now).unwrap();
     let platform = |intel: &crate::claims::IntelPlatform| {
         format!(
