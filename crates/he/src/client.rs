@@ -2,7 +2,8 @@
 
 use crate::Error;
 use crate::encoder::{Encoder, centred_coefficients};
-use crate::public::{Mark, Packing, PublicPlan};
+use crate::files;
+use crate::public::{LEAST_PUBLISH_BITS, Mark, Packing, PublicPlan};
 use subrosa_core::{Prg, Secret, Seed};
 use subrosa_lattice::{Ciphertext, EvaluationKeys, Poly, SecretKey, SeededCiphertext};
 use zeroize::Zeroize;
@@ -132,39 +133,46 @@ impl Client {
     /// Decrypts an answer to be shown to others: Gaussian noise of `2^bits` times the error's
     /// bound hides the error, and what is below the noise is rounded away.
     ///
-    /// The noise is derived from key and answer: the same answer always gives the same values,
-    /// so that nothing is learnt by averaging.
+    /// The noise is derived from key, answer and `bits`: the same request always gives the same
+    /// values, so that nothing is learnt by averaging. Another `bits` is another publication.
     ///
     /// **Errors:** [`Error::Input`] for a plan without that room, and as [`Client::decrypt`].
     ///
     /// **Source:** B. Li, D. Micciancio, M. Schultz, J. Sorrell, "Securing approximate
     /// homomorphic encryption using differential privacy", 2022,
     /// <https://eprint.iacr.org/2022/816>, section 4: with deviation `sqrt(12 t) 2^(k/2)` times
-    /// the error's norm, `t` published answers cost all but `k` bits of security.
+    /// the error's norm, `t` published answers let nobody gain an advantage above `2^-k`
+    /// ([`crate::Publish::statistical_bits`]).
     ///
     /// **Differs:** noise is added to the outputs rather than to every coefficient: nothing
     /// else is published. Their bound on the error is proven, ours measured.
     pub fn decrypt_to_publish(&self, answer: &EncryptedOutput, bits: u32) -> Result<Published, Error> {
-        let room = self.plan.publish.filter(|p| (1..=p.bits).contains(&bits)).ok_or_else(|| {
+        let room = self.plan.publish.filter(|p| (LEAST_PUBLISH_BITS..=p.bits).contains(&bits)).ok_or_else(|| {
             let most = self.plan.publish.map_or(0, |p| p.bits);
             Error::Input(format!(
-                "this plan has room for {most} bits of noise, and {bits} were asked for; plan with --publish {bits}"
+                "this plan has room for {most} bits of noise, and {bits} were asked for; plan with --publish BITS, {LEAST_PUBLISH_BITS} or more"
             ))
         })?;
-        let values = Secret::new(self.decrypt_values(answer)?);
+        // As it travels: what is decrypted is what the noise is derived from.
+        let bytes = files::answer_to_bytes(&self.plan, &[0; 32], answer);
+        let answer = files::answer_from_bytes(&self.plan, &[0; 32], &bytes)?;
+        let values = Secret::new(self.decrypt_values(&answer)?);
         let deviation = room.deviation(bits, values.expose().len());
         let step = deviation.log2().floor().exp2();
-        let mut noise = self.noise_of(answer);
+        let mut noise = self.noise_of(&bytes, bits);
         let flooded = values.expose().iter().map(|v| v + deviation * normal(&mut noise));
         Ok(Published { values: flooded.map(|v| ((v / step).round() * step) as f32).collect(), deviation, step })
     }
 
-    /// A stream that nobody can tell without the key, one an answer.
-    fn noise_of(&self, answer: &EncryptedOutput) -> Prg {
-        let mut hash = blake3::Hasher::new_derive_key("subrosa 2026-11 ckks noise of published answers v1");
+    /// A stream that nobody can tell without the key, one an answer and amount of noise.
+    fn noise_of(&self, answer: &[u8], bits: u32) -> Prg {
+        let mut hash = blake3::Hasher::new_derive_key("subrosa 2026-11 ckks noise of published answers v2");
         hash.update(self.secret.write().expose());
-        hash.update(&crate::files::answer_to_bytes(&self.plan, &[0; 32], answer));
-        Seed::from_bytes(*hash.finalize().as_bytes()).stream("published noise")
+        hash.update(&bits.to_le_bytes());
+        hash.update(answer);
+        let seed = Seed::from_bytes(*hash.finalize().as_bytes());
+        hash.zeroize();
+        seed.stream("published noise")
     }
 
     pub(crate) fn decrypt_values(&self, answer: &EncryptedOutput) -> Result<Vec<f64>, Error> {
@@ -175,10 +183,11 @@ impl Client {
         if !fits {
             return Err(Error::Input("the answer is not of this plan's form".to_owned()));
         }
-        let slots: Vec<Vec<f64>> = answer.ciphertexts.iter().map(|c| self.slots_of(self.secret.decrypt(c))).collect();
+        let slots: Vec<Secret<Vec<f64>>> =
+            answer.ciphertexts.iter().map(|c| Secret::new(self.slots_of(self.secret.decrypt(c)))).collect();
         Ok(match &plan.packing {
-            Packing::Latency { outputs, .. } => outputs.iter().map(|&s| slots[0][s]).collect(),
-            Packing::Throughput => (0..answer.samples).flat_map(|i| slots.iter().map(move |s| s[i])).collect(),
+            Packing::Latency { outputs, .. } => outputs.iter().map(|&s| slots[0].expose()[s]).collect(),
+            Packing::Throughput => (0..answer.samples).flat_map(|i| slots.iter().map(move |s| s.expose()[i])).collect(),
         })
     }
 

@@ -79,6 +79,11 @@ fn open(bytes: &[u8], kind: Kind) -> Result<Reader<'_>, Error> {
     }
 }
 
+/// Whether a file that begins so holds a secret key.
+pub fn is_secret_key(head: &[u8]) -> bool {
+    open(head, Kind::SecretKey).is_ok()
+}
+
 fn expect(r: &mut Reader<'_>, what: &str, digest: &Digest) -> Result<(), Error> {
     if r.array::<32>()? == *digest { Ok(()) } else { Ok(r.wrong(format!("it belongs to another {what}"))?) }
 }

@@ -54,7 +54,7 @@ pub use client::{Client, EncryptedInput, EncryptedOutput, Published};
 pub use error::Error;
 #[cfg(feature = "server")]
 pub use plan::{Plan, PlanOptions};
-pub use public::PublicPlan;
+pub use public::{PublicPlan, Publish};
 #[cfg(feature = "server")]
 pub use server::Server;
 

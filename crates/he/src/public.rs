@@ -47,7 +47,17 @@ impl Publish {
     pub fn deviation(&self, bits: u32, outputs: usize) -> f64 {
         f64::from(bits).exp2() * self.error * (outputs as f64).sqrt()
     }
+
+    /// From one answer published under so much noise, nobody tells the error from another with an
+    /// advantage above two to the minus this; `t` answers cost `log2 t` of it. With deviation
+    /// `sqrt(12 t) 2^(k/2)` times the error it is `k`.
+    pub fn statistical_bits(bits: u32) -> f64 {
+        2.0 * f64::from(bits) - 12f64.log2()
+    }
 }
+
+/// The least noise worth the name: 20 statistical bits for one answer.
+pub const LEAST_PUBLISH_BITS: u32 = 12;
 
 /// log2 of the largest ring degree that is planned, or computed with for others.
 pub const MAX_LOG_N: u32 = 15;

@@ -3,7 +3,7 @@
 
 use subrosa_graph::Model;
 use subrosa_he::circuit::{Circuit, Kind, Sparse, Step};
-use subrosa_he::{Client, Plan, PlanOptions, Server};
+use subrosa_he::{Client, Plan, PlanOptions, Published, Server};
 
 fn model(name: &str) -> Model {
     let path = format!("{}/../../models/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
@@ -148,22 +148,29 @@ fn published_answers_are_flooded_and_rounded() {
     let circuit = Circuit::import(model.graph()).unwrap();
     let samples: Vec<Vec<f64>> = (0..4).map(|k| (0..30).map(|i| ((i * 7 + k) as f64).sin()).collect()).collect();
     let options = PlanOptions { input_range: (-16.0, 16.0), samples: samples.clone(), ..PlanOptions::default() };
-    let plan = Plan::publishable(&circuit, &options, 8).unwrap();
+    let plan = Plan::publishable(&circuit, &options, 13).unwrap();
     let room = plan.public.publish.unwrap();
     let client = Client::new(plan.public.clone()).unwrap();
     let keys = client.evaluation_keys().unwrap();
     let server = Server::new(&plan).unwrap();
-    let mut offs = Vec::new();
+    let (mut offs, mut independent) = (Vec::new(), false);
     for sample in samples.iter().cycle().take(24) {
         let input: Vec<f32> = sample.iter().map(|&v| v as f32).collect();
         let answer = server.evaluate(&keys, client.encrypt(&input).unwrap()).unwrap();
-        let (own, shown) = (client.decrypt(&answer).unwrap(), client.decrypt_to_publish(&answer, 8).unwrap());
-        assert_eq!(shown, client.decrypt_to_publish(&answer, 8).unwrap(), "nothing is learnt by asking twice");
-        assert!((shown.deviation - room.deviation(8, 2)).abs() < 1e-12 && shown.step <= shown.deviation);
+        let (own, shown) = (client.decrypt(&answer).unwrap(), client.decrypt_to_publish(&answer, 13).unwrap());
+        assert_eq!(shown, client.decrypt_to_publish(&answer, 13).unwrap(), "nothing is learnt by asking twice");
+        let less = client.decrypt_to_publish(&answer, 12).unwrap();
+        let noises = |p: &Published| own.iter().zip(&p.values).map(|(a, b)| f64::from(a - b) / p.deviation).collect();
+        let (noise, other): (Vec<f64>, Vec<f64>) = (noises(&shown), noises(&less));
+        // Rounding moves each by at most half a deviation, twice that at the smaller step.
+        independent |= noise.iter().zip(&other).any(|(a, b)| (a - b).abs() > 1.5);
+        assert!((shown.deviation - room.deviation(13, 2)).abs() < 1e-12 && shown.step <= shown.deviation);
         assert!(shown.values.iter().all(|&v| (f64::from(v) / shown.step).fract() == 0.0));
         offs.extend(own.iter().zip(&shown.values).map(|(a, b)| f64::from(a - b) / shown.deviation));
-        assert!(client.decrypt_to_publish(&answer, 9).unwrap_err().to_string().contains("room for 8 bits"));
+        assert!(client.decrypt_to_publish(&answer, 14).unwrap_err().to_string().contains("room for 13 bits"));
+        assert!(client.decrypt_to_publish(&answer, 11).is_err(), "too little to hide anything");
     }
+    assert!(independent, "less noise on the same answer is not the same noise, scaled");
     // 48 numbers of deviation one, and rounding.
     let deviation = (offs.iter().map(|v| v * v).sum::<f64>() / offs.len() as f64).sqrt();
     assert!((0.5..1.7).contains(&deviation), "{deviation}: {offs:?}");

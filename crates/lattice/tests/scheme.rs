@@ -184,7 +184,7 @@ fn insecure_or_senseless_parameters_cannot_be_built() {
         attacker: Attacker::Classical,
     };
     assert!(Params::new(literal(&p[..3], &p[3..4])).is_ok());
-    assert!(Params::new(literal(&p[..4], &p[4..5])).unwrap_err().to_string().contains("218 bits"));
+    assert!(Params::new(literal(&p[..4], &p[4..5])).unwrap_err().to_string().contains("214 bits"));
     assert!(Params::new(literal(&p[..3], &p[..1])).unwrap_err().to_string().contains("twice"));
     assert!(Params::new(literal(&p[..3], &[])).is_err() && Params::new(literal(&[], &p[..1])).is_err());
     assert!(Params::new(literal(&[1 << 40], &p[..1])).is_err(), "not a prime");

@@ -4,6 +4,7 @@ use crate::failure::Result;
 use crate::print;
 use clap::Args;
 use std::path::PathBuf;
+use subrosa::ckks::Publish;
 use subrosa::ckks::roles::{self, Written};
 use subrosa::data::save;
 use subrosa::{Dataset, Model, Output, text};
@@ -71,7 +72,7 @@ pub(crate) struct Decrypt {
     secret: PathBuf,
     /// Make the outputs fit to be shown to others: hide their error, which tells about the key,
     /// under BITS of noise, and round; the plan must have room for it (plan --publish BITS)
-    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(12..))]
     publish: Option<u32>,
     /// Save the outputs: .npy, .json or .csv
     #[arg(long, value_name = "FILE")]
@@ -123,6 +124,12 @@ impl Decrypt {
             save::check_folder(path)?;
         }
         let output = roles::decrypt(&self.secret, &self.input, self.publish)?;
+        if let Some(bits) = self.publish {
+            print::log(&format!(
+                "published under {bits} bits of noise: {:.0} statistical bits of security for one answer, log2 t less for t answers",
+                Publish::statistical_bits(bits)
+            ));
+        }
         if let Some(path) = &self.output {
             save::output(path, &output)?;
         }

@@ -27,7 +27,7 @@ pub(crate) struct PlanCommand {
     #[arg(long)]
     per_layer: bool,
     /// Leave room to publish what is decrypted under BITS of noise (via ckks)
-    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(1..=40))]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(12..=40))]
     publish: Option<u32>,
     /// Save what a client needs (via ckks), for `keygen`
     #[arg(long, value_name = "FILE")]

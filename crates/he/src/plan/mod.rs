@@ -62,6 +62,17 @@ impl Plan {
         latency::plan(circuit, options)
     }
 
+    /// Whether `public` is for a model with as many inputs and outputs as this one.
+    ///
+    /// **Errors:** [`Error::Plan`].
+    pub fn check_shape(circuit: &Circuit, public: &PublicPlan) -> Result<(), Error> {
+        let len = |step: Option<&usize>| step.map_or(0, |&step| circuit.steps[step].len);
+        match (len(circuit.inputs.first()), len(circuit.outputs.first())) == (public.input_len, public.output_len) {
+            true => Ok(()),
+            false => Err(another_model()),
+        }
+    }
+
     /// The server's half again, from the circuit that was planned and the public half that was
     /// handed out.
     ///
@@ -74,12 +85,8 @@ impl Plan {
             model: public.model.clone(),
             ..PlanOptions::default()
         };
-        let output = circuit.outputs.first().map_or(0, |&o| circuit.steps[o].len);
-        let input = circuit.inputs.first().map_or(0, |&i| circuit.steps[i].len);
         // Before any search: a plan of others may be anything.
-        if (input, output) != (public.input_len, public.output_len) {
-            return Err(another_model());
-        }
+        Self::check_shape(circuit, public)?;
         let plan = match public.packing {
             Packing::Latency { .. } => latency::rebuild(circuit, &choice, &options)?,
             Packing::Throughput => throughput::rebuild(circuit, &choice, &options)?,

@@ -3,7 +3,7 @@
 
 use super::{Plan, PlanOptions};
 use crate::circuit::Circuit;
-use crate::public::Publish;
+use crate::public::{LEAST_PUBLISH_BITS, Publish};
 use crate::{Client, Error, Server};
 use subrosa_lattice::modulus::MAX_PRIME_BITS;
 
@@ -24,12 +24,17 @@ impl Plan {
     /// flooding countermeasures", USENIX Security 2024, tells what may follow if an input has a
     /// much larger error than those tried.
     ///
-    /// **Errors:** [`Error::Plan`] without samples, and where the noise would drown the outputs
+    /// **Errors:** [`Error::Plan`] for less than [`LEAST_PUBLISH_BITS`], without samples, and where the noise would drown the outputs
     /// at the largest scale there is; [`Error::Input`] for a sample outside the range; as
     /// [`Plan::latency`].
     ///
     /// **Cost:** two or three times planning, keys and a few evaluations.
     pub fn publishable(circuit: &Circuit, options: &PlanOptions, bits: u32) -> Result<Self, Error> {
+        if bits < LEAST_PUBLISH_BITS {
+            return Err(Error::Plan(format!(
+                "{bits} bits of noise hide nothing worth the name; ask for {LEAST_PUBLISH_BITS} at least"
+            )));
+        }
         let mut options = options.clone();
         loop {
             let mut plan = Self::latency(circuit, &options)?;

@@ -4,6 +4,7 @@
 
 pub mod roles;
 pub mod sheet;
+mod store;
 
 use crate::model::Model;
 use crate::options::{InputSpec, PlanOptions};
@@ -12,6 +13,7 @@ use crate::{Error, Result};
 use std::time::Instant;
 use subrosa_core::Cost;
 use subrosa_graph::{InputRange, Reveal};
+pub use subrosa_he::Publish;
 use subrosa_he::circuit::{Approximated, Approximation, Circuit, Forecast};
 use subrosa_he::public::Packing;
 use subrosa_he::{Client, Plan, Server};

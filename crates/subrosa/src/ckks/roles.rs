@@ -4,21 +4,17 @@
 //! key files ([`keygen`]), keeps one and sends the other; [`encrypt`], [`evaluate`] and
 //! [`decrypt`] follow. The server never holds a secret key, the client never a weight.
 
+use super::store::{Most, read, write, write_secret};
 use crate::backends::Via;
 use crate::data::Samples;
 use crate::model::{Model, Port};
 use crate::output::{Batch, Output, Phase};
 use crate::plan::Plan;
 use crate::{Error, Result};
-use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 use subrosa_he::circuit::Circuit;
 use subrosa_he::{Client, PublicPlan, Server, files};
-
-/// The largest file read (bytes).
-const MAX_FILE_BYTES: u64 = 1 << 34;
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -38,23 +34,22 @@ pub fn save_plan(plan: &Plan, path: &Path) -> Result<()> {
     let Some(ckks) = &plan.inner.ckks else {
         return Err(Error::misuse("only a plan via ckks has a file for clients", "add --via ckks"));
     };
-    write(path, &ckks.plan.public.to_bytes(), false)
+    write(path, &ckks.plan.public.to_bytes())
 }
 
 /// Makes a client's keys: `secret` for itself, readable by its owner alone, and `public`
 /// for the server.
 ///
 /// **Errors:** [`Error::Io`]; [`Error::Input`] for what is no plan; [`Error::Misuse`] if
-/// `secret` exists: keys are never overwritten.
+/// `secret` exists, or both are one file: keys are never overwritten, by no function here.
 pub fn keygen(plan: &Path, secret: &Path, public: &Path) -> Result<Written> {
-    if secret.exists() {
-        let message = format!("{} exists, and a secret key is never overwritten", secret.display());
-        return Err(Error::misuse(message, "name another file, or remove it yourself"));
+    if secret == public {
+        return Err(Error::misuse("both keys cannot go into one file", "name two: the server gets one of them"));
     }
-    let plan = PublicPlan::from_bytes(&read(plan)?).map_err(|e| Error::from(e).in_file(plan))?;
+    let plan = PublicPlan::from_bytes(&read(plan, Most::PLAN)?).map_err(|e| Error::from(e).in_file(plan))?;
     let (own, sent) = files::key_files(&Client::new(plan)?)?;
-    write(secret, own.expose(), true)?;
-    write(public, &sent, false)?;
+    write(public, &sent)?;
+    write_secret(secret, own.expose())?;
     Ok(Written { bytes: sent.len(), keys: digest(blake3::hash(&sent).as_bytes()), samples: 0 })
 }
 
@@ -65,7 +60,7 @@ pub fn encrypt(secret: &Path, samples: &Samples, request: &Path) -> Result<Writt
     let (client, bundle) = client(secret)?;
     let input = client.encrypt(samples.inputs.first().map_or(&[][..], Vec::as_slice))?;
     let bytes = files::request_to_bytes(client.plan(), &bundle, &input);
-    write(request, &bytes, false)?;
+    write(request, &bytes)?;
     Ok(Written { bytes: bytes.len(), keys: digest(&bundle), samples: input.samples })
 }
 
@@ -95,19 +90,21 @@ pub fn evaluate(
     threads: usize,
 ) -> Result<Written> {
     crate::plan::check_threads(threads)?;
-    let (public, evaluation, bundle) =
-        files::bundle_from_bytes(&read(keys)?).map_err(|e| Error::from(e).in_file(keys))?;
-    let input = files::request_from_bytes(&public, &bundle, &read(request)?);
-    let input = input.map_err(|e| Error::from(e).in_file(request))?;
     let circuit = Circuit::import(model.graph().graph())?;
+    let (public, evaluation, bundle) =
+        files::bundle_from_bytes(&read(keys, Most::KEYS)?).map_err(|e| Error::from(e).in_file(keys))?;
+    // Before any work: keys of others may be for anything.
+    subrosa_he::Plan::check_shape(&circuit, &public)?;
     let samples = super::calibration(&circuit, samples, public.input_len);
     let plan = subrosa_he::Plan::from_public(&circuit.approximated(&samples)?.circuit, &public)?;
     super::check_memory(&plan)?;
+    let input = files::request_from_bytes(&public, &bundle, &read(request, Most::request(&public))?);
+    let input = input.map_err(|e| Error::from(e).in_file(request))?;
     let mut server = Server::new(&plan)?;
     server.set_threads(threads)?;
     let output = server.evaluate(&evaluation, input)?;
     let bytes = files::answer_to_bytes(&public, &bundle, &output);
-    write(answer, &bytes, false)?;
+    write(answer, &bytes)?;
     Ok(Written { bytes: bytes.len(), keys: digest(&bundle), samples: output.samples })
 }
 
@@ -118,7 +115,7 @@ pub fn decrypt(secret: &Path, answer: &Path, publish: Option<u32>) -> Result<Out
     let start = Instant::now();
     let (client, bundle) = client(secret)?;
     let plan = client.plan();
-    let encrypted = files::answer_from_bytes(plan, &bundle, &read(answer)?);
+    let encrypted = files::answer_from_bytes(plan, &bundle, &read(answer, Most::answer(plan))?);
     let encrypted = encrypted.map_err(|e| Error::from(e).in_file(answer))?;
     let values = match publish {
         None => client.decrypt(&encrypted)?,
@@ -138,39 +135,10 @@ pub fn decrypt(secret: &Path, answer: &Path, publish: Option<u32>) -> Result<Out
 }
 
 fn client(secret: &Path) -> Result<(Client, files::Digest)> {
-    let bytes = subrosa_core::Secret::new(read(secret)?);
+    let bytes = subrosa_core::Secret::new(read(secret, Most::PLAN)?);
     files::client_from_bytes(bytes.expose()).map_err(|e| Error::from(e).in_file(secret))
 }
 
 fn digest(bytes: &[u8]) -> String {
     crate::model::hex(bytes)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    use std::io::Read;
-    let file = fs::File::open(path).map_err(|e| Error::io("read", path, &e))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, &e))?;
-    Ok(bytes)
-}
-
-/// The file appears whole or not at all; `private` makes it its owner's alone.
-fn write(path: &Path, bytes: &[u8], private: bool) -> Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".part");
-    let part = Path::new(&name);
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    if private {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    #[cfg(not(unix))]
-    let _ = private;
-    let written = options.open(part).and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all()));
-    written.and_then(|()| fs::rename(part, path)).map_err(|e| {
-        let _ = fs::remove_file(part);
-        Error::io("write", path, &e)
-    })
 }

@@ -5,6 +5,7 @@ use crate::text;
 use serde::Serialize;
 use std::fmt;
 use subrosa_core::Cost;
+use subrosa_he::Publish;
 use subrosa_he::plan::Work;
 
 /// Parameters, packing and sizes.
@@ -78,6 +79,9 @@ pub struct PublishSheet {
     pub error: f64,
     /// Deviation of the noise in an output.
     pub noise: f64,
+    /// One published answer tells the error from another with an advantage below two to the minus
+    /// this; `t` answers, `log2 t` less.
+    pub statistical_bits: f64,
 }
 
 /// What approximations do to the answers for calibration data that they were not fitted to.
@@ -126,6 +130,7 @@ impl CkksSheet {
                 bits: p.bits,
                 error: p.error,
                 noise: p.deviation(p.bits, public.output_len),
+                statistical_bits: Publish::statistical_bits(p.bits),
             }),
             approximations: ckks.functions.iter().map(approximation).collect(),
             forecast: ckks.forecast.map(forecast),
@@ -236,9 +241,10 @@ impl fmt::Display for CkksSheet {
         if let Some(p) = &self.publish {
             writeln!(
                 f,
-                "  publish      under {} bits of noise: outputs off by {} (deviation)",
+                "  publish      under {} bits of noise: outputs off by {} (deviation), {:.0} statistical bits of security for one answer, log2 t less for t",
                 p.bits,
-                text::significant(p.noise)
+                text::significant(p.noise),
+                p.statistical_bits
             )?;
         }
         writeln!(f, "  memory       about {} at the server", text::bytes(self.memory_bytes as f64))
