@@ -32,8 +32,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let any_model = !MODELS.into_iter().any(named);
     for name in MODELS.into_iter().filter(|m| any_model || named(m)) {
         let model = Model::from_bytes(&std::fs::read(path(name))?)?;
-        let options =
-            LowerOptions { ring: None, inputs: vec![InputRange { lo: 0.0, hi: 1.0 }], reveal: Reveal::Logits };
+        let options = LowerOptions {
+            ring: None,
+            inputs: vec![InputRange { lo: 0.0, hi: 1.0 }],
+            reveal: Reveal::Logits,
+            ..LowerOptions::default()
+        };
         let lowered = lower(model.graph(), &options)?;
         for (batch, &kind) in BATCHES.into_iter().flat_map(|batch| kinds.iter().map(move |kind| (batch, kind))) {
             line(kind, name, &model, &lowered, batch, effort)?;

@@ -21,7 +21,7 @@ pub mod program;
 
 pub use error::{Error, UnsupportedNode};
 pub use import::{OnnxOp, supported_ops};
-pub use lower::{InputRange, LowerOptions, Lowered, Reveal, decode_output, encode_input, lower};
+pub use lower::{Comparing, InputRange, LowerOptions, Lowered, Reveal, decode_output, encode_input, lower};
 pub use model::{Inspection, Model, Port};
 pub use op::{Graph, Node, Op};
 pub use plain::PlainRunner;

@@ -14,7 +14,8 @@ fn graph(op: Op, shape: &[usize]) -> Graph {
 }
 
 fn lowered(op: Op, shape: &[usize], lo: f64, hi: f64, ring: Option<RingWidth>) -> Lowered {
-    let options = LowerOptions { ring, inputs: vec![InputRange { lo, hi }], reveal: Reveal::Logits };
+    let options =
+        LowerOptions { ring, inputs: vec![InputRange { lo, hi }], reveal: Reveal::Logits, ..LowerOptions::default() };
     lower(&graph(op, shape), &options).unwrap()
 }
 

@@ -45,7 +45,12 @@ impl Build {
 }
 
 fn lowered(graph: &Graph, range: InputRange, ring: Option<RingWidth>) -> Lowered {
-    let options = LowerOptions { ring, inputs: vec![range; graph.inputs.len()], reveal: Reveal::Logits };
+    let options = LowerOptions {
+        ring,
+        inputs: vec![range; graph.inputs.len()],
+        reveal: Reveal::Logits,
+        ..LowerOptions::default()
+    };
     lower(graph, &options).unwrap()
 }
 
@@ -326,7 +331,7 @@ proptest! {
             };
         }
         let range = InputRange { lo, hi: lo + width };
-        let options = LowerOptions { ring: None, inputs: vec![range], reveal: Reveal::Logits };
+        let options = LowerOptions { ring: None, inputs: vec![range], reveal: Reveal::Logits, ..LowerOptions::default() };
         match lower(&b.0, &options) {
             Ok(lowered) => { largest_error(&b.0, &lowered, range, seed); }
             Err(Error::Range { .. }) => prop_assert!(layers.len() > 1 || scale > 1.0),

@@ -5,7 +5,9 @@
 use flate2::read::GzDecoder;
 use std::io::Read;
 use subrosa_core::{RingWidth, Shape, Tensor};
-use subrosa_graph::{Error, FixedOp, Graph, InputRange, LowerOptions, Lowered, Model, Node, Op, Reveal, lower, oracle};
+use subrosa_graph::{
+    Comparing, Error, FixedOp, Graph, InputRange, LowerOptions, Lowered, Model, Node, Op, Reveal, lower, oracle,
+};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -22,7 +24,7 @@ fn images() -> Vec<f32> {
 }
 
 fn lowered(model: &Model, range: InputRange, reveal: Reveal) -> Lowered {
-    lower(model.graph(), &LowerOptions { ring: None, inputs: vec![range], reveal }).unwrap()
+    lower(model.graph(), &LowerOptions { ring: None, inputs: vec![range], reveal, ..LowerOptions::default() }).unwrap()
 }
 
 const PIXELS: InputRange = InputRange { lo: 0.0, hi: 1.0 };
@@ -140,7 +142,12 @@ fn labels_are_the_largest_logits() {
 #[test]
 fn a_ring_can_be_forced_or_refused() {
     let model = model("mlp_square");
-    let with = |ring| lower(model.graph(), &LowerOptions { ring, inputs: vec![PIXELS], reveal: Reveal::Logits });
+    let with = |ring| {
+        lower(
+            model.graph(),
+            &LowerOptions { ring, inputs: vec![PIXELS], reveal: Reveal::Logits, ..LowerOptions::default() },
+        )
+    };
     assert_eq!(with(Some(RingWidth::W64)).unwrap().program.ring, RingWidth::W64);
     let error = with(Some(RingWidth::W32)).err().unwrap();
     assert!(matches!(&error, Error::Range { magnitude_bits, .. } if *magnitude_bits > 20.0), "{error}");
@@ -176,9 +183,17 @@ fn graph(nodes: Vec<(Op, Vec<usize>, usize)>) -> Graph {
 }
 
 fn refusal(graph: &Graph, lo: f64, hi: f64) -> Error {
-    lower(graph, &LowerOptions { ring: None, inputs: vec![InputRange { lo, hi }], reveal: Reveal::Logits })
-        .err()
-        .unwrap()
+    lower(
+        graph,
+        &LowerOptions {
+            ring: None,
+            inputs: vec![InputRange { lo, hi }],
+            reveal: Reveal::Logits,
+            ..LowerOptions::default()
+        },
+    )
+    .err()
+    .unwrap()
 }
 
 #[test]
@@ -262,4 +277,22 @@ fn plans_print_an_instruction_a_line() {
     assert_eq!(lines.len(), 17);
     let relu = lines[6].split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(relu, "5 trunc_relu %4 13 (to 18 bits) [1, 128] frac 10 bits 17 node 6");
+}
+
+#[test]
+fn keys_are_spared_wide_comparisons() {
+    let model = model("lenet");
+    let compared = |comparing| {
+        let options =
+            LowerOptions { inputs: vec![PIXELS], comparing, ring: Some(RingWidth::W48), ..LowerOptions::default() };
+        let program = lower(model.graph(), &options).unwrap().program;
+        let bits = |op: &FixedOp| match op {
+            FixedOp::Relu { x } => program.insts[*x].bits as usize * program.insts[*x].shape.len(),
+            FixedOp::TruncRelu { x, bits_truncated, .. } => *bits_truncated as usize * program.insts[*x].shape.len(),
+            _ => 0,
+        };
+        program.insts.iter().map(|inst| bits(&inst.op)).sum::<usize>()
+    };
+    let (circuits, keys) = (compared(Comparing::Circuits), compared(Comparing::Keys));
+    assert!(10 * keys < 8 * circuits, "{keys} bits compared by keys, {circuits} by circuits");
 }

@@ -83,6 +83,7 @@ pub use predict::{NodeCost, Predicted, predict};
 pub use protocol::{Contradiction, Evaluator, Form, Linear, Primitive, Protocol, Source};
 
 use subrosa_core::{Claim, RingWidth};
+use subrosa_graph::Comparing;
 use subrosa_net::EndpointId;
 
 /// The protocols. A new one adds a variant, and a row in the table at the head of this
@@ -139,6 +140,11 @@ impl ProtocolKind {
     /// The party that deals and takes no other part, where there is one.
     pub fn dealer(self) -> Option<EndpointId> {
         (self.online() < self.parties()).then(|| self.online())
+    }
+
+    /// What its comparisons cost, for lowering a model to its programs.
+    pub fn comparing(self) -> Comparing {
+        with_protocol!(self, RingWidth::W64, P => <P as Protocol>::COMPARING)
     }
 
     /// The security claim.

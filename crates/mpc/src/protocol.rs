@@ -16,6 +16,7 @@
 use crate::Error;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{Claim, Cost};
+use subrosa_graph::Comparing;
 use subrosa_net::{EndpointId, PeerFault, Session};
 use subrosa_ring::Ring;
 
@@ -96,6 +97,8 @@ pub trait Protocol: Evaluator {
     /// Parties `0..ONLINE` are there when the input comes: data owner and receiver talk to
     /// them alone. The others, a dealer say, are done after the preprocessing.
     const ONLINE: usize;
+    /// What its comparisons cost, for whoever lowers a model to its programs.
+    const COMPARING: Comparing = Comparing::Circuits;
     /// The security claim.
     const CLAIM: Claim;
     /// Paper, section and URL.

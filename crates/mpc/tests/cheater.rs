@@ -16,7 +16,12 @@ use subrosa_net::fault::Fault;
 fn shipped(name: &str) -> Lowered {
     let path = format!("{}/../../models/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
     let model = Model::from_bytes(&std::fs::read(path).unwrap()).unwrap();
-    let options = LowerOptions { ring: None, inputs: vec![InputRange { lo: 0.0, hi: 1.0 }], reveal: Reveal::Logits };
+    let options = LowerOptions {
+        ring: None,
+        inputs: vec![InputRange { lo: 0.0, hi: 1.0 }],
+        reveal: Reveal::Logits,
+        ..LowerOptions::default()
+    };
     lower(model.graph(), &options).unwrap()
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use subrosa_core::{Shape, Tensor};
 use subrosa_graph::op::{Conv, Reduction, Window};
-use subrosa_graph::{Graph, InputRange, LowerOptions, Lowered, Model, Node, Op, Reveal, lower, oracle};
+use subrosa_graph::{Comparing, Graph, InputRange, LowerOptions, Lowered, Model, Node, Op, Reveal, lower, oracle};
 use subrosa_mpc::{LocalCluster, Options, ProtocolKind, predict};
 
 /// Values spread over the input's range, both ends included.
@@ -50,6 +50,11 @@ fn check(name: &str, lowered: &Lowered, batch: usize, kinds: &[ProtocolKind]) {
     }
 }
 
+/// Those of `kinds` whose programs are lowered so.
+fn lowered_so(kinds: &[ProtocolKind], comparing: Comparing) -> Vec<ProtocolKind> {
+    kinds.iter().copied().filter(|kind| kind.comparing() == comparing).collect()
+}
+
 struct Builder(Graph);
 
 impl Builder {
@@ -74,9 +79,11 @@ impl Builder {
 
     fn check(mut self, name: &str, output: usize) {
         self.0.outputs = vec![output];
-        let options =
-            LowerOptions { ring: None, inputs: vec![InputRange { lo: -2.0, hi: 2.0 }], reveal: Reveal::Logits };
-        check(name, &lower(&self.0, &options).unwrap(), 3, ProtocolKind::ALL);
+        for comparing in [Comparing::Circuits, Comparing::Keys] {
+            let inputs = vec![InputRange { lo: -2.0, hi: 2.0 }];
+            let options = LowerOptions { inputs, comparing, ..LowerOptions::default() };
+            check(name, &lower(&self.0, &options).unwrap(), 3, &lowered_so(ProtocolKind::ALL, comparing));
+        }
     }
 }
 
@@ -167,15 +174,17 @@ fn shipped_models_keep_their_plan() {
         for reveal in [Reveal::Logits, Reveal::Label] {
             let tabular = path.to_string_lossy().contains("breast");
             let range = if tabular { InputRange { lo: -16.0, hi: 16.0 } } else { InputRange { lo: 0.0, hi: 1.0 } };
-            let options = LowerOptions { ring: None, inputs: vec![range], reveal };
-            let name = format!("{} {reveal:?}", path.file_name().unwrap().to_string_lossy());
-            let lowered = lower(model.graph(), &options);
-            // Four squares one after another: no bound that holds for every input fits a ring.
-            if name.starts_with("lenet5_square") {
-                assert!(matches!(lowered, Err(subrosa_graph::Error::Range { .. })), "{name}");
-                continue;
+            for comparing in [Comparing::Circuits, Comparing::Keys] {
+                let options = LowerOptions { inputs: vec![range], reveal, comparing, ..LowerOptions::default() };
+                let name = format!("{} {reveal:?}", path.file_name().unwrap().to_string_lossy());
+                let lowered = lower(model.graph(), &options);
+                // Four squares one after another: no bound that holds for every input fits a ring.
+                if name.starts_with("lenet5_square") {
+                    assert!(matches!(lowered, Err(subrosa_graph::Error::Range { .. })), "{name}");
+                    continue;
+                }
+                check(&name, &lowered.unwrap(), 2, &lowered_so(OF_EACH_KIND, comparing));
             }
-            check(&name, &lowered.unwrap(), 2, OF_EACH_KIND);
         }
         seen += 1;
     }

@@ -10,7 +10,7 @@ use crate::sheet::PlanSheet;
 use crate::{Error, Result};
 use std::fmt;
 use std::sync::Arc;
-use subrosa_graph::{InputRange, LowerOptions, Lowered};
+use subrosa_graph::{Comparing, InputRange, LowerOptions, Lowered};
 use subrosa_mpc::{Options, Predicted, ProtocolKind};
 
 /// The most samples in one inference.
@@ -93,7 +93,7 @@ impl Fixed {
             // the clear: here every sample is computed by itself.
             model.graph().check_batching()?;
         }
-        let lowered = lower(model, options)?;
+        let lowered = lower(model, options, protocol.comparing())?;
         let mpc = Options {
             public_weights: options.public_weights,
             threads: options.threads,
@@ -106,10 +106,10 @@ impl Fixed {
 }
 
 /// The first candidate range that can be proven; the narrowest one's error otherwise.
-fn lower(model: &Model, options: &PlanOptions) -> Result<Lowered> {
+fn lower(model: &Model, options: &PlanOptions, comparing: Comparing) -> Result<Lowered> {
     let mut refused = Error::misuse("the model has no input", "");
     for inputs in options.input.candidates(model.inputs().len())? {
-        match lower_on(model, options, inputs) {
+        match lower_on(model, options, inputs, comparing) {
             Ok(lowered) => return Ok(lowered),
             Err(error @ Error::Plan { .. }) => refused = error,
             Err(error) => return Err(error),
@@ -118,8 +118,8 @@ fn lower(model: &Model, options: &PlanOptions) -> Result<Lowered> {
     Err(with_way_out(refused, &options.input))
 }
 
-fn lower_on(model: &Model, options: &PlanOptions, inputs: Vec<InputRange>) -> Result<Lowered> {
-    let lower = LowerOptions { ring: options.ring, inputs, reveal: options.reveal };
+fn lower_on(model: &Model, options: &PlanOptions, inputs: Vec<InputRange>, comparing: Comparing) -> Result<Lowered> {
+    let lower = LowerOptions { ring: options.ring, inputs, reveal: options.reveal, comparing };
     Ok(subrosa_graph::lower(model.graph().graph(), &lower)?)
 }
 

@@ -1,5 +1,6 @@
 //! Lowering one graph in one ring: which integers stand for which value.
 
+use super::Comparing;
 use super::builder::Builder;
 use super::geometry as geo;
 use super::real::Fact;
@@ -15,6 +16,7 @@ pub(super) struct Context<'g> {
     pub(super) graph: &'g Graph,
     pub(super) facts: &'g [Fact],
     pub(super) scales: &'g Scales,
+    pub(super) comparing: Comparing,
     pub(super) b: Builder,
     /// The integers of each node that has been lowered, at whatever fraction it left them.
     values: Vec<Option<Id>>,
@@ -28,12 +30,13 @@ pub(super) struct Context<'g> {
 }
 
 impl<'g> Context<'g> {
-    pub(super) fn new(graph: &'g Graph, facts: &'g [Fact], scales: &'g Scales) -> Self {
+    pub(super) fn new(graph: &'g Graph, facts: &'g [Fact], scales: &'g Scales, comparing: Comparing) -> Self {
         let uses = graph.uses();
         Self {
             graph,
             facts,
             scales,
+            comparing,
             b: Builder::new(scales.ring),
             values: vec![None; graph.nodes.len()],
             pending: uses.clone(),

@@ -49,8 +49,19 @@ pub enum Reveal {
     Label,
 }
 
+/// How a protocol compares, as far as it decides what is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Comparing {
+    /// By circuits on shared bits: a wider number costs a few bits more.
+    #[default]
+    Circuits,
+    /// By keys, which have a ciphertext for each bit: narrow numbers are worth a truncation and
+    /// its round.
+    Keys,
+}
+
 /// How to lower.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LowerOptions {
     /// The ring, or the narrowest that keeps enough fraction bits.
     pub ring: Option<RingWidth>,
@@ -58,6 +69,8 @@ pub struct LowerOptions {
     pub inputs: Vec<InputRange>,
     /// What is revealed.
     pub reveal: Reveal,
+    /// What comparisons of the protocol cost.
+    pub comparing: Comparing,
 }
 
 /// A lowered model: the public program, the secret weights, and what was proven.
@@ -134,7 +147,7 @@ fn lower_in(
 }
 
 fn emit_all(graph: &Graph, facts: &[real::Fact], scales: &Scales, options: &LowerOptions) -> Result<Lowered, Error> {
-    let mut cx = Context::new(graph, facts, scales);
+    let mut cx = Context::new(graph, facts, scales, options.comparing);
     for (id, node) in graph.nodes.iter().enumerate() {
         cx.b.enter(id, &node.name);
         if let Some(i) = graph.inputs.iter().position(|&input| input == id) {

@@ -55,6 +55,7 @@ use keys::Dealt;
 use std::collections::VecDeque;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{Claim, Cost, Seed};
+use subrosa_graph::Comparing;
 use subrosa_net::{EndpointId, Session};
 use subrosa_ring::{Ring, Word, conv2d_acc, matmul_acc, pack, packed_len, unpack};
 
@@ -249,6 +250,10 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
     const NAME: &'static str = C::NAME;
     const PARTIES: usize = C::COMPUTING + 1;
     const ONLINE: usize = C::COMPUTING + if C::DEALER_OPENS { 1 } else { 0 };
+    const COMPARING: Comparing = match C::GATES {
+        Gates::Bits => Comparing::Circuits,
+        Gates::Keys => Comparing::Keys,
+    };
     const CLAIM: Claim = C::CLAIM;
     const SOURCE: &'static str = C::SOURCE;
 

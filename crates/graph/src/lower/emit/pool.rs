@@ -1,5 +1,6 @@
 //! Max and average pooling: windows are gathered as `[taps, outputs]`, then reduced.
 
+use super::super::Comparing;
 use super::super::context::Context;
 use super::super::geometry as geo;
 use super::{arithmetic, arrange, reduce};
@@ -30,13 +31,17 @@ pub(super) fn max_pool(cx: &mut Context<'_>, id: ValueId, window: &Window) -> Re
 /// rounding then happens once a window, to the element that is largest. Truncation is
 /// monotone up to its last place, so the result is within the bound of either order.
 ///
-/// Truncating costs a protocol about two ring elements each; a comparison, two bits for each
-/// bit that it is wider.
+/// Truncating costs a protocol about two ring elements each; a comparison, for each bit that it is
+/// wider, two bits, or two ciphertexts of a key.
 fn pools_untruncated(cx: &mut Context<'_>, x: ValueId, comparisons: usize) -> Result<bool, Error> {
     let raw = cx.raw(x)?;
     let shift = cx.b.frac(raw).saturating_sub(cx.scales.target[x]);
     let truncating = 2 * u64::from(cx.b.ring().bits()) * cx.b.len(raw) as u64;
-    let wider = 2 * u64::from(shift) * comparisons as u64;
+    let a_bit = match cx.comparing {
+        Comparing::Circuits => 2,
+        Comparing::Keys => 256,
+    };
+    let wider = a_bit * u64::from(shift) * comparisons as u64;
     // What can be truncated leaves a bit for a difference.
     Ok(shift > 0 && cx.read_once(x) && wider < truncating)
 }
