@@ -31,6 +31,12 @@ import threading
 import time
 from importlib import metadata
 
+# If memory runs out, the one who measures is not the one to end. Inherited by what a library starts.
+try:
+    pathlib.Path("/proc/self/oom_score_adj").write_text("1000")
+except OSError:
+    pass  # Another system, or a sandbox without it.
+
 # Before any library of numbers starts its threads: those that `--threads` gives are set by name.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")

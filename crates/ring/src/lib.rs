@@ -1,8 +1,8 @@
 //! Arithmetic over Z_2^k with no parties in it: words, matrix products, convolutions,
 //! bit planes and packing.
 //!
-//! **Invariant:** knows nothing of shares or the network. `unsafe` appears only in
-//! [`mod@isa`], each block with its argument; every path is bit-identical to the portable one.
+//! **Invariant:** knows nothing of shares or the network. `unsafe` appears only in [`heap`] and
+//! [`mod@isa`], each block with its argument; every path of these is bit-identical to the portable one.
 //!
 //! Start with [`word`]. `gemm` holds the blocked product that [`matmul()`] and [`conv2d`]
 //! share: `operand` says where its operands lie, `panels` rearranges the right one,
@@ -16,6 +16,7 @@ pub mod conv;
 mod frame;
 mod gemm;
 pub mod gf64;
+pub mod heap;
 pub mod isa;
 mod limbs;
 pub mod matmul;

@@ -81,12 +81,22 @@ fn processor(machine: &Machine) -> Finding {
         let note = format!("{}; {variable}={name} is not possible here and was ignored", machine.cpu);
         return finding("processor", State::Fair, note);
     }
-    finding("processor", state, format!("{}; features: {listed}; kernels: {}", machine.cpu, machine.isa))
+    let slower = match state {
+        State::Good => "",
+        State::Fair | State::Bad => {
+            "; without AVX2 the portable kernels compute, to the same bits and several times slower"
+        }
+    };
+    finding("processor", state, format!("{}; features: {listed}; kernels: {}{slower}", machine.cpu, machine.isa))
 }
 
 fn core_count(machine: &Machine) -> Finding {
     match machine.cores {
-        1 => finding("cores", State::Fair, "1: three local parties take turns on it"),
+        1 => finding(
+            "cores",
+            State::Fair,
+            "1: parties that are threads here take turns on it, so that times say nothing of a deployment",
+        ),
         n => finding("cores", State::Good, n.to_string()),
     }
 }
@@ -95,7 +105,9 @@ fn memory(machine: &Machine) -> Finding {
     let available = meminfo("MemAvailable").unwrap_or(0) / 1024;
     let note = format!("{} MiB, {available} MiB available", machine.memory_mb);
     match available {
-        0 => finding("memory", State::Fair, "this system does not tell"),
+        0 => {
+            finding("memory", State::Fair, "this system does not tell how much is free; a plan says how much it takes")
+        }
         1..1024 => finding("memory", State::Bad, format!("{note}: larger models will not fit")),
         1024..2048 => finding("memory", State::Fair, format!("{note}: use small batches")),
         _ => finding("memory", State::Good, note),
@@ -143,7 +155,7 @@ fn os() -> String {
     name.unwrap_or_else(|| std::env::consts::OS.to_owned())
 }
 
-fn meminfo(key: &str) -> Option<u64> {
+pub(crate) fn meminfo(key: &str) -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, key)
 }
 

@@ -44,6 +44,8 @@ pub struct Step<'a> {
     pub done: u64,
     /// Runs in all, as far as is known.
     pub total: u64,
+    /// What stands so far.
+    pub report: &'a Report,
 }
 
 /// Measures every candidate under every protection and every peer at every batch size. Where
@@ -149,8 +151,9 @@ impl<'a> Table<'a> {
         let mut refused = Vec::new();
         for &lane in lanes {
             if !self.given_up.iter().any(|(m, backend)| m == model && backend == lane.name()) {
-                let (batch, done, total) = (job.batch, self.done, self.total);
-                let mut tell = |words: &str| progress(Step { model, backend: lane.name(), batch, words, done, total });
+                let (batch, done, total, report) = (job.batch, self.done, self.total, &self.report);
+                let mut tell =
+                    |words: &str| progress(Step { model, backend: lane.name(), batch, words, done, total, report });
                 tell("");
                 let outcome = stage.run(lane, self.beside.patience, &mut tell)?;
                 if self.record(outcome, model, lane.name()) {
@@ -194,6 +197,8 @@ impl Stage<'_> {
         match lane {
             Lane::Ours(via) => Ok(self.ours(via)),
             Lane::Peer(peer, backend) => {
+                // What our sessions keep for a next batch is the other library's to use.
+                subrosa_ring::heap::give_back();
                 let task = Task {
                     model: &self.candidate.entry.model,
                     file: &self.candidate.file,

@@ -1,16 +1,17 @@
 //! Comparisons with other libraries in them, and the survey's experiment.
 
-use super::{BATCH, Compare, IMAGES, Source, distinct, shipped};
+use super::{BATCH, Compare, IMAGES, Source, distinct, is_stdout, shipped};
 use crate::failure::Result;
 use crate::print;
 use crate::progress::Bar;
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use subrosa::compare::beside::{Beside, Candidate, Step, compare_beside};
 use subrosa::compare::peers::{self, Patience, Peer};
 use subrosa::compare::{Comparison, Workload, survey};
+use subrosa::data::save::write_whole;
 use subrosa::{Model, Report, Via};
 
 /// The survey's networks, each with its polynomial twin.
@@ -92,14 +93,19 @@ impl Compare {
         let (candidates, data) = self.candidates()?;
         let mut bar = Bar::new();
         let comparison = self.comparison_beside()?;
+        let kept = Kept::beside(self.json.as_deref().filter(|path| !is_stdout(path)));
         let mut report = compare_beside(&candidates, &comparison, &beside, &mut |step| {
             if step.words.is_empty() && !std::io::stderr().is_terminal() {
                 let Step { model, backend, batch, done, total, .. } = step;
                 print::log(&format!("{} of {total}: {model} via {backend}, batch {batch}", done + 1));
             }
+            if step.words.is_empty() {
+                kept.save(step.report);
+            }
             let words = if step.words.is_empty() { String::new() } else { format!(": {}", step.words) };
             bar.set(step.done, step.total, format!("{} via {}, batch {}{words}", step.model, step.backend, step.batch));
         })?;
+        kept.remove();
         report.standings = survey::standings(&report.rows);
         if let Some(Experiment::Survey2022) = self.beside.experiment {
             report.findings = survey::findings(&report.rows);
@@ -144,5 +150,30 @@ impl Compare {
         // Other libraries are run elsewhere.
         let file = std::path::absolute(&file).unwrap_or(file);
         Ok(Candidate { entry, file, twin: twin.map(Box::new) })
+    }
+}
+
+/// The rows of a comparison that is not over, beside the file of its end: hours of them are not
+/// lost with the process.
+struct Kept(Option<PathBuf>);
+
+impl Kept {
+    fn beside(json: Option<&Path>) -> Self {
+        Self(json.map(|path| path.with_added_extension("part")))
+    }
+
+    fn save(&self, report: &Report) {
+        let Some(path) = &self.0 else { return };
+        let written = serde_json::to_vec_pretty(report).is_ok_and(|bytes| write_whole(path, &bytes).is_ok());
+        if !written {
+            print::log(&format!("{}: the rows so far cannot be saved", path.display()));
+        }
+    }
+
+    fn remove(&self) {
+        if let Some(path) = &self.0 {
+            // It may never have been written.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! An adapter as a child process: its output bounded, its time limited, and all that it
 //! started ended with it.
 
+use crate::machine::meminfo;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
@@ -18,6 +19,10 @@ const MAX_LINE: u64 = 1 << 12;
 const LAST_LINES: usize = 8;
 /// How often it is looked at.
 const GLANCE: Duration = Duration::from_millis(20);
+/// How many glances lie between two looks at the machine's memory.
+const MEMORY_EVERY: u32 = 10;
+/// The least that must be left of it (MiB).
+const LEFT_MIB: u64 = 1024;
 /// How long its pipes may take to close after its end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -80,7 +85,10 @@ impl Child {
     pub(super) fn watch(mut self, limit: Duration, progress: &mut dyn FnMut(&str)) -> io::Result<Ended> {
         let mut last = VecDeque::new();
         let mut output = None;
-        while !is_over(&mut self.process)? {
+        for glance in 1u32.. {
+            if is_over(&mut self.process)? {
+                break;
+            }
             match self.words.recv_timeout(GLANCE) {
                 Ok(line) => {
                     progress(&line);
@@ -91,6 +99,10 @@ impl Child {
             }
             if self.started.elapsed() >= limit {
                 return Ok(Ended::TooLong(format!("ended after {} s, the limit for one row", limit.as_secs())));
+            }
+            if glance.is_multiple_of(MEMORY_EVERY) && meminfo("MemAvailable").is_some_and(|kib| kib >> 10 < LEFT_MIB) {
+                let message = format!("ended: it left less than {LEFT_MIB} MiB of this machine's memory");
+                return Ok(Ended::Badly(message));
             }
             output = output.or_else(|| self.output.try_recv().ok());
             if output.as_ref().is_some_and(too_much) {
