@@ -6,6 +6,7 @@ pub(crate) mod compare;
 mod completions;
 mod doctor;
 mod inspect;
+mod man;
 mod party;
 mod plan;
 mod run;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Attest(attest::Attest),
     /// Print completions for a shell
     Completions(completions::Completions),
+    /// Write manual pages
+    Man(man::Man),
 }
 
 impl Command {
@@ -63,6 +66,7 @@ impl Command {
             Self::Party(command) => command.run(),
             Self::Attest(command) => command.run(),
             Self::Completions(command) => command.run(),
+            Self::Man(command) => command.run(),
         }
     }
 }
