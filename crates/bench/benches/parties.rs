@@ -229,6 +229,7 @@ fn be_party(name: &str, folder: &Path) -> Result<()> {
         listen: None,
         state: folder.join(format!("{name}-state")),
         store_key: None,
+        keys: None,
         threads: 1,
         traces: None,
         log: Box::new(|_| ()),

@@ -86,7 +86,8 @@ impl LocalCluster {
         let mut roles = RoleEnds::new(sessions.split_off(n.min(sessions.len())))?;
         sessions.iter_mut().chain([&mut roles.data_owner, &mut roles.receiver]).for_each(|s| s.set_deadline(PATIENCE));
         let seats = Seats { data_owner: n + 1, receiver: n + 2 };
-        let job = Job { program: program.clone(), options: *options, sharing: [0; 32], context: [0; 32], seats };
+        let (sharing, context) = ([0; 32], [0; 32]);
+        let job = Job { program: program.clone(), options: *options, sharing, context, seats, dealt_ahead: false };
         let parties = sessions.into_iter().map(|s| PartyThread::spawn(kind, s, job.clone(), n)).collect();
         let shared = give_model(kind, &mut roles.model_owner, &program, weights, options);
         let mut cluster = Self { kind, program, roles, parties, setup: Measured::default(), seen: BTreeMap::new() };
@@ -182,7 +183,7 @@ enum Hearsay {
 
 fn hearsay(error: &Error) -> Hearsay {
     match error {
-        Error::Misuse(_) | Error::Entropy(_) | Error::Disk(_) => Hearsay::Own,
+        Error::Misuse(_) | Error::Entropy(_) | Error::Disk(_) | Error::Keys(_) => Hearsay::Own,
         Error::Peer(subrosa_net::Error::Peer { kind: PeerFault::Aborted(_) | PeerFault::Gone, .. }) => Hearsay::Told,
         Error::Peer(_) => Hearsay::Noticed,
         Error::Stopped { .. } => Hearsay::Told,

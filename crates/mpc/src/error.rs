@@ -16,6 +16,9 @@ pub enum Error {
     /// Keys did not find room, or could not be read back.
     #[error("the file for keys that do not fit in memory: {0}; make room, or set TMPDIR to a directory that has some")]
     Disk(String),
+    /// Keys that were dealt ahead of time could not be read when their turn came.
+    #[error("the keys {0}; they are used up, and the next session takes others")]
+    Keys(String),
     /// A party thread stopped without saying why.
     #[error("compute party {party} stopped unexpectedly; start a new session")]
     Stopped {

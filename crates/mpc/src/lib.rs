@@ -7,7 +7,8 @@
 //!   [`rep3_malicious`];
 //! - [`execute`]: runs a program on any evaluator;
 //! - [`predict`](mod@predict): its cost before it runs, by running it on [`dry`];
-//! - [`party`]: one compute party; [`roles`]: what owners and the receiver do;
+//! - [`party`]: one compute party; [`roles`]: what owners and the receiver do; [`ahead`]: a dealer
+//!   who is not there;
 //! - [`cluster`]: parties as threads, with the roles as endpoints of their own;
 //! - [`robust`]: a result although one of four parties deviates;
 //! - `conformance`: the suite every protocol passes (feature
@@ -57,6 +58,7 @@ macro_rules! with_ring {
     }};
 }
 
+pub mod ahead;
 pub mod beaver;
 pub mod cluster;
 #[cfg(any(test, feature = "conformance"))]

@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use subrosa_core::{Cost, Phase};
 use subrosa_graph::Program;
-use subrosa_net::{EndpointId, Session};
+use subrosa_net::{EndpointId, Link, Session};
 use subrosa_ring::{Ring, Threads, packed_len, unpack};
 
 /// A compute party at work, whatever its protocol.
@@ -33,6 +33,8 @@ pub struct Job {
     pub context: [u8; 32],
     /// Who gives and who gets.
     pub seats: Seats,
+    /// The dealer is not there: each batch is prepared from what it dealt [`ahead`](crate::ahead).
+    pub dealt_ahead: bool,
 }
 
 /// The endpoints of the roles. Data owner and receiver may be one endpoint.
@@ -70,10 +72,19 @@ impl Party {
 
     /// Makes what a batch of `batch` samples will consume, before its input is known.
     ///
-    /// **Errors:** those of the protocol.
+    /// **Errors:** those of the protocol; [`Error::Misuse`] for a job that is dealt ahead.
     pub fn prepare(&mut self, batch: usize) -> Result<(), Error> {
         let Self { at_work, threads } = self;
-        threads.enter(|| at_work.prepare(batch))
+        threads.enter(|| at_work.prepare(batch, None))
+    }
+
+    /// As [`Party::prepare`], of a job that is dealt ahead: `keys` says what the dealer said of
+    /// this one batch. It must never have been used before, at any party.
+    ///
+    /// **Errors:** those of the protocol; [`Error::Misuse`] for any other job.
+    pub fn prepare_from(&mut self, batch: usize, keys: Box<dyn Link>) -> Result<(), Error> {
+        let Self { at_work, threads } = self;
+        threads.enter(|| at_work.prepare(batch, Some(keys)))
     }
 
     /// Takes the inputs, computes, and opens the outputs to the receiver.
@@ -91,12 +102,12 @@ impl Party {
 }
 
 trait AtWork {
-    fn prepare(&mut self, batch: usize) -> Result<(), Error>;
+    fn prepare(&mut self, batch: usize, keys: Option<Box<dyn Link>>) -> Result<(), Error>;
     fn run(&mut self, batch: usize) -> Result<(), Error>;
     fn session(&mut self) -> &mut Session;
 }
 
-struct Working<P: Protocol> {
+pub(crate) struct Working<P: Protocol> {
     party: P,
     job: Job,
     weights: Weights<P>,
@@ -107,16 +118,26 @@ struct Working<P: Protocol> {
 impl<P: Protocol> Working<P> {
     fn join(mut session: Session, job: Job, model: ModelShare<'_>) -> Result<Self, Error> {
         session.set_phase(Phase::Setup);
-        let others: Vec<usize> = (0..P::PARTIES).filter(|&p| p != session.id()).collect();
+        let there = if job.dealt_ahead { P::ONLINE } else { P::PARTIES };
+        let others: Vec<usize> = (0..there).filter(|&p| p != session.id()).collect();
         session.hello(&others, &agreement::<P>(&job))?;
-        let mut party = P::setup(session)?;
+        let party = if job.dealt_ahead { P::setup_without_dealer(session)? } else { P::setup(session)? };
+        Self::with_model(party, job, model)
+    }
+
+    /// The dealer's seat, where nobody answers.
+    pub(crate) fn alone(mut session: Session, job: Job, model: ModelShare<'_>) -> Result<Self, Error> {
+        session.set_phase(Phase::Setup);
+        Self::with_model(P::setup(session)?, job, model)
+    }
+
+    fn with_model(mut party: P, job: Job, model: ModelShare<'_>) -> Result<Self, Error> {
         let weights = take_model(&mut party, &job, model)?;
         Ok(Self { party, job, weights, demands: BTreeMap::new() })
     }
-}
 
-impl<P: Protocol> AtWork for Working<P> {
-    fn prepare(&mut self, batch: usize) -> Result<(), Error> {
+    /// What a batch will consume is made, and at a dealer said.
+    pub(crate) fn make(&mut self, batch: usize) -> Result<(), Error> {
         if let Entry::Vacant(unknown) = self.demands.entry(batch) {
             unknown.insert(demand::<P::Ring>(&self.job.program, batch, &self.job.options)?.0);
         }
@@ -124,6 +145,24 @@ impl<P: Protocol> AtWork for Working<P> {
         let demand = self.demands.get(&batch).map_or(&[] as &[Primitive], Vec::as_slice);
         let (job, weights) = (&self.job, &self.weights);
         self.party.prepare(demand, |party| evaluate(party, job, weights, batch))
+    }
+}
+
+impl<P: Protocol> AtWork for Working<P> {
+    fn prepare(&mut self, batch: usize, keys: Option<Box<dyn Link>>) -> Result<(), Error> {
+        if keys.is_some() != self.job.dealt_ahead {
+            return Err(Error::Misuse(
+                "a batch is prepared from a file of keys just where they are dealt ahead".into(),
+            ));
+        }
+        let Some(keys) = keys else { return self.make(batch) };
+        let session = self.party.session();
+        session.set_phase(Phase::Offline);
+        session.attach(P::ONLINE, Some(keys));
+        self.party.take_dealt()?;
+        self.make(batch)?;
+        self.party.session().attach(P::ONLINE, None);
+        Ok(())
     }
 
     fn run(&mut self, batch: usize) -> Result<(), Error> {
@@ -152,11 +191,12 @@ fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, batch: 
 
 /// What all parties must agree on before anything secret flows.
 fn agreement<P: Protocol>(job: &Job) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 session agreement v4");
+    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 session agreement v5");
     let public = if job.options.public_weights { "public weights" } else { "" };
     let dealer = if job.options.insecure_self_dealer { "insecure self dealer" } else { "" };
     let exact = if job.options.exact { "exact" } else { "" };
-    for part in [env!("CARGO_PKG_VERSION"), P::NAME, public, dealer, exact] {
+    let ahead = if job.dealt_ahead { "dealt ahead" } else { "" };
+    for part in [env!("CARGO_PKG_VERSION"), P::NAME, public, dealer, exact, ahead] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }

@@ -19,6 +19,9 @@ pub struct Predicted {
     pub offline: Cost,
     /// Each batch, input and output included.
     pub online: Cost,
+    /// Bytes that the dealer says to each party that is online, each batch, where it deals
+    /// [`ahead`](crate::ahead) of time. Empty without such a dealer.
+    pub dealt_ahead: Vec<u64>,
     /// About the largest memory a party needs for shares and preprocessing, bytes.
     pub memory_bytes: u64,
     /// The same by node of the graph, in order of execution; input and output apart.
@@ -89,6 +92,7 @@ fn priced<P: Protocol>(program: &Program, batch: usize, options: &Options) -> Re
         setup: agreement_cost(P::PARTIES) + P::setup_cost() + weights_cost::<P>(program, options),
         offline: P::offline_cost(&calls),
         online: online(&calls),
+        dealt_ahead: P::dealt_ahead(&calls),
         memory_bytes: P::offline_memory(&calls) + peak_values::<P>(program, batch),
         nodes,
     })

@@ -108,6 +108,27 @@ pub trait Protocol: Evaluator {
     fn setup(session: Session) -> Result<Self, Error>;
     /// Declared cost of [`Protocol::setup`].
     fn setup_cost() -> Cost;
+    /// Joins where the dealer is not there: what [`Protocol::setup`] agrees on with it comes with
+    /// each batch, by [`Protocol::take_dealt`].
+    ///
+    /// **Errors:** [`Error::Misuse`] from a protocol without one.
+    fn setup_without_dealer(session: Session) -> Result<Self, Error> {
+        drop(session);
+        Err(no_dealer(Self::NAME))
+    }
+    /// Agrees on keys with what the session has in the dealer's place, for the one batch that is
+    /// prepared next.
+    ///
+    /// **Errors:** as [`Protocol::setup_without_dealer`], and those of the session.
+    fn take_dealt(&mut self) -> Result<(), Error> {
+        Err(no_dealer(Self::NAME))
+    }
+    /// Bytes that the dealer says to each party that is online for a batch, keys agreed on
+    /// included: what it takes to deal it ahead of time. Empty without such a dealer.
+    fn dealt_ahead(demand: &[Primitive]) -> Vec<u64> {
+        let _ = demand;
+        Vec::new()
+    }
     /// The session, for phases and metering.
     fn session(&mut self) -> &mut Session;
 
@@ -155,6 +176,10 @@ pub trait Protocol: Evaluator {
     ///
     /// **Errors:** [`Contradiction`], of protocols that detect a party that deviates.
     fn reconstruct(n: usize, messages: &[Vec<u8>]) -> Result<Vec<WordOf<Self>>, Contradiction>;
+}
+
+fn no_dealer(name: &str) -> Error {
+    Error::Misuse(format!("{name} has no dealer who could have dealt ahead of time"))
 }
 
 /// What one party sent is not what another vouches for: one of the two deviates.

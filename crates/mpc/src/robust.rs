@@ -122,7 +122,7 @@ fn suspects(error: &Error, options: &Options) -> Vec<usize> {
         }
         Error::Peer(subrosa_net::Error::Peer { peer, .. }) => place(peer).into_iter().collect(),
         Error::Stopped { party } => vec![*party],
-        Error::Peer(_) | Error::Misuse(_) | Error::Entropy(_) | Error::Disk(_) => vec![],
+        Error::Peer(_) | Error::Misuse(_) | Error::Entropy(_) | Error::Disk(_) | Error::Keys(_) => vec![],
     };
     let others = (0..ProtocolKind::Rep4.parties()).filter(|party| !named.contains(party)).collect::<Vec<_>>();
     named.extend(others);

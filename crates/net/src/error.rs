@@ -89,6 +89,9 @@ pub enum PeerFault {
     /// What came over its connection is not what it sent.
     #[error("the connection was damaged on the way ({0}); start the session again")]
     Damaged(String),
+    /// What it said beforehand, in a file, cannot be written or used.
+    #[error("is played back from a file that cannot be used: {0}")]
+    Recording(String),
     /// What it sent is not what another party vouches for.
     #[error("sent something else than {by} vouches for, so one of the two deviates from the protocol")]
     Contradicted {

@@ -16,6 +16,8 @@ pub mod fault;
 pub mod frame;
 pub mod link;
 pub mod local;
+#[cfg(unix)]
+pub mod recorded;
 pub mod session;
 pub mod shape;
 #[cfg(unix)]
@@ -24,8 +26,10 @@ pub mod wait;
 
 pub use error::{Error, PeerFault};
 pub use frame::Frame;
-pub use link::{Link, LinkError};
+pub use link::{Later, Link, LinkError};
 pub use local::local;
+#[cfg(unix)]
+pub use recorded::{Recorder, Recording, recorded_bytes};
 pub use session::{EndpointId, Session, Traffic};
 pub use shape::Network;
 pub use wait::Spin;

@@ -23,6 +23,14 @@ pub trait Link: Send {
     /// **Errors:** [`LinkError`]; none of them goes away by asking again.
     fn poll(&mut self, limit: Option<u64>) -> Result<Option<Frame>, LinkError>;
 
+    /// Leaves the next message, of `length` bytes, where it is until it is needed; none where
+    /// messages come when they come.
+    ///
+    /// **Errors:** [`LinkError`].
+    fn defer(&mut self, _length: u64) -> Result<Option<Later>, LinkError> {
+        Ok(None)
+    }
+
     /// What says that another [`Link::poll`] is worth while.
     fn wake(&self) -> Wake<'_>;
 
@@ -44,6 +52,9 @@ pub trait Link: Send {
         true
     }
 }
+
+/// Reads a message that was left where it is.
+pub type Later = Box<dyn FnOnce() -> std::io::Result<Vec<u8>> + Send>;
 
 /// What a link does with a frame of which it has read the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, PeerFault};
 use crate::frame::{ABORT, DATA, Frame, HEARTBEAT, Header};
-use crate::link::{Link, LinkError};
+use crate::link::{Later, Link, LinkError};
 use crate::wait::{Spin, Wake, park};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -207,6 +207,32 @@ impl Session {
         })
     }
 
+    /// A round in which one message is expected, of `length` bytes, and left where it is until it
+    /// is needed. None, and no round, where it comes when it comes.
+    ///
+    /// **Errors:** as [`Session::round`].
+    pub fn defer(&mut self, from: EndpointId, length: usize) -> Result<Option<Later>, Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let phase = self.phase as usize;
+        let peer = self.peer(from)?;
+        let later = match peer.link.defer(length as u64) {
+            Ok(later) => later,
+            Err(error) => {
+                let error = self.blame_link(from, error, length as u64);
+                self.tell_all(&error.to_string());
+                return Err(self.failed.insert(error).clone());
+            }
+        };
+        if later.is_some() {
+            peer.received = peer.received.wrapping_add(1);
+            peer.traffic.received[phase] += length as u64 + FRAME_HEADER_BYTES;
+            self.meter.record(self.phase, std::iter::empty());
+        }
+        Ok(later)
+    }
+
     /// Messages about the session itself, as [`Session::round`] but outside the meter: it
     /// counts what the protocol says, and is held against the plan. `deadline` stands in
     /// for the session's own.
@@ -304,6 +330,16 @@ impl Session {
             *slot = slot.take().map(|p| Peer { link: wrap(p.link), ..p });
         }
         self
+    }
+
+    /// Makes `link` the way to `peer` in place of any that was there, or leaves none; numbers of
+    /// messages start anew. For a peer whose words come from elsewhere, a file, part by part.
+    pub fn attach(&mut self, peer: EndpointId, link: Option<Box<dyn Link>>) {
+        if let Some(slot) = self.peers.get_mut(peer) {
+            let traffic = slot.take().map_or_else(Traffic::default, |p| p.traffic);
+            let heard = Instant::now();
+            *slot = link.map(|link| Peer { link, sent: 0, received: 0, traffic, heard, seen: 0 });
+        }
     }
 
     /// Replaces the link to `peer` by what `wrap` makes of it, if there is one.

@@ -128,7 +128,8 @@ impl Party {
         threads: usize,
     ) -> PyResult<Self> {
         let config = ClusterConfig::read(&config).map_err(raised)?;
-        let options = PartyOptions { listen, state, store_key: None, threads, traces: None, log: Box::new(|_| ()) };
+        let options =
+            PartyOptions { listen, state, store_key: None, keys: None, threads, traces: None, log: Box::new(|_| ()) };
         let server = PartyServer::bind(config, loaded(&identity)?, options).map_err(raised)?;
         let address = server.address().map_err(raised)?;
         Ok(Self { server, address })

@@ -92,6 +92,9 @@ pub struct FixedSheet {
     pub offline: Cost,
     /// Once a batch, with the input.
     pub online: Cost,
+    /// Bytes of each server's file of keys for a batch, where the dealer deals ahead of time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<u64>,
     /// About the most memory a party needs (bytes).
     pub memory_bytes: u64,
     /// Layer by layer.
@@ -243,10 +246,25 @@ impl FixedSheet {
             setup: predicted.setup,
             offline: predicted.offline,
             online: predicted.online,
+            keys: keys(fixed),
             memory_bytes: predicted.memory_bytes,
             layers,
         }
     }
+}
+
+#[cfg(unix)]
+fn keys(fixed: &Fixed) -> Vec<u64> {
+    match fixed.options.insecure_self_dealer {
+        true => Vec::new(),
+        false => fixed.predicted.dealt_ahead.iter().map(|&bytes| crate::deploy::key_file_bytes(bytes)).collect(),
+    }
+}
+
+/// Files of keys are for deployments.
+#[cfg(not(unix))]
+fn keys(_fixed: &Fixed) -> Vec<u64> {
+    Vec::new()
 }
 
 /// One line for each node of the model that computes something on samples.
@@ -382,6 +400,14 @@ impl fmt::Display for FixedSheet {
             ("online", self.online, "a batch, with the input"),
         ] {
             writeln!(f, "  {phase:<12} {} rounds, {} bytes, {when}", cost.rounds, text::thousands(cost.bytes))?;
+        }
+        if !self.keys.is_empty() {
+            let each: Vec<_> = self.keys.iter().map(|&bytes| text::thousands(bytes)).collect();
+            writeln!(
+                f,
+                "  keys         {} bytes a batch, a file for each server, where dealt ahead",
+                each.join(" and ")
+            )?;
         }
         writeln!(f, "  memory       about {} a party", text::bytes(self.memory_bytes as f64))
     }

@@ -4,6 +4,7 @@ mod attest;
 mod ckks;
 pub(crate) mod compare;
 mod completions;
+mod dealer;
 mod doctor;
 mod inspect;
 mod man;
@@ -41,6 +42,9 @@ pub(crate) enum Command {
     /// Run compute parties on machines of their own, and give them models
     #[command(subcommand)]
     Party(party::Party),
+    /// Deal keys ahead of time, for servers whose dealer is not there (via fss, beaver)
+    #[command(subcommand)]
+    Dealer(dealer::Dealer),
     /// Trusted hardware: verify evidence, sign policies, seal models and keep their keys
     #[command(subcommand)]
     Attest(attest::Attest),
@@ -64,6 +68,7 @@ impl Command {
             Self::Evaluate(command) => command.run(),
             Self::Decrypt(command) => command.run(),
             Self::Party(command) => command.run(),
+            Self::Dealer(command) => command.run(),
             Self::Attest(command) => command.run(),
             Self::Completions(command) => command.run(),
             Self::Man(command) => command.run(),

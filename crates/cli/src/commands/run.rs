@@ -242,7 +242,7 @@ fn remotely(remote: &mut Remote, samples: &Samples) -> Result<Output> {
 }
 
 /// `NAME` or `NAME@VERSION`.
-fn named_version(text: &str) -> Result<(&str, Option<u32>)> {
+pub(super) fn named_version(text: &str) -> Result<(&str, Option<u32>)> {
     let Some((name, version)) = text.split_once('@') else { return Ok((text, None)) };
     let version = version.parse().map_err(|_| Error::Misuse {
         message: format!("'{version}' is no version"),

@@ -93,7 +93,11 @@ impl<const N: usize> Cast for WithDealer<N> {
     }
 
     fn setup_cost() -> Cost {
-        Cost::messages(N as u64, SEED_BYTES as u64)
+        Cost::messages(N as u64, Self::told_in_setup())
+    }
+
+    fn told_in_setup() -> u64 {
+        SEED_BYTES as u64
     }
 
     // All that is drawn comes from what is shared with the dealer.

@@ -189,7 +189,12 @@ fn blames(at: &str, cheater: usize, error: &Error) {
             assert!(*peer == name || *by == name, "{at}: {peer} and {by} are blamed");
         }
         Error::Peer(subrosa_net::Error::Peer { peer, .. }) => assert_eq!(*peer, name, "{at}: {error}"),
-        Error::Peer(_) | Error::Entropy(_) | Error::Disk(_) | Error::Misuse(_) | Error::Stopped { .. } => {
+        Error::Peer(_)
+        | Error::Entropy(_)
+        | Error::Disk(_)
+        | Error::Keys(_)
+        | Error::Misuse(_)
+        | Error::Stopped { .. } => {
             panic!("{at}: {error}")
         }
     }

@@ -98,7 +98,11 @@ impl Cast for KeyDealer {
     }
 
     fn setup_cost() -> Cost {
-        Cost::messages(COMPUTING as u64, 2 * SEED_BYTES as u64)
+        Cost::messages(COMPUTING as u64, Self::told_in_setup())
+    }
+
+    fn told_in_setup() -> u64 {
+        2 * SEED_BYTES as u64
     }
 
     fn renew(&mut self, batch: u64) {

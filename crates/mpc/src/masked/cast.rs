@@ -42,6 +42,10 @@ pub trait Cast: Sized {
     fn setup(session: &mut Session) -> Result<(Self, Vec<Seed>), Error>;
     /// Declared cost of [`Cast::setup`].
     fn setup_cost() -> Cost;
+    /// Bytes that a dealer who does not open tells each computing party in [`Cast::setup`].
+    fn told_in_setup() -> u64 {
+        0
+    }
     /// New keys for batch number `batch`.
     fn renew(&mut self, batch: u64);
     /// The batch's hash, under a key that all know, where there are [`Gates::Keys`].

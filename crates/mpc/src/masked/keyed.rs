@@ -147,7 +147,7 @@ impl<R: Ring, C: Cast> Masked<R, C> {
         let keys = parts.keys.take();
         let keys = keys.ok_or_else(|| Error::Misuse(format!("{}: a comparison without keys", C::NAME)))?;
         let x: Vec<u64> = c.iter().map(|&c| window.rest(window.of(c))).collect();
-        keys.eval(self.cast.hash().ok_or_else(no_hash::<C>)?, self.me, &x)
+        keys.eval(self.cast.as_ref().and_then(Cast::hash).ok_or_else(no_hash::<C>)?, self.me, &x)
     }
 }
 

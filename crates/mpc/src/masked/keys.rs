@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use subrosa_core::Cost;
+use subrosa_net::{EndpointId, Later, Session};
 use subrosa_ring::Ring;
 use subrosa_ring::isa::isa;
 use zeroize::{Zeroize, Zeroizing};
@@ -96,6 +97,11 @@ pub(super) fn cost(call: &Primitive, k: u32) -> Cost {
     gate.runs().map(|trees| Cost::messages(2, (trees * gate.form.words() * 8) as u64)).sum()
 }
 
+/// Bytes of correction words for `call`, at each party.
+pub(super) fn word_bytes(call: &Primitive, k: u32) -> u64 {
+    Gate::of(call, k).map_or(0, |gate| gate.bytes() as u64)
+}
+
 /// Bytes of memory for the keys of all of `demand`: the roots, correction words as far as
 /// they are kept in memory, and one message.
 pub(super) fn memory(demand: &[Primitive], k: u32) -> u64 {
@@ -130,7 +136,13 @@ pub(super) struct Keys {
 
 enum Kept {
     Memory(Vec<u8>),
-    File { file: Arc<File>, at: u64, len: usize },
+    File {
+        file: Arc<File>,
+        at: u64,
+        len: usize,
+    },
+    /// In a file of the dealer's, who is not there.
+    Later(Later),
 }
 
 impl Drop for Keys {
@@ -149,11 +161,23 @@ impl Kept {
                 file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut words)).map_err(Error::disk)?;
                 Ok(words)
             }
+            Self::Later(later) => later().map_err(|e| Error::Keys(e.to_string())),
         }
     }
 }
 
 impl Dealt {
+    /// The next `len` bytes of correction words: left where they are if they are in a file.
+    fn receive(&mut self, session: &mut Session, dealer: EndpointId, len: usize) -> Result<Kept, Error> {
+        if self.in_memory + len as u64 > IN_MEMORY
+            && let Some(later) = session.defer(dealer, len)?
+        {
+            return Ok(Kept::Later(later));
+        }
+        let received = round(session, vec![], &[(dealer, len)])?;
+        self.keep(received.into_iter().next().unwrap_or_default())
+    }
+
     fn keep(&mut self, words: Vec<u8>) -> Result<Kept, Error> {
         let len = words.len();
         if self.in_memory + len as u64 <= IN_MEMORY {
@@ -223,14 +247,12 @@ impl<R: Ring, C: Cast> Masked<R, C> {
         let Some(thresholds) = secrets else {
             let mut runs = Vec::new();
             for trees in gate.runs() {
-                let len = trees * gate.form.words() * 8;
-                let received = round(session, vec![], &[(C::COMPUTING, len)])?;
-                runs.push((trees, dealt.keep(received.into_iter().next().unwrap_or_default())?));
+                runs.push((trees, dealt.receive(session, C::COMPUTING, trees * gate.form.words() * 8)?));
             }
             return Ok(Some(Keys { form: gate.form, first, roots: ours, runs }));
         };
         let (ours, theirs) = (Zeroizing::new(ours), Zeroizing::new(roots.next().unwrap_or_default()));
-        let hash = self.cast.hash().ok_or_else(|| no_hash::<C>())?;
+        let hash = self.cast.as_ref().and_then(Cast::hash).ok_or_else(|| no_hash::<C>())?;
         let (deadline, mut at) = (session.deadline(), 0);
         for trees in gate.runs() {
             let here = at..at + trees;

@@ -37,6 +37,7 @@ mod keys;
 pub(crate) mod leak_tests;
 mod messages;
 mod products;
+mod seat;
 mod share;
 mod streams;
 pub(crate) mod tree;
@@ -52,6 +53,7 @@ use crate::{Error, protocol::Linear};
 use deal::{Material, Parts, Stage, openers, round};
 use inputs::input_bytes;
 use keys::Dealt;
+use seat::no_keys;
 use std::collections::VecDeque;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{Claim, Cost, Seed};
@@ -63,7 +65,8 @@ use subrosa_ring::{Ring, Word, conv2d_acc, matmul_acc, pack, packed_len, unpack}
 pub struct Masked<R: Ring, C: Cast> {
     me: usize,
     session: Session,
-    cast: C,
+    /// None until keys are agreed on.
+    cast: Option<C>,
     /// What is shared with the dealer, from which each batch's streams are derived; at the
     /// dealer, with each computing party in order.
     seeds: Vec<Seed>,
@@ -88,7 +91,7 @@ impl<R: Ring, C: Cast> Masked<R, C> {
     fn opening_mask(&mut self, x: &Product<R::Word>) -> Result<Vec<R::Word>, Error> {
         if C::DEALER_OPENS {
             let Self { cast, streams, .. } = self;
-            let mut part = cast.zero(streams, x.n);
+            let mut part = cast.as_mut().ok_or_else(no_keys::<C>)?.zero(streams, x.n);
             add_own(&mut part, x);
             return Ok(part);
         }
@@ -257,34 +260,32 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
     const CLAIM: Claim = C::CLAIM;
     const SOURCE: &'static str = C::SOURCE;
 
-    fn setup(mut session: Session) -> Result<Self, Error> {
-        large_blocks_stay();
-        let me = session.id();
-        if me >= Self::PARTIES {
-            return Err(Error::Misuse(format!(
-                "{} has {} parties; endpoint {me} is none of them",
-                C::NAME,
-                Self::PARTIES
-            )));
-        }
-        let (cast, seeds) = C::setup(&mut session)?;
-        let streams = seeds.iter().map(|seed| Streams::new(C::NAME, seed)).collect();
-        Ok(Self {
-            me,
-            session,
-            cast,
-            seeds,
-            batches: 0,
-            streams,
-            stage: Stage::Setup,
-            material: VecDeque::new(),
-            keys: Dealt::default(),
-            told: 0,
-        })
+    fn setup(session: Session) -> Result<Self, Error> {
+        let mut party = Self::seated(session)?;
+        party.agree()?;
+        Ok(party)
     }
 
     fn setup_cost() -> Cost {
         C::setup_cost()
+    }
+
+    fn setup_without_dealer(session: Session) -> Result<Self, Error> {
+        match C::DEALER_OPENS {
+            true => Err(Error::Misuse(format!("{}: who deals also opens, and has to be there", C::NAME))),
+            false => Self::seated(session),
+        }
+    }
+
+    fn take_dealt(&mut self) -> Result<(), Error> {
+        self.agree()
+    }
+
+    fn dealt_ahead(demand: &[Primitive]) -> Vec<u64> {
+        match C::DEALER_OPENS {
+            true => Vec::new(),
+            false => seat::ahead::<C>(demand, R::WIDTH.bits()),
+        }
     }
 
     fn session(&mut self) -> &mut Session {
@@ -306,7 +307,7 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
         for (streams, seed) in self.streams.iter_mut().zip(&self.seeds) {
             *streams = Streams::new(C::NAME, &seed.derive(&self.batches.to_le_bytes()));
         }
-        self.cast.renew(self.batches);
+        self.cast.as_mut().ok_or_else(no_keys::<C>)?.renew(self.batches);
         // Until it is all there nothing can be consumed: without material every call is refused.
         self.stage = Stage::Online;
         self.stage = Stage::Offline(self.receive_dealt(demand)?);

@@ -155,6 +155,10 @@ impl Identity {
         self.validity
     }
 
+    pub(super) fn pkcs8(&self) -> &[u8] {
+        &self.key
+    }
+
     pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.certificate.clone()]
     }
@@ -218,7 +222,7 @@ impl Validity {
 }
 
 impl Fingerprint {
-    fn of(public_key: &[u8]) -> Self {
+    pub(super) fn of(public_key: &[u8]) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, public_key).as_ref());
         Self(bytes)

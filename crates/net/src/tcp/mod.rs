@@ -16,9 +16,11 @@ mod identity;
 #[cfg(any(test, feature = "conformance"))]
 pub mod loopback;
 mod pin;
+mod signature;
 mod tls;
 
 pub use channel::Channel;
 pub use endpoint::{Endpoint, tune};
 pub use identity::{Fingerprint, Identity, IdentityError, ParseFingerprintError, Validity};
 pub use pin::CertificateFault;
+pub use signature::SIGNATURE_BYTES;

@@ -8,6 +8,7 @@ use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use subrosa_graph::{InputRange, Program, Reveal};
+use subrosa_mpc::ahead::Purpose;
 use subrosa_mpc::{Options, ProtocolKind};
 
 /// A model's public half: the program that all parties execute, and what a data owner
@@ -137,6 +138,11 @@ impl Model {
     /// Elements of all values of one sample.
     pub(super) fn elements(&self) -> u128 {
         elements(&self.program)
+    }
+
+    /// What a dealer deals for, ahead of time, where the parties hold this sharing of it.
+    pub(super) fn purpose(&self, sharing: [u8; 32]) -> Purpose {
+        Purpose { kind: self.protocol, program: Arc::clone(&self.program), options: self.options, sharing }
     }
 
     /// BLAKE3 of the card.

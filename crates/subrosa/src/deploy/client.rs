@@ -1,7 +1,7 @@
 //! Model owners, data owners and receivers, from machines of their own.
 
 use super::card::{Card, Model};
-use super::config::{ClusterConfig, check_name};
+use super::config::{ClusterConfig, Dealer, check_name};
 use super::control::{Measured, Open, PATIENCE, Reply, Request, SessionId, Status, Wanted, as_numbers, hear, say};
 use super::probe;
 use super::remote::{Lane, Receiving, Remote};
@@ -110,8 +110,8 @@ impl Cluster {
         Ok((status, offset))
     }
 
-    /// Asks every party how it is, and measures every way between them, imitating a network
-    /// if one is given.
+    /// Asks every party that has a seat in sessions how it is, and measures every way between
+    /// them, imitating a network if one is given.
     pub fn check(&self, network: Option<Network>) -> Vec<PartyReport> {
         let report = |i: usize| {
             let entry = &self.config.parties[i];
@@ -133,7 +133,7 @@ impl Cluster {
                 links: links.unwrap_or_default(),
             }
         };
-        (0..self.config.parties.len()).map(report).collect()
+        (0..self.config.seats()).map(report).collect()
     }
 
     /// Gives every party its share of the planned model, to keep under `name`. Returns the
@@ -192,7 +192,7 @@ impl Cluster {
     ///
     /// **Errors:** [`Error::Peer`] naming the party; [`Error::Input`] for an unknown model.
     pub fn open(&self, name: &str, version: Option<u32>, options: &OpenOptions) -> Result<Remote> {
-        let statuses = (0..self.config.parties.len()).map(|p| Ok(self.status(p)?.0)).collect::<Result<Vec<_>>>()?;
+        let statuses = (0..self.config.seats()).map(|p| Ok(self.status(p)?.0)).collect::<Result<Vec<_>>>()?;
         let versions = common(&statuses, name, version).ok_or_else(|| {
             let which = version.map(|v| format!(" version {v}")).unwrap_or_default();
             let hint = "`subrosa party check` lists what they hold; `subrosa party provision` gives them a model";
@@ -206,6 +206,13 @@ impl Cluster {
     ///
     /// **Errors:** [`Error::Peer`] naming the party; [`Error::Misuse`].
     pub fn open_plan(&self, plan: &Plan, options: &OpenOptions) -> Result<Remote> {
+        if self.config.dealer == Dealer::Offline {
+            let message = "the dealer has dealt ahead of time, for models whose masks it knows";
+            return Err(Error::misuse(
+                message,
+                "provision the model while the dealer is there, and run it by its name",
+            ));
+        }
         let card = Card::of(plan, plan.inner.model.name())?;
         let fixed = plan.inner.fixed.as_ref().ok_or_else(|| Error::misuse("'plain' has no parties", ""))?;
         let card = card.encode()?;
@@ -223,13 +230,13 @@ impl Cluster {
         let model = models.pop().ok_or_else(|| Error::misuse("a session needs a lane", ""))?;
         let setup = Spent { cost, ms: started.elapsed().as_secs_f64() * 1e3 };
         let deadline = self.config.limits.deadline();
-        let opens = options.receiver.is_none();
-        Ok(Remote { model, lanes, batch: options.batch.max(1), setup, trace, deadline, opens })
+        let (opens, fills) = (options.receiver.is_none(), self.config.dealer == Dealer::Offline);
+        Ok(Remote { model, lanes, batch: options.batch.max(1), setup, trace, deadline, opens, fills })
     }
 
     fn lane(&self, options: &OpenOptions, source: &Source<'_>, trace: [u8; 16]) -> Result<(Lane, Model)> {
         let session = options.receiver.as_ref().map_or_else(SessionId::random, |r| Ok(r.1))?;
-        let mut channels = (0..self.config.parties.len()).map(|p| self.dial(p)).collect::<Result<Vec<_>>>()?;
+        let mut channels = (0..self.config.seats()).map(|p| self.dial(p)).collect::<Result<Vec<_>>>()?;
         for (party, channel) in channels.iter_mut().enumerate() {
             let network = options.network.map(as_numbers);
             let open = Open {
@@ -256,7 +263,7 @@ impl Cluster {
         }
         let model = model.ok_or_else(|| Error::misuse("a cluster has parties", ""))?;
         let session = self.session(channels, options, self.config.parties.len());
-        let mut lane = Lane::new(session);
+        let mut lane = Lane::new(session, self.config.seats());
         lane.session.set_phase(Phase::Setup);
         if let Source::Brought { weights, .. } = source {
             give_model(model.protocol, &mut lane.session, &model.program, weights, &model.options)?;
@@ -309,8 +316,8 @@ impl Cluster {
     ///
     /// **Errors:** [`Error::Peer`] naming the party.
     pub fn receive(&self, code: SessionId) -> Result<Receiving> {
-        let n = self.config.parties.len();
-        let mut channels = (0..n).map(|p| self.dial(p)).collect::<Result<Vec<_>>>()?;
+        let (n, seats) = (self.config.parties.len(), self.config.seats());
+        let mut channels = (0..seats).map(|p| self.dial(p)).collect::<Result<Vec<_>>>()?;
         for channel in &mut channels {
             say(channel, &Request::Join { session: code })?;
         }
@@ -333,7 +340,7 @@ impl Cluster {
             return Err(Error::Peer { message: "the session's model is for another protocol".into() });
         }
         let session = self.session(channels, &OpenOptions::default(), n + 1);
-        Ok(Receiving { model, session, parties: n, idle: self.config.limits.idle() })
+        Ok(Receiving { model, session, parties: seats, idle: self.config.limits.idle() })
     }
 }
 

@@ -16,6 +16,8 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct ClusterConfig {
     /// The protocol.
     pub protocol: ProtocolKind,
+    /// Whether its dealer, if it has one, is there in sessions.
+    pub dealer: Dealer,
     /// Compute parties; their order is their number.
     pub parties: Vec<PartyEntry>,
     /// Model owners, data owners and receivers.
@@ -56,6 +58,17 @@ pub enum Role {
     DataOwner,
     /// Get results.
     Receiver,
+}
+
+/// Whether a protocol's dealer is there in sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dealer {
+    /// It has a seat in each, and deals when it is asked to.
+    #[default]
+    Live,
+    /// It has dealt ahead of time; each server has files of keys.
+    Offline,
 }
 
 /// What a party grants its clients and peers.
@@ -125,6 +138,8 @@ const MAX_MIB: u64 = 1 << 24;
 struct File {
     #[serde(default = "rep3")]
     backend: String,
+    #[serde(default)]
+    dealer: Dealer,
     party: Vec<PartyTable>,
     #[serde(default)]
     client: Vec<ClientTable>,
@@ -181,7 +196,7 @@ impl ClusterConfig {
         })?;
         let parties = file.party.into_iter().map(PartyEntry::try_from).collect::<Result<Vec<_>>>()?;
         let clients = file.client.into_iter().map(ClientEntry::try_from).collect::<Result<Vec<_>>>()?;
-        let config = Self { protocol, parties, clients, limits: file.limits };
+        let config = Self { protocol, dealer: file.dealer, parties, clients, limits: file.limits };
         config.check()?;
         Ok(config)
     }
@@ -195,6 +210,10 @@ impl ClusterConfig {
                 None => "give one [[party]] table each",
             };
             return Err(Error::misuse(message, hint));
+        }
+        if self.dealer == Dealer::Offline && self.protocol.dealer().is_none() {
+            let message = format!("an offline dealer is asked for, but {} has no dealer", self.protocol.name());
+            return Err(Error::misuse(message, "leave 'dealer' out, or choose a backend that has one (fss, beaver)"));
         }
         let names = self.parties.iter().map(|p| p.name.clone()).chain(self.clients.iter().map(|c| c.name.clone()));
         let prints = self.prints().map(|(print, _)| print.to_string());
@@ -219,6 +238,14 @@ impl ClusterConfig {
         Ok(())
     }
 
+    /// How many parties, the first, have a seat in sessions: all, but for an offline dealer.
+    pub fn seats(&self) -> usize {
+        match self.dealer {
+            Dealer::Live => self.parties.len(),
+            Dealer::Offline => self.protocol.online(),
+        }
+    }
+
     fn prints(&self) -> impl Iterator<Item = (Fingerprint, &str)> {
         let parties = self.parties.iter().map(|p| (p.fingerprint, p.name.as_str()));
         parties.chain(self.clients.iter().map(|c| (c.fingerprint, c.name.as_str())))
@@ -239,7 +266,7 @@ impl ClusterConfig {
         self.clients.iter().find(|c| c.fingerprint == fingerprint)
     }
 
-    /// BLAKE3 of what all must see alike: the protocol and everybody's name, key and role,
+    /// BLAKE3 of what all must see alike: the protocol, an offline dealer and everybody's name, key and role,
     /// but not the addresses, which differ behind NAT, nor the limits, which are each
     /// party's own.
     pub fn digest(&self) -> [u8; 32] {
@@ -249,6 +276,9 @@ impl ClusterConfig {
             hash.update(bytes);
         };
         part(self.protocol.name().as_bytes());
+        if self.dealer == Dealer::Offline {
+            part(b"offline dealer");
+        }
         for party in &self.parties {
             part(party.name.as_bytes());
             part(&party.fingerprint.0);
@@ -364,6 +394,17 @@ mod tests {
         assert!(refused(&text("").replace("clinic", "a b")).contains("no name"));
         assert!(refused(&(text("") + "[limits]\nsessions = 0\n")).contains("limits"));
         assert!(refused("").contains("party"));
+    }
+
+    #[test]
+    fn an_offline_dealer_has_no_seat_and_needs_a_protocol_that_deals() {
+        let config = |fields: &str| ClusterConfig::parse(&text(fields));
+        let (live, offline) = (config("backend = \"fss\""), config("backend = \"fss\"\ndealer = \"offline\""));
+        let (live, offline) = (live.unwrap(), offline.unwrap());
+        assert_eq!((live.seats(), offline.seats()), (3, 2));
+        assert_ne!(live.digest(), offline.digest());
+        assert!(refused(&text("dealer = \"offline\"")).contains("rep3 has no dealer"));
+        assert!(refused(&text("dealer = \"of-line\"")).contains("line 1"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - [`PartyServer`]: a compute party as a service: holds its share of models, encrypted at
 //!   rest, and computes in sessions;
 //! - [`Cluster`]: a client of all parties, as model owner, data owner or receiver;
+//! - [`deal`]: the dealer's part ahead of time, where it is not there in sessions;
 //! - [`Metrics`]: what a party counts, for Prometheus.
 //!
 //! A session is opened by a data owner, has connections of its own, and serves any number
@@ -14,6 +15,8 @@ mod card;
 mod client;
 mod config;
 mod control;
+mod dealer;
+mod keys;
 mod metrics;
 mod party;
 mod probe;
@@ -25,8 +28,10 @@ mod trace;
 
 pub use card::Card;
 pub use client::{Cluster, OpenOptions, PartyReport};
-pub use config::{ClientEntry, ClusterConfig, Limits, PartyEntry, Role};
+pub use config::{ClientEntry, ClusterConfig, Dealer, Limits, PartyEntry, Role};
 pub use control::{Held, Measured, SessionId, Status};
+pub use dealer::{DealOptions, Dealt, DealtFolder, deal};
+pub use keys::key_file_bytes;
 pub use metrics::{Metrics, serve_metrics};
 pub use party::{PartyOptions, PartyServer, Stop};
 pub use remote::{Receiving, Remote};

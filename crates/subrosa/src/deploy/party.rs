@@ -3,6 +3,7 @@
 use super::card::{Card, Model};
 use super::config::{ClusterConfig, Role};
 use super::control::{self, Held, Reply, Request, Status, hear, say};
+use super::keys::Stock;
 use super::metrics::Metrics;
 use super::probe;
 use super::rendezvous::Rendezvous;
@@ -41,6 +42,8 @@ pub struct PartyOptions {
     pub state: PathBuf,
     /// The key of the store, if not in `state`.
     pub store_key: Option<PathBuf>,
+    /// Where the files are that an offline dealer has dealt for this party; they are used up.
+    pub keys: Option<PathBuf>,
     /// Threads of a session.
     pub threads: usize,
     /// Where spans are written, as OTLP JSON lines.
@@ -65,6 +68,8 @@ pub(super) struct Shared {
     pub(super) endpoint: Endpoint,
     pub(super) expires: SystemTime,
     pub(super) store: Store,
+    /// What an offline dealer has dealt.
+    pub(super) stock: Option<Stock>,
     pub(super) threads: usize,
     pub(super) spin: Spin,
     pub(super) rendezvous: Rendezvous,
@@ -82,10 +87,11 @@ pub(super) struct Shared {
 }
 
 impl PartyServer {
-    /// Opens the store and listens.
+    /// Opens the store, and the keys where the dealer is offline, and listens.
     ///
-    /// **Errors:** [`Error::Misuse`] if the identity is no party of the configuration, or
-    /// its certificate has expired; [`Error::Io`].
+    /// **Errors:** [`Error::Misuse`] if the identity is no party of the configuration, its
+    /// certificate has expired, or keys are given where none are used or the other way round;
+    /// [`Error::Io`].
     pub fn bind(config: ClusterConfig, identity: Identity, options: PartyOptions) -> Result<Self> {
         let print = identity.fingerprint();
         let me = config.party_number(print).ok_or_else(|| {
@@ -99,6 +105,7 @@ impl PartyServer {
             return Err(Error::misuse("this party's own certificate has expired", "subrosa party init --renew"));
         }
         let store = Store::open(&options.state, options.store_key.as_deref(), me)?;
+        let stock = Stock::of(options.keys.as_deref(), &options.state, &config, me)?;
         let address = options.listen.unwrap_or_else(|| config.parties[me].address.clone());
         let listener = TcpListener::bind(&address)
             .map_err(|e| Error::Io { message: format!("cannot listen on {address}: {e}"), hint: None })?;
@@ -107,6 +114,7 @@ impl PartyServer {
             me,
             expires,
             store,
+            stock,
             threads: options.threads,
             spin: spin(&config, options.threads),
             rendezvous: Rendezvous::default(),
@@ -306,7 +314,8 @@ impl Shared {
     }
 
     fn probe(&self, network: Option<Network>) -> Vec<control::Measured> {
-        let others = self.config.parties.iter().enumerate().filter(|(i, _)| *i != self.me).map(|(_, p)| p);
+        let parties = self.config.parties.iter().take(self.config.seats());
+        let others = parties.enumerate().filter(|(i, _)| *i != self.me).map(|(_, p)| p);
         others.map(|p| probe::measure(&self.endpoint, &p.name, &p.address, p.fingerprint, network)).collect()
     }
 

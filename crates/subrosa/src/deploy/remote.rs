@@ -16,6 +16,8 @@ use subrosa_net::Session;
 /// One session of a [`Remote`].
 pub(super) struct Lane {
     pub(super) session: Session,
+    /// Parties that have a seat.
+    parties: usize,
     /// Costs counted so far, by phase.
     seen: [Cost; 3],
     /// The parties' totals, as last heard.
@@ -23,22 +25,20 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(session: Session) -> Self {
-        Self { session, seen: [Cost::FREE; 3], totals: Vec::new() }
+    pub(super) fn new(session: Session, parties: usize) -> Self {
+        Self { session, parties, seen: [Cost::FREE; 3], totals: Vec::new() }
     }
 
     /// Hears the parties' totals: they have done what they were told.
     pub(super) fn listen(&mut self, deadline: Duration) -> Result<()> {
-        let parties = self.session.names().len() - 2;
-        let expected: Vec<_> = (0..parties).map(|p| (p, Totals::BYTES)).collect();
+        let expected: Vec<_> = (0..self.parties).map(|p| (p, Totals::BYTES)).collect();
         let answers = self.session.control(vec![], &expected, deadline)?;
         self.totals = answers.iter().map(|a| Totals::decode(a)).collect();
         Ok(())
     }
 
     fn order(&mut self, order: Order, deadline: Duration) -> Result<()> {
-        let parties = self.session.names().len() - 2;
-        let orders = (0..parties).map(|p| (p, order.encode())).collect();
+        let orders = (0..self.parties).map(|p| (p, order.encode())).collect();
         self.session.control(orders, &[], deadline)?;
         Ok(())
     }
@@ -81,6 +81,8 @@ struct Running<'a> {
     model: &'a Model,
     deadline: Duration,
     opens: bool,
+    /// Keys were dealt for batches of this many samples and no others.
+    filled: Option<usize>,
 }
 
 /// Parties elsewhere that hold the model and wait for inputs.
@@ -93,6 +95,8 @@ pub struct Remote {
     pub(super) deadline: Duration,
     /// Whether this client gets the results.
     pub(super) opens: bool,
+    /// Whether a batch of fewer samples is filled up: keys were dealt for full ones.
+    pub(super) fills: bool,
 }
 
 /// What a lane reports of one batch: its number, and what came of it.
@@ -134,13 +138,19 @@ impl Remote {
     /// the session is over.
     pub fn run_watched(&mut self, inputs: &[Vec<f32>], watch: &mut dyn FnMut(usize, usize)) -> Result<Output> {
         let samples = sample_count(&self.model.card.inputs, inputs)?;
+        if self.fills && !self.opens && samples % self.batch != 0 {
+            let message =
+                format!("keys were dealt for batches of {}, and {samples} samples fill none of them", self.batch);
+            return Err(Error::input(message, "whoever gets the results counts them: give as many as fill batches"));
+        }
         for ((values, port), range) in inputs.iter().zip(&self.model.card.inputs).zip(&self.model.ranges) {
             check_values(values, port, Some(range), 0)?;
         }
         let starts: Vec<usize> = (0..samples).step_by(self.batch).collect();
         let mut results: Vec<Option<(Vec<Vec<f32>>, Batch)>> = vec![None; starts.len()];
         let next = Mutex::new(starts.iter().copied().enumerate());
-        let run = Running { model: &self.model, deadline: self.deadline, opens: self.opens };
+        let filled = self.fills.then_some(self.batch);
+        let run = Running { model: &self.model, deadline: self.deadline, opens: self.opens, filled };
         let (batch, mut failed, mut finished) = (self.batch, None, 0);
         std::thread::scope(|scope| {
             let (report, reports) = channel::<Done>();
@@ -204,15 +214,26 @@ impl Running<'_> {
         start: usize,
         count: usize,
     ) -> Result<(Vec<Vec<f32>>, Batch)> {
+        let whole = self.filled.unwrap_or(count).max(count);
         let ports = self.model.card.inputs.iter();
         let encode = |(i, (values, port)): (usize, (&Vec<f32>, &crate::Port))| {
             let part = slice(values, port, start, count);
-            Ok(subrosa_graph::encode_input(&self.model.program, &self.model.ranges, i, part)?)
+            let mut encoded = subrosa_graph::encode_input(&self.model.program, &self.model.ranges, i, part)?;
+            refill(&mut encoded, count, whole);
+            Ok(encoded)
         };
         let encoded = inputs.iter().zip(ports).enumerate().map(encode).collect::<Result<Vec<_>>>()?;
-        let (outputs, record) = lane.infer(self, &encoded, count)?;
-        Ok((decode(self.model, &outputs), record))
+        let (mut outputs, record) = lane.infer(self, &encoded, whole)?;
+        outputs.iter_mut().for_each(|output| output.truncate(output.len() / whole * count));
+        Ok((decode(self.model, &outputs), Batch { samples: count, ..record }))
     }
+}
+
+/// Repeats the last of `count` samples until there are `whole`.
+fn refill(samples: &mut Vec<i64>, count: usize, whole: usize) {
+    let last = samples.len() - samples.len() / count.max(1);
+    let last = samples.split_at(last).1.to_vec();
+    (count..whole).for_each(|_| samples.extend(&last));
 }
 
 impl Drop for Remote {

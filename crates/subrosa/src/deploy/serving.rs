@@ -3,6 +3,7 @@
 use super::card::Model;
 use super::config::Role;
 use super::control::{Open, Order, Reply, Request, Totals, Wanted, as_numbers, say};
+use super::keys::Supply;
 use super::metrics::Told;
 use super::party::{Shared, Slot, as_len};
 use super::rendezvous::Place;
@@ -58,6 +59,10 @@ impl Shared {
     }
 
     fn run_session(&self, mut channel: Channel, open: &Open, span: &Span<'_>) -> Result<u64> {
+        if self.me >= self.config.seats() {
+            channel.refuse("the dealer has dealt ahead of time, and has no seat in sessions");
+            return Err(Error::misuse("a session was opened with an offline dealer", ""));
+        }
         let place = self.rendezvous.open(open.session);
         let prepared = match &place {
             None => Err(Error::misuse("this session is open already", "")),
@@ -129,6 +134,10 @@ impl Shared {
                 channel.send(kept.card)?;
                 Ok(Prepared { model, sharing: kept.sharing, version, share: Some(kept.share) })
             }
+            Wanted::Brought { .. } if self.stock.is_some() => Err(Error::misuse(
+                "the dealer is offline, and knows no masks of a model that is brought",
+                "provision it while the dealer is there",
+            )),
             Wanted::Brought { card } => {
                 self.demand(channel.fingerprint(), Role::ModelOwner)?;
                 if *card > self.config.limits.card_bytes() {
@@ -161,7 +170,8 @@ impl Shared {
             say(&mut channel, &Request::Join { session: open.session })?;
             links.push((i, channel.into_link()));
         }
-        let mut missing: BTreeSet<&str> = parties.iter().skip(self.me + 1).map(|p| p.name.as_str()).collect();
+        let later = parties.iter().take(self.config.seats()).skip(self.me + 1);
+        let mut missing: BTreeSet<&str> = later.map(|p| p.name.as_str()).collect();
         missing.extend(open.receiver.as_deref());
         while !missing.is_empty() {
             // A client that was refused elsewhere hangs up here, too.
@@ -204,12 +214,14 @@ impl Shared {
         let receiver = if open.receiver.is_some() { client + 1 } else { client };
         let seats = Seats { data_owner: client, receiver };
         let options = Options { threads: self.threads, ..model.options };
-        let job = Job { program: Arc::clone(&model.program), options, sharing, context, seats };
+        let dealt_ahead = self.stock.is_some();
+        let job = Job { program: Arc::clone(&model.program), options, sharing, context, seats, dealt_ahead };
         let source = share.as_ref().map_or(ModelShare::Owner(client), |s| ModelShare::Kept(s));
         let setup = span.child("setup");
         let mut party = Party::join(model.protocol, session, job, source)?;
         drop(setup);
-        let followed = self.follow(&mut party, &model, seats, span);
+        let ahead = self.stock.as_ref().map(|stock| Supply::new(stock, model.purpose(sharing)));
+        let followed = self.follow(&mut party, &model, seats, ahead, span);
         if let Err(error) = &followed {
             // What the system said of this machine's files is for its own log.
             let told = match matches!(error, Error::Io { .. }) {
@@ -222,7 +234,14 @@ impl Shared {
     }
 
     /// The client's orders, until it ends the session.
-    fn follow(&self, party: &mut Party, model: &Model, seats: Seats, span: &Span<'_>) -> Result<u64> {
+    fn follow(
+        &self,
+        party: &mut Party,
+        model: &Model,
+        seats: Seats,
+        mut ahead: Option<Supply<'_>>,
+        span: &Span<'_>,
+    ) -> Result<u64> {
         let Seats { data_owner: client, receiver } = seats;
         let limits = &self.config.limits;
         let (mut told, mut granted, mut samples) = (Told::default(), BTreeSet::new(), 0);
@@ -239,7 +258,10 @@ impl Shared {
                     let batch = self.grant(model, batch, &mut granted)?;
                     let _span = span.child("prepare");
                     let start = Instant::now();
-                    party.prepare(batch)?;
+                    match &mut ahead {
+                        Some(supply) => supply.prepare(party, batch, self)?,
+                        None => party.prepare(batch)?,
+                    }
                     self.metrics.took(Phase::Offline, start.elapsed());
                 }
                 Some(Order::Run(batch)) => {

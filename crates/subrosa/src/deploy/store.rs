@@ -62,13 +62,25 @@ impl Store {
             None if own.exists() => read_key(&own)?,
             None => make_key(&own)?,
         };
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &key)
-            .map_err(|_| Error::misuse("the store's key cannot be used", "give 32 bytes"))?;
-        let store = Self { folder: folder.to_owned(), key, party, index: Mutex::default() };
+        let store = Self::with_key(folder, &key, party)?;
         store.sweep();
         let index = store.read_index();
         *store.lock() = index;
         Ok(store)
+    }
+
+    /// The store in `folder` for [`Store::load`] alone, which a party may be using now.
+    ///
+    /// **Errors:** as [`Store::open`], and [`Error::Io`] if there is none.
+    pub(super) fn look(folder: &Path, key_file: Option<&Path>, party: usize) -> Result<Self> {
+        let own = folder.join("store.key");
+        Self::with_key(folder, &read_key(key_file.unwrap_or(&own))?, party)
+    }
+
+    fn with_key(folder: &Path, key: &[u8], party: usize) -> Result<Self> {
+        let key = RandomizedNonceKey::new(&AES_256_GCM, key)
+            .map_err(|_| Error::misuse("the store's key cannot be used", "give 32 bytes"))?;
+        Ok(Self { folder: folder.to_owned(), key, party, index: Mutex::default() })
     }
 
     /// Keeps a share under the next version of `name`, which is returned and was never used
@@ -233,7 +245,7 @@ fn check_owner(index: &Index, name: &str, owner: Fingerprint) -> Result<()> {
 }
 
 /// A folder that only this user reads.
-fn private_folder(path: &Path) -> Result<()> {
+pub(super) fn private_folder(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|e| Error::io("create", path, &e))

@@ -19,6 +19,8 @@ pub(crate) struct Deployment {
     pub(crate) folder: TempDir,
     pub(crate) config: String,
     pub(crate) servers: Vec<Option<Running>>,
+    /// By party: what an offline dealer has dealt.
+    pub(crate) keys: Vec<Option<std::path::PathBuf>>,
     pub(crate) log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -65,7 +67,8 @@ impl Deployment {
             config += &format!("[[client]]\nname = \"{name}\"\nroles = {roles}\nfingerprint = \"{print}\"\n");
         }
         config += &format!("[limits]\n{limits}\n");
-        Self { folder, config, servers: (0..parties).map(|_| None).collect(), log: Arc::default() }
+        let servers = (0..parties).map(|_| None).collect();
+        Self { folder, config, servers, keys: vec![None; parties], log: Arc::default() }
     }
 
     pub(crate) fn started(limits: &str) -> Self {
@@ -91,6 +94,7 @@ impl Deployment {
             listen: None,
             state: self.state(party),
             store_key: None,
+            keys: self.keys.get(party).cloned().flatten(),
             threads: 1,
             traces: Some(self.folder.path().join(format!("{}.jsonl", PARTIES[party]))),
             log: Box::new(move |line| log.lock().expect("log").push(format!("{}: {line}", PARTIES[party]))),

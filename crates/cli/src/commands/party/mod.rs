@@ -109,6 +109,9 @@ pub(crate) struct Run {
     /// The key that encrypts them: 32 bytes [default: one made in the state folder]
     #[arg(long, value_name = "FILE")]
     store_key: Option<PathBuf>,
+    /// Where the dealer is offline: the folder with what it has dealt for this party, which is used up
+    #[arg(long, value_name = "FOLDER")]
+    keys: Option<PathBuf>,
     /// Threads of a session
     #[arg(long, value_name = "T", default_value_t = 1)]
     threads: usize,
@@ -127,6 +130,7 @@ impl Run {
             listen: self.listen,
             state: self.state,
             store_key: self.store_key,
+            keys: self.keys,
             threads: self.threads,
             traces: self.traces,
             log: Box::new(|line| print::log(&format!("{} {line}", subrosa::report_html::utc_now()))),
