@@ -20,7 +20,7 @@ const VIAS = {
     words: {
       badge: 'In the clear: the server sees everything (plain)',
       open: true,
-      lead: 'This server runs in the clear: it sees your digit, and what it answers. Started with --via ckks, it would not.',
+      lead: 'This server runs in the clear: it sees your digit, and what it answers. Were it served via ckks, it would not.',
       reader: 'The server knows this, too.',
     },
   },
@@ -74,10 +74,12 @@ function choose(chosen) {
   view.forgetSteps();
   view.blank();
   answered = false;
-  view.status('Ready.');
+  view.status('');
+  view.keys('');
   const current = session;
   // A question waits for this; another model makes it pointless.
-  authorised(() => current.prepare(onStep)).catch((error) => current === session && tell(error));
+  const steps = (event) => current === session && onStep(event);
+  authorised(() => current.prepare(steps)).catch((error) => current === session && tell(error));
 }
 
 async function ask() {
@@ -88,6 +90,7 @@ async function ask() {
   const pixels = digitImage(pad.strokes);
   let request;
   pad.locked = true;
+  view.status('Asking…');
   const values = await authorised(() => session.infer(pixels, (step) => {
     if (step.step === 'evaluated') request = step;
     onStep(step);
@@ -103,15 +106,16 @@ function onStep(event) {
   view.progress(share(event));
   switch (event.step) {
     case 'plan':
-      return view.status('Getting the plan…');
+      return view.keys('Getting the plan…');
     case 'keygen':
-      return view.status('Making keys on your device…');
+      return view.keys('Making keys on your device…');
     case 'keys':
       view.step('Keys made', 'on your device, once', event.milliseconds);
-      return view.status(`Keys are ready. The first question sends ${view.size(event.bytes.length)} of them, once.`);
+      return view.keys(`Keys are ready. The first question sends ${view.size(event.bytes.length)} of them, once.`);
     case 'sending':
-      return view.status('Sending the evaluation keys: with them the server can compute, not read…');
+      return view.keys('Sending the evaluation keys: with them the server can compute, not read…');
     case 'sent':
+      view.keys('The server has the evaluation keys. The secret one stays here.');
       return view.step('Evaluation keys sent', 'over the line, once', event.milliseconds, view.sent(event.bytes));
     case 'encrypt':
       return view.status('Encrypting…');
@@ -176,6 +180,7 @@ function mark(now) {
 function tell(error) {
   view.progress(undefined);
   view.status('');
+  view.keys('');
   view.error(error instanceof Error ? error.message : String(error));
 }
 

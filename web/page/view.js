@@ -21,9 +21,14 @@ export function error(message) {
   show('error', message !== '');
 }
 
-/** Only what has changed is announced. */
+/** About the question. Only what has changed is announced. */
 export function status(message) {
   if (at('status').textContent !== message) text('status', message);
+}
+
+/** About what goes on meanwhile. */
+export function keys(message) {
+  if (at('keys').textContent !== message) text('keys', message);
 }
 
 /** A share from 0 to 1; nothing hides the bar. */

@@ -66,7 +66,7 @@ const digit = (page) => page.locator('#digit').textContent();
 
 test('a digit drawn by mouse is read under encryption as it is in the clear', async () => {
   const sealed = await open(ckks, { viewport: { width: 1280, height: 900 } });
-  await sealed.page.locator('#status', { hasText: 'Keys are ready' }).waitFor({ timeout: 30_000 });
+  await sealed.page.locator('#keys', { hasText: 'Keys are ready' }).waitFor({ timeout: 30_000 });
   const posts = () => sealed.seen.requests.filter((request) => request.method() !== 'GET');
   assert.deepEqual(posts(), [], 'nothing leaves before a question is asked');
   await draw(sealed.page, SEVEN);
