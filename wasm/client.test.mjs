@@ -6,38 +6,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
+import { Module } from '../web/src/module.js';
 
 const [modulePath, server, model] = process.argv.slice(2);
 const module = new WebAssembly.Module(readFileSync(modulePath));
-
-function cryptoRandom(bytes) {
-  const most = 65536; // What getRandomValues gives at once.
-  for (let at = 0; at < bytes.length; at += most) crypto.getRandomValues(bytes.subarray(at, at + most));
-  return 0;
-}
-
-function client(random = cryptoRandom) {
-  const host = {
-    random(address, length) {
-      try {
-        return random(new Uint8Array(instance.exports.memory.buffer, address, length));
-      } catch {
-        return 1;
-      }
-    },
-  };
-  const instance = new WebAssembly.Instance(module, { host });
-  const { exports } = instance;
-  return (call, input) => {
-    const address = exports.input(input.length);
-    new Uint8Array(exports.memory.buffer, address, input.length).set(input);
-    const status = exports[call]();
-    const output = Buffer.from(exports.memory.buffer, exports.output(), exports.output_len());
-    if (status !== 0) throw new Error(output.toString());
-    return Buffer.from(output);
-  };
-}
-
+const client = (random) => new Module(module, random);
 const floats = (bytes) => Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readFloatLE(4 * i));
 const bytesOf = (numbers) => new Uint8Array(new Float32Array(numbers).buffer);
 const folder = mkdtempSync(join(tmpdir(), 'subrosa-wasm-'));
@@ -49,22 +22,27 @@ const plan = readFileSync(file('plan'));
 const sample = Array.from({ length: 30 }, (_, i) => Math.sin(0.7 * i));
 
 test('what WebAssembly encrypts, native code evaluates and WebAssembly decrypts', () => {
-  const call = client();
+  const here = client();
+  const progress = [];
   let start = performance.now();
   const timed = (what, bytes) => {
     console.log(`${what}: ${(performance.now() - start).toFixed(0)} ms, ${bytes.length} bytes`);
     start = performance.now();
   };
-  writeFileSync(file('keys'), call('keygen', plan));
+  writeFileSync(file('keys'), here.keygen(plan, (made, of) => progress.push(`${made} of ${of}`)));
   timed('keygen', readFileSync(file('keys')));
-  const request = call('encrypt', bytesOf(sample));
+  assert.match(here.keyId(), /^[0-9a-f]{64}$/);
+  assert.ok(progress.length > 0 && progress.at(-1) === `${progress.length} of ${progress.length}`, `${progress}`);
+  const request = here.encrypt(new Float32Array(sample));
+  // By this name the server looks for the keys.
+  assert.equal(Buffer.from(request.subarray(48, 80)).toString('hex'), here.keyId());
   timed('encrypt', request);
   writeFileSync(file('request'), request);
   writeFileSync(file('sample'), bytesOf(sample));
   execFileSync(server, ['evaluate', model, file('keys'), file('request'), file('answer'), file('sample'), file('plain')]);
   start = performance.now();
   const answer = readFileSync(file('answer'));
-  const found = floats(call('decrypt', answer));
+  const found = here.decrypt(answer);
   timed('decrypt', answer);
   const plain = floats(readFileSync(file('plain')));
   assert.equal(found.length, plain.length);
@@ -72,18 +50,18 @@ test('what WebAssembly encrypts, native code evaluates and WebAssembly decrypts'
 
   const damaged = Buffer.from(answer);
   damaged[20] ^= 1;
-  assert.throws(() => call('decrypt', damaged), /another plan/);
-  assert.throws(() => call('decrypt', answer.subarray(0, 1000)), /cut off/);
-  assert.throws(() => call('encrypt', bytesOf([1])), /samples of 30/);
+  assert.throws(() => here.decrypt(damaged), /another plan/);
+  assert.throws(() => here.decrypt(answer.subarray(0, 1000)), /cut off/);
+  assert.throws(() => here.encrypt(new Float32Array(1)), /samples of 30/);
 });
 
 test('without randomness there is no key', () => {
   const failing = client(() => { throw new Error('no randomness'); });
-  assert.throws(() => failing('keygen', plan), /randomness/);
-  assert.throws(() => client(() => 1)('keygen', plan), /randomness/);
+  assert.throws(() => failing.keygen(plan), /randomness/);
 });
 
 test('two keys differ, and nothing works before there is one', () => {
-  assert.notDeepEqual(client()('keygen', plan), client()('keygen', plan));
-  assert.throws(() => client()('encrypt', bytesOf(sample)), /no key/);
+  assert.notDeepEqual(client().keygen(plan), client().keygen(plan));
+  assert.throws(() => client().encrypt(new Float32Array(sample)), /no key/);
+  assert.throws(() => client().keyId(), /no key/);
 });

@@ -5,12 +5,14 @@
 //! text where the call did not return 0. Bytes are the files of `subrosa_he::files`; samples
 //! and results are little-endian 32-bit floats. The secret key never leaves the module.
 //!
+//! While keys are made, the host's `progress(made, of)` is called after each.
+//!
 //! **Randomness** comes from the host's `random(address, length)`, which is
 //! `crypto.getRandomValues` and must return 0. Anything else is an error of the call that
 //! needed it: there is no other source.
 
 use std::cell::RefCell;
-use subrosa_he::files::{Digest, answer_from_bytes, client_from_bytes, key_files, request_to_bytes};
+use subrosa_he::files::{Digest, answer_from_bytes, bundle_file, request_to_bytes};
 use subrosa_he::{Client, Error, PublicPlan};
 use zeroize::Zeroize;
 
@@ -18,6 +20,8 @@ use zeroize::Zeroize;
 unsafe extern "C" {
     /// Fills memory with random bytes; 0 if it did.
     fn random(address: *mut u8, length: usize) -> i32;
+    /// So many evaluation keys of so many are made.
+    safe fn progress(made: usize, of: usize);
 }
 
 /// What `getrandom` calls.
@@ -71,9 +75,19 @@ pub extern "C" fn output_len() -> usize {
 #[unsafe(no_mangle)]
 pub extern "C" fn keygen() -> i32 {
     step(|state, plan| {
-        let (secret, bundle) = key_files(&Client::new(PublicPlan::from_bytes(plan)?)?)?;
-        state.client = Some(client_from_bytes(secret.expose())?);
+        let client = Client::new(PublicPlan::from_bytes(plan)?)?;
+        let (bundle, digest) = bundle_file(&client, |made, of| progress(made, of))?;
+        state.client = Some((client, digest));
         Ok(bundle)
+    })
+}
+
+/// The name of the key: the digest of its evaluation keys, in hexadecimal digits.
+#[unsafe(no_mangle)]
+pub extern "C" fn key_id() -> i32 {
+    step(|state, _| {
+        let (_, digest) = state.client()?;
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes())
     })
 }
 

@@ -64,6 +64,10 @@ impl Client {
         &self.plan
     }
 
+    pub(crate) fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
     /// The secret key, to be kept in a file of the client.
     pub fn secret(&self) -> &SecretKey {
         &self.secret

@@ -5,9 +5,9 @@ use crate::options::Limits;
 use crate::worker::Queue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use subrosa::Model;
 use subrosa::attest::enclave::Configuration;
 use subrosa::attest::{Enclave, Hosted};
+use subrosa::{Model, Via};
 
 /// Models by name and version, and the way to them.
 pub struct Catalogue {
@@ -60,6 +60,13 @@ impl Catalogue {
         let served = Served { name: name.clone(), version, queue, hosted: hosted.transpose()?, model };
         self.models.entry(name).or_default().insert(version, Arc::new(served));
         Ok(())
+    }
+
+    pub(crate) fn via(&self) -> Via {
+        match &self.enclave {
+            None => Via::Plain,
+            Some(_) => Via::Tee,
+        }
     }
 
     /// How it is served: `plain`, or what is known of the hardware.

@@ -69,12 +69,12 @@ fn readiness(app: &App) -> StatusCode {
     if app.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// The protocol writes -1 for an axis of any size.
 fn port(port: &Port) -> Value {
+    value!({ "name": port.name, "datatype": "FP32", "shape": shape(port) })
+}
+
+/// The protocol writes -1 for an axis of any size.
+pub(super) fn shape(port: &Port) -> Value {
     let dim = |(i, &d): (usize, &usize)| if i == 0 && port.batched { Value::from(-1) } else { Value::from(d) };
-    value!({
-        "name": port.name,
-        "datatype": "FP32",
-        "shape": port.shape.iter().enumerate().map(dim).collect::<Vec<_>>(),
-    })
+    port.shape.iter().enumerate().map(dim).collect()
 }

@@ -3,6 +3,7 @@
 mod body;
 mod infer;
 mod meta;
+mod page;
 mod reply;
 mod sealed;
 mod unread;
@@ -89,7 +90,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             .route(&path("/attestation"), post(sealed::attestation))
             .route(&path("/sealed-infer"), post(sealed::infer));
     }
-    router.fallback(reply::no_endpoint).with_state(app)
+    router.merge(page::routes()).fallback(reply::no_endpoint).with_state(app)
 }
 
 /// Clients that wait for evidence; the next ones are told that they are too many.

@@ -5,15 +5,17 @@
 //! another kind is refused by name before anything is decoded, and its exact length is
 //! known from the plan before anything is allocated.
 
+mod keys;
+
 use crate::Error;
-use crate::client::{Client, EncryptedInput, EncryptedOutput};
-use crate::encoder::Encoder;
+use crate::client::{EncryptedInput, EncryptedOutput};
 use crate::public::{MAX_BYTES, MAX_LOG_N, Mark, Packing, PublicPlan, Publish};
 use crate::slots::SlotMap;
-use subrosa_core::Secret;
 use subrosa_lattice::modulus::MAX_PRIME_BITS;
 use subrosa_lattice::wire::{Reader, Writer};
-use subrosa_lattice::{Attacker, EvaluationKeys, Params, ParamsLiteral};
+use subrosa_lattice::{Attacker, Params, ParamsLiteral};
+
+pub use keys::{bundle_file, bundle_from_bytes, client_from_bytes, key_files};
 
 const MAGIC: &[u8; 8] = b"SBRSCKKS";
 const VERSION: u32 = 2;
@@ -287,75 +289,6 @@ fn read_packing(r: &mut Reader<'_>, slots: usize, input_len: usize, output_len: 
     let inputs = (0..ciphertexts).map(|_| map(r)).collect::<Result<_, Error>>()?;
     let outputs = (0..output_len).map(|_| at_most(r, slots - 1, "slots")).collect::<Result<_, Error>>()?;
     Ok(Packing::Latency { inputs, outputs })
-}
-
-/// A client's two files: the secret key for itself, the evaluation keys for the server.
-///
-/// **Errors:** [`Error::Lattice`] without randomness.
-pub fn key_files(client: &Client) -> Result<(Secret<Vec<u8>>, Vec<u8>), Error> {
-    let plan = client.plan();
-    let bundle = bundle_to_bytes(plan, &client.evaluation_keys()?)?;
-    let mut w = header(Kind::SecretKey);
-    w.bytes(&plan.to_bytes());
-    w.bytes(&digest_of(&bundle));
-    w.bytes(client.secret().write().expose());
-    Ok((Secret::new(w.into_bytes()), bundle))
-}
-
-fn digest_of(bundle: &[u8]) -> Digest {
-    *blake3::hash(bundle).as_bytes()
-}
-
-/// The plan that a key file carries in front.
-fn embedded_plan(r: &mut Reader<'_>) -> Result<PublicPlan, Error> {
-    if r.bytes(MAGIC.len())? != MAGIC || r.u32()? != Kind::Plan as u32 || r.u32()? != VERSION {
-        return Ok(r.wrong("the plan in it is not readable")?);
-    }
-    read_plan(r)
-}
-
-/// Reads a secret key file: the client, and the digest of the bundle made with it.
-///
-/// **Errors:** [`Error::Wire`], [`Error::Lattice`].
-pub fn client_from_bytes(bytes: &[u8]) -> Result<(Client, Digest), Error> {
-    let mut r = open(bytes, Kind::SecretKey)?;
-    let plan = embedded_plan(&mut r)?;
-    let digest = r.array()?;
-    let secret = plan.params.read_secret_key(&mut r)?;
-    r.finish()?;
-    Ok((Client::with_key(plan, secret), digest))
-}
-
-fn bundle_to_bytes(plan: &PublicPlan, keys: &EvaluationKeys) -> Result<Vec<u8>, Error> {
-    let mut w = header(Kind::EvaluationKeys);
-    w.bytes(&plan.to_bytes());
-    if let Some(level) = plan.relinearise {
-        plan.params.write_switch_key(&mut w, keys.relinearisation(level)?);
-    }
-    let encoder = Encoder::new(plan.params.n());
-    for &(rotation, level) in &plan.rotations {
-        plan.params.write_galois_key(&mut w, keys.galois(encoder.rotation(rotation), level)?);
-    }
-    Ok(w.into_bytes())
-}
-
-/// Reads a file of evaluation keys: the plan, the keys, and the bundle's digest.
-///
-/// **Errors:** [`Error::Wire`], [`Error::Lattice`].
-pub fn bundle_from_bytes(bytes: &[u8]) -> Result<(PublicPlan, EvaluationKeys, Digest), Error> {
-    let mut r = open(bytes, Kind::EvaluationKeys)?;
-    let plan = embedded_plan(&mut r)?;
-    let mut keys = EvaluationKeys::new();
-    if let Some(level) = plan.relinearise {
-        keys.set_relinearisation(plan.params.read_switch_key(&mut r, level)?);
-    }
-    let encoder = Encoder::new(plan.params.n());
-    for &(rotation, level) in &plan.rotations {
-        let g = encoder.rotation(rotation);
-        keys.insert(g, plan.params.read_galois_key(&mut r, g, level)?);
-    }
-    r.finish()?;
-    Ok((plan, keys, digest_of(bytes)))
 }
 
 fn sealed(kind: Kind, plan: &PublicPlan, bundle: &Digest, samples: usize) -> Writer {

@@ -1,0 +1,203 @@
+// The page, as one meets it: headless Chromium against `subrosa serve` via ckks and via plain.
+// SUBROSA_CKKS and SUBROSA_PLAIN are their addresses, CHROMIUM the browser, SCREENSHOTS a folder.
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { chromium } from 'playwright-core';
+
+const { SUBROSA_CKKS: ckks, SUBROSA_PLAIN: plain, CHROMIUM: executablePath, SCREENSHOTS: folder } = process.env;
+const quiet = ['no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking',
+  'disable-component-update', 'disable-sync', 'disable-dev-shm-usage'];
+/** A seven, in shares of the pad's side. */
+const SEVEN = [[0.28, 0.22], [0.5, 0.23], [0.74, 0.2], [0.6, 0.5], [0.5, 0.84]];
+let browser;
+
+before(async () => {
+  browser = await chromium.launch({ executablePath, args: quiet.map((flag) => `--${flag}`) });
+});
+after(() => browser?.close());
+
+/** A page that must not ask anyone else for anything, nor complain, but of what is `expected`. */
+async function open(url, options = {}, expected = /^$/) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
+  const seen = { requests: [], complaints: [], other: [] };
+  context.on('request', (request) => {
+    seen.requests.push(request);
+    if (!request.url().startsWith(`${url}/`)) seen.other.push(request.url());
+  });
+  page.on('console', (message) => {
+    const complaint = ['error', 'warning'].includes(message.type()) && !expected.test(message.text());
+    if (complaint) seen.complaints.push(message.text());
+  });
+  page.on('pageerror', (error) => seen.complaints.push(String(error)));
+  await options.before?.(page);
+  await page.goto(`${url}/`);
+  const close = async () => {
+    assert.deepEqual([seen.other, seen.complaints], [[], []]);
+    await context.close();
+  };
+  return { page, seen, close };
+}
+
+async function draw(page, points) {
+  const box = await page.locator('#pad').boundingBox();
+  const at = ([x, y]) => [box.x + x * box.width, box.y + y * box.height];
+  await page.mouse.move(...at(points[0]));
+  await page.mouse.down();
+  for (const point of points.slice(1)) await page.mouse.move(...at(point), { steps: 4 });
+  await page.mouse.up();
+}
+
+async function ask(page) {
+  await page.locator('#ask').click();
+  await answered(page);
+}
+
+async function answered(page) {
+  await page.locator('#status', { hasText: 'The answer is' }).waitFor({ timeout: 30_000 });
+}
+
+async function scores(page) {
+  return (await page.locator('#scores .value').allTextContents()).map(Number);
+}
+
+const digit = (page) => page.locator('#digit').textContent();
+
+test('a digit drawn by mouse is read under encryption as it is in the clear', async () => {
+  const sealed = await open(ckks, { viewport: { width: 1280, height: 900 } });
+  await sealed.page.locator('#keys', { hasText: 'Keys are ready' }).waitFor({ timeout: 30_000 });
+  const posts = () => sealed.seen.requests.filter((request) => request.method() !== 'GET');
+  assert.deepEqual(posts(), [], 'nothing leaves before a question is asked');
+  await draw(sealed.page, SEVEN);
+  await ask(sealed.page);
+  const clear = await open(plain, { viewport: { width: 1280, height: 900 } });
+  await draw(clear.page, SEVEN);
+  await ask(clear.page);
+  const [encrypted, exact] = [await scores(sealed.page), await scores(clear.page)];
+  assert.deepEqual([await digit(sealed.page), await digit(clear.page)], ['7', '7']);
+  // Encryption is off by 0.0047 at most over the test set, and texts by half of 0.01 each.
+  exact.forEach((value, i) => assert.ok(Math.abs(value - encrypted[i]) < 0.03, `${encrypted} and ${exact}`));
+
+  const [keys, request] = posts();
+  assert.match(new URL(keys.url()).pathname, /^\/v2\/keys\/[0-9a-f]{64}$/);
+  assert.equal(keys.method(), 'PUT');
+  assert.match(request.url(), /\/v2\/models\/mlp_square\/encrypted-infer$/);
+  const body = request.postDataBuffer();
+  assert.ok(body.length > 1_000_000 && body.subarray(0, 8).toString() === 'SBRSCKKS');
+  // A ciphertext cannot be told from noise: all its bytes occur about as often.
+  const counts = new Float64Array(256);
+  body.subarray(1000).forEach((byte) => counts[byte]++);
+  const expected = (body.length - 1000) / 256;
+  const chi2 = counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
+  // 255 degrees of freedom; six deviations of 22.6.
+  assert.ok(chi2 < 391, `chi-squared ${chi2}`);
+  assert.match(await sealed.page.locator('#facts').textContent(), /Of the digit\s*nothing/);
+  assert.match(await clear.page.locator('#facts').textContent(), /Of the digit\s*everything/);
+  const sent = JSON.parse(clear.seen.requests.find((each) => each.method() === 'POST').postData()).inputs[0].data;
+  assert.ok(sent.length === 784 && sent.every((value) => value >= 0 && value <= 1));
+
+  await ask(sealed.page);
+  assert.equal(posts().length, 3, 'keys are sent once');
+  console.log((await sealed.page.locator('#rows tr').allInnerTexts()).join('; ').replaceAll(/\s+/g, ' '));
+  await sealed.page.screenshot({ path: join(folder, 'ckks.png'), fullPage: true });
+  await clear.page.screenshot({ path: join(folder, 'plain.png'), fullPage: true });
+  await Promise.all([sealed.close(), clear.close()]);
+});
+
+test('by keyboard alone, on a phone in the dark', async () => {
+  const phone = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, colorScheme: 'dark', reducedMotion: 'reduce' };
+  const { page, close } = await open(ckks, phone);
+  await page.locator('#pad').focus();
+  await page.keyboard.press('Space');
+  await page.locator('#status', { hasText: 'The pen is down' }).waitFor();
+  for (let i = 0; i < 12; i++) await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Space');
+  for (const expected of ['clear', 'example', 'ask']) {
+    await page.keyboard.press('Tab');
+    assert.equal(await page.evaluate(() => document.activeElement.id), expected);
+  }
+  await page.keyboard.press('Enter');
+  await answered(page);
+  assert.equal(await digit(page), '1');
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 360, `${wide} pixels wide`);
+  await page.screenshot({ path: join(folder, 'phone.png'), fullPage: true });
+  await close();
+});
+
+test('by finger', async () => {
+  const { page, close } = await open(plain, { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+  const box = await page.locator('#pad').boundingBox();
+  const touch = await page.context().newCDPSession(page);
+  const at = ([x, y]) => ({ x: box.x + x * box.width, y: box.y + y * box.height });
+  await touch.send('Input.dispatchTouchEvent', { type: 'touchStart', touchPoints: [at(SEVEN[0])] });
+  for (const point of SEVEN.slice(1)) {
+    await touch.send('Input.dispatchTouchEvent', { type: 'touchMove', touchPoints: [at(point)] });
+  }
+  await touch.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] });
+  assert.equal(await page.evaluate(() => scrollY), 0, 'the page stays where it is');
+  await ask(page);
+  assert.equal(await digit(page), '7');
+  await close();
+});
+
+test('every example is read', async () => {
+  const { page, close } = await open(plain);
+  for (let example = 0; example < 10; example++) {
+    await page.locator('#example').selectOption(String(example));
+    assert.equal(await digit(page), '?', 'an answer is not kept for another drawing');
+    await ask(page);
+    assert.equal(await digit(page), String(example));
+  }
+  await close();
+});
+
+test('a server that forgot the keys gets them again, and one that has failed is told', async () => {
+  let refusals = 1;
+  const { page, seen, close } = await open(ckks, {
+    async before(page) {
+      await page.route('**/encrypted-infer', (route) => {
+        if (refusals-- > 0) return route.fulfill({ status: 409, json: { error: 'no such keys' } });
+        return route.continue();
+      });
+    },
+  }, /status of (409|503)/);
+  await ask(await nothingFirst(page));
+  assert.equal(seen.requests.filter((request) => request.method() === 'PUT').length, 2);
+  await page.route('**/encrypted-infer', (route) => route.fulfill({ status: 503, json: { error: 'the server is busy' } }));
+  await page.locator('#ask').click();
+  await page.locator('#error', { hasText: 'the server is busy (503)' }).waitFor();
+  await page.unroute('**/encrypted-infer');
+  await ask(page);
+  assert.ok(await page.locator('#error').isHidden());
+  await close();
+});
+
+async function nothingFirst(page) {
+  await page.locator('#ask').click();
+  await page.locator('#status', { hasText: 'Draw a digit first' }).waitFor();
+  await page.locator('#example').selectOption('4');
+  return page;
+}
+
+test('a server that asks for a key gets what is typed, and nothing else is kept', async () => {
+  const { page, close } = await open(plain, {
+    async before(page) {
+      await page.route(/page\.json|\/v2\//, async (route) => {
+        const known = (await route.request().headerValue('authorization')) === 'Bearer swordfish';
+        return known ? route.continue() : route.fulfill({ status: 401, json: { error: 'no key' } });
+      });
+    },
+  }, /status of 401/);
+  await page.locator('#login').waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'key');
+  await page.keyboard.type('swordfish');
+  await page.keyboard.press('Enter');
+  await page.locator('#badge').waitFor();
+  await page.locator('#example').selectOption('3');
+  await ask(page);
+  assert.equal(await digit(page), '3');
+  assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie]), [0, 0, '']);
+  await close();
+});
