@@ -103,6 +103,19 @@ impl Fixed {
         let predicted = subrosa_mpc::predict(protocol, &lowered.program, options.batch, &mpc)?;
         Ok(Self { protocol, options: mpc, lowered, predicted })
     }
+
+    /// Bytes of each server's file of keys for a batch; none without a dealer of its own.
+    #[cfg(unix)]
+    pub(crate) fn key_bytes(&self) -> Vec<u64> {
+        let ahead = self.predicted.dealt_ahead.iter().filter(|_| !self.options.insecure_self_dealer);
+        ahead.map(|&bytes| crate::deploy::key_file_bytes(bytes)).collect()
+    }
+
+    /// Files of keys are for deployments.
+    #[cfg(not(unix))]
+    pub(crate) fn key_bytes(&self) -> Vec<u64> {
+        Vec::new()
+    }
 }
 
 /// The first candidate range that can be proven; the narrowest one's error otherwise.

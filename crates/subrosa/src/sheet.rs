@@ -246,25 +246,11 @@ impl FixedSheet {
             setup: predicted.setup,
             offline: predicted.offline,
             online: predicted.online,
-            keys: keys(fixed),
+            keys: fixed.key_bytes(),
             memory_bytes: predicted.memory_bytes,
             layers,
         }
     }
-}
-
-#[cfg(unix)]
-fn keys(fixed: &Fixed) -> Vec<u64> {
-    match fixed.options.insecure_self_dealer {
-        true => Vec::new(),
-        false => fixed.predicted.dealt_ahead.iter().map(|&bytes| crate::deploy::key_file_bytes(bytes)).collect(),
-    }
-}
-
-/// Files of keys are for deployments.
-#[cfg(not(unix))]
-fn keys(_fixed: &Fixed) -> Vec<u64> {
-    Vec::new()
 }
 
 /// One line for each node of the model that computes something on samples.

@@ -45,10 +45,10 @@ impl Offline {
         let mut deployment = Deployment::via(via.name(), parties, "deadline_s = 10");
         deployment.config = format!("dealer = \"offline\"\n{}", deployment.config);
         let servers = parties - 1;
-        for server in 0..servers {
-            let folder = deployment.folder.path().join("keys").join(PARTIES[server]);
+        for (keys, name) in deployment.keys.iter_mut().zip(PARTIES).take(servers) {
+            let folder = deployment.folder.path().join("keys").join(name);
             std::fs::create_dir_all(&folder).unwrap();
-            deployment.keys[server] = Some(folder);
+            *keys = Some(folder);
         }
         let mut deployment = deployment.all_started();
         let clinic = deployment.client("clinic");

@@ -56,8 +56,8 @@ pub(super) struct Stock {
     config: ClusterConfig,
     me: usize,
     journal: Mutex<Journal>,
-    /// What each dealing is for, as one of its files says.
-    purposes: Mutex<BTreeMap<Dealing, ([u8; 32], u32)>>,
+    /// Of each dealing, the head of one of its files; its signature is checked when it is opened.
+    heads: Mutex<BTreeMap<Dealing, Head>>,
 }
 
 impl Stock {
@@ -87,12 +87,12 @@ impl Stock {
     pub(super) fn open(folder: &Path, state: &Path, config: &ClusterConfig, me: usize) -> Result<Self> {
         let journal = Mutex::new(Journal::open(state)?);
         let (folder, config) = (folder.to_owned(), config.clone());
-        let stock = Self { folder, config, me, journal, purposes: Mutex::default() };
+        let stock = Self { folder, config, me, journal, heads: Mutex::default() };
         stock.sweep()?;
         Ok(stock)
     }
 
-    /// The dealings that have keys left for what is wanted.
+    /// The dealings that have files for what is wanted.
     ///
     /// **Errors:** [`Error::Io`].
     pub(super) fn dealings(&self, wanted: &Wanted) -> Result<Vec<Dealing>> {
@@ -101,7 +101,8 @@ impl Stock {
             files.entry(dealing).or_default().insert(index);
         }
         let fits = |(dealing, indices): &(Dealing, BTreeSet<u64>)| {
-            self.purpose(*dealing, indices) == Some((wanted.purpose, wanted.batch))
+            let head = self.head(*dealing, indices);
+            head.is_some_and(|head| (head.purpose, head.batch) == (wanted.purpose, wanted.batch))
         };
         Ok(files.into_iter().filter(fits).map(|(dealing, _)| dealing).collect())
     }
@@ -109,14 +110,23 @@ impl Stock {
     /// Takes the first file of `dealing` from number `from` on that was not used: from here on
     /// it counts as used, whatever happens. None if there is none left.
     ///
-    /// **Errors:** [`Error::Io`]; [`Error::Input`] for a damaged journal.
+    /// **Errors:** [`Error::Io`]; [`Error::Input`] for a damaged journal, or a dealing that was
+    /// brought to the wrong server, of which nothing is taken then.
     pub(super) fn claim(&self, dealing: Dealing, from: u64) -> Result<Option<Claim<'_>>> {
+        let files: BTreeSet<u64> = self.files()?.into_iter().filter(|f| f.0 == dealing).map(|f| f.1).collect();
+        if files.is_empty() {
+            return Ok(None);
+        }
+        if let Some(head) = self.head(dealing, &files) {
+            let here = Head { party: self.me as u32, cluster: self.config.digest(), ..head };
+            if let Some(difference) = head.differs_from(&here, &self.config) {
+                let message = format!("the keys {dealing} cannot be used: {difference}");
+                return Err(Error::input(message, "bring each server the files that were dealt for it"));
+            }
+        }
         let mut journal = self.journal();
         let used = journal.used(dealing)?;
-        let numbers = self.files()?.into_iter().filter(|(d, index)| *d == dealing && *index >= from);
-        let Some(index) = numbers.map(|(_, index)| index).filter(|&index| !used.has(index)).min() else {
-            return Ok(None);
-        };
+        let Some(&index) = files.range(from..).find(|&&index| !used.has(index)) else { return Ok(None) };
         journal.use_up(dealing, index)?;
         Ok(Some(Claim { stock: self, dealing, index }))
     }
@@ -131,10 +141,10 @@ impl Stock {
         Ok(names.filter_map(|name| Dealing::of_file(&name)).collect())
     }
 
-    /// What a dealing's first file says that it is for; its signature is checked later.
-    fn purpose(&self, dealing: Dealing, indices: &BTreeSet<u64>) -> Option<([u8; 32], u32)> {
-        let mut purposes = self.purposes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = purposes.get(&dealing) {
+    /// What a dealing's first file that can be read says of it.
+    fn head(&self, dealing: Dealing, indices: &BTreeSet<u64>) -> Option<Head> {
+        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = heads.get(&dealing) {
             return Some(*known);
         }
         let read = |index: &u64| {
@@ -142,8 +152,11 @@ impl Stock {
             Head::decode(Recording::open(file, "", SIGNATURE_BYTES).ok()?.head())
         };
         let head = indices.iter().find_map(read)?;
-        purposes.insert(dealing, (head.purpose, head.batch));
-        Some((head.purpose, head.batch))
+        // Others are looked at again: they may be replaced.
+        if (head.party, head.cluster) == (self.me as u32, self.config.digest()) {
+            heads.insert(dealing, head);
+        }
+        Some(head)
     }
 
     /// Removes what was used.

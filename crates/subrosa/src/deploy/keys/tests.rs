@@ -178,6 +178,19 @@ fn a_file_that_is_not_what_it_should_be_is_refused_by_name_and_the_next_works() 
 }
 
 #[test]
+fn the_folder_of_another_server_is_refused_and_nothing_of_it_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Bench::at(folder.path());
+    (0..2).for_each(|index| drop(bench.put(index, &Head { party: 1, ..bench.head(index) }, 5, &bench.dealer)));
+    let stock = bench.stock();
+    for _ in 0..2 {
+        let error = stock.claim(DEALING, 0).err().unwrap();
+        assert!(error.to_string().contains("it is vendor's, not hospital's"), "{error}");
+    }
+    assert!(stock.journal().used(DEALING).unwrap() == Used::default() && bench.files() == [0, 1]);
+}
+
+#[test]
 fn a_damaged_journal_refuses_its_dealing() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::at(folder.path());
