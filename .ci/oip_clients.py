@@ -9,7 +9,8 @@ import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
 BATCH = 3
-HEADERS = {"Authorization": f"Bearer {os.environ['SUBROSA_API_KEY']}"}
+# Lower case, as HTTP/2 has it.
+HEADERS = {"authorization": f"Bearer {os.environ['SUBROSA_API_KEY']}"}
 IMAGES = (np.arange(BATCH * 784) * 7 % 31 / 31).astype(np.float32).reshape(BATCH, 1, 28, 28)
 
 
