@@ -120,7 +120,9 @@ mod served {
         let mut catalogue = Catalogue::new(attester.map(|a| Enclave::start(Arc::new(a), "bench").unwrap()));
         let model = Model::open(shipped("models/lenet.onnx")).unwrap();
         let limits = Limits::default();
-        catalogue.add(Entry { model, name: "lenet".to_owned(), version: 1, policy: None }, 1, &limits).unwrap();
+        catalogue
+            .add(Entry { model, name: "lenet".to_owned(), version: 1, policy: None, plan: None }, 1, &limits)
+            .unwrap();
         let server = runtime.block_on(Server::bind(catalogue, limits, "127.0.0.1:0", None)).unwrap();
         let url = format!("http://{}", server.address().unwrap());
         runtime.spawn(server.run(std::future::pending()));

@@ -69,6 +69,11 @@ impl PlanFlags {
 }
 
 impl RangeFlags {
+    /// Whether anything was said of it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.calibrate.is_some() || self.input_range.is_some()
+    }
+
     /// The range as far as the flags tell it.
     pub(crate) fn spec(&self, model: &Model) -> Result<InputSpec> {
         if let Some(path) = &self.calibrate {

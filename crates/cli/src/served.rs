@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use subrosa::attest::{Expected, Inquiry};
 use subrosa::backends::Served;
-use subrosa::client::{Client, ServedModel, Way};
+use subrosa::client::{Client, Encryption, ServedModel, Way};
 use subrosa::output::{Output, Phase};
-use subrosa::{Error, Model, Samples, Via};
+use subrosa::{Error, Model, Samples, Secret, Via};
 
 /// A server that answers.
 #[derive(Args)]
 pub(crate) struct ServedFlags {
-    /// Ask the server at this URL, such as http://HOST:8080, via plain or tee
+    /// Ask the server at this URL, such as http://HOST:8080, via plain, ckks or tee
     #[arg(long, value_name = "URL", conflicts_with_all = ["cluster", "simulate"])]
     url: Option<String>,
     /// What an https URL rests on: certificates, PEM
@@ -31,6 +31,9 @@ pub(crate) struct ServedFlags {
     /// Via tee: take the evidence that all clients of this hour share
     #[arg(long, requires = "url")]
     shared_evidence: bool,
+    /// The key that the server asks for, if it does; else that of the variable SUBROSA_API_KEY
+    #[arg(long, value_name = "FILE", requires = "url")]
+    api_key_file: Option<PathBuf>,
     /// How long to wait for an answer
     #[arg(long, value_name = "SECONDS", requires = "url", default_value_t = 60)]
     patience: u64,
@@ -44,8 +47,14 @@ struct Sha256([u8; 32]);
 pub(crate) struct Found {
     client: Client,
     pub(crate) served: ServedModel,
-    way: Way,
+    asked: Asked,
     setup: Duration,
+}
+
+/// How it is asked.
+enum Asked {
+    Openly(Way),
+    Encrypted(Box<Encryption>),
 }
 
 impl ServedFlags {
@@ -57,27 +66,55 @@ impl ServedFlags {
     pub(crate) fn find(&self, model: &Path, via: Via, trust: &TrustFlags) -> Result<Option<Found>> {
         let Some(url) = &self.url else { return Ok(None) };
         let start = Instant::now();
-        if via == Via::Plain && (trust.is_given() || self.asks_for_evidence()) {
-            return Err(misuse(
-                "via plain nothing is verified, so no policy, signer, service, hash or evidence has a use".to_owned(),
-                "leave these flags out, or add --via tee",
-            )
-            .into());
+        if via != Via::Tee && (trust.is_given() || self.asks_for_evidence()) {
+            let message =
+                format!("via {via} nothing is verified, so no policy, signer, service, hash or evidence has a use");
+            return Err(misuse(message, "leave these flags out, or add --via tee").into());
         }
         let expected = self.expected(model)?;
-        let client = Client::new(url, self.ca.as_deref(), Duration::from_secs(self.patience))?;
-        let (served, way) = match via.served() {
-            Some(Served::Plain) => (client.model(&expected.model, expected.version)?, Way::Plain),
-            Some(Served::Tee) => self.verified(&client, &expected, trust)?,
+        let client = self.client(url)?;
+        let (served, asked) = match via.served() {
+            Some(Served::Plain) => (client.model(&expected.model, expected.version)?, Asked::Openly(Way::Plain)),
+            Some(Served::Tee) => {
+                let (served, way) = self.verified(&client, &expected, trust)?;
+                (served, Asked::Openly(way))
+            }
+            Some(Served::Ckks) => {
+                let served = client.model(&expected.model, expected.version)?;
+                let encryption = client.encryption(&served)?;
+                print::log(&format!("encrypted here: {}; the secret key stays in this process", encryption.terms()));
+                (served, Asked::Encrypted(Box::new(encryption)))
+            }
             None => {
                 return Err(misuse(
-                    format!("a server answers via plain or tee, not via {via}"),
-                    "add --via tee, or --via plain where the server may see everything",
+                    format!("a server answers via plain, ckks or tee, not via {via}"),
+                    "add --via ckks or --via tee, or --via plain where the server may see everything",
                 )
                 .into());
             }
         };
-        Ok(Some(Found { client, served, way, setup: start.elapsed() }))
+        Ok(Some(Found { client, served, asked, setup: start.elapsed() }))
+    }
+
+    fn client(&self, url: &str) -> Result<Client> {
+        let client = Client::new(url, self.ca.as_deref(), Duration::from_secs(self.patience))?;
+        let Some(key) = self.api_key()? else { return Ok(client) };
+        if url.starts_with("http://") {
+            print::log("note: over http the API key can be read on the way; use https beyond this machine");
+        }
+        Ok(client.with_api_key(&key)?)
+    }
+
+    fn api_key(&self) -> Result<Option<Secret<String>>> {
+        let key = match &self.api_key_file {
+            Some(path) => std::fs::read_to_string(path).map(Some).map_err(|e| Error::Io {
+                message: format!("cannot read {}: {e}", path.display()),
+                hint: Some("`subrosa serve-key` makes a key".to_owned()),
+            })?,
+            None => std::env::var("SUBROSA_API_KEY").ok().filter(|key| !key.is_empty()),
+        };
+        let key = key.map(Secret::new);
+        Ok(key.map(|key| Secret::new(key.expose().trim().to_owned())))
     }
 
     fn asks_for_evidence(&self) -> bool {
@@ -135,17 +172,22 @@ impl Found {
     pub(crate) fn run(&self, samples: &Samples, batch: usize) -> Result<Output> {
         let mut bar = Bar::new();
         let watch = &mut |done: usize, total: usize| bar.set(done as u64, total as u64, "by the server".to_owned());
-        let mut output = self.client.run(&self.served, &self.way, samples, batch, watch)?;
-        output.setup = Phase { ms: self.setup.as_secs_f64() * 1e3, ..Phase::default() };
-        Ok(output)
+        match &self.asked {
+            Asked::Encrypted(own) => Ok(self.client.run_encrypted(&self.served, own, samples, watch)?),
+            Asked::Openly(way) => {
+                let mut output = self.client.run(&self.served, way, samples, batch, watch)?;
+                output.setup = Phase { ms: self.setup.as_secs_f64() * 1e3, ..Phase::default() };
+                Ok(output)
+            }
+        }
     }
 
     /// What results are marked with.
     pub(crate) fn marks(&self) -> Vec<String> {
-        match &self.way {
-            Way::Plain => Vec::new(),
-            Way::Attested(link) if link.peer().attested() => Vec::new(),
-            Way::Attested(link) => vec![link.peer().label().to_owned()],
+        match &self.asked {
+            Asked::Openly(Way::Plain) | Asked::Encrypted(_) => Vec::new(),
+            Asked::Openly(Way::Attested(link)) if link.peer().attested() => Vec::new(),
+            Asked::Openly(Way::Attested(link)) => vec![link.peer().label().to_owned()],
         }
     }
 }

@@ -54,6 +54,7 @@ fn help() {
         "run",
         "compare",
         "serve",
+        "serve-key",
         "keygen",
         "encrypt",
         "evaluate",

@@ -41,7 +41,7 @@ fn a_server_answers_its_client_as_tract_does() {
     for (arguments, said) in [
         (vec!["run", "digits@5", "--url", url, "--via", "plain"], "refuses (404): there is no such model"),
         (vec!["run", &model, "--url", url, "--via", "plain"], "refuses (404)"),
-        (vec!["run", "digits", "--url", url, "--via", "rep3"], "a server answers via plain or tee"),
+        (vec!["run", "digits", "--url", url, "--via", "rep3"], "a server answers via plain, ckks or tee"),
         (vec!["run", "digits", "--url", url, "--via", "tee"], "give --policy and --signer"),
         (vec!["run", "digits", "--url", url, "--via", "plain", "--service", "x"], "via plain nothing is verified"),
         (vec!["run", "digits", "--url", url, "--via", "plain", "--shared-evidence"], "via plain nothing is verified"),
@@ -58,6 +58,112 @@ fn a_server_answers_its_client_as_tract_does() {
         let ran = subrosa(folder.path(), &[&arguments[..], &["--input", &input]].concat());
         assert!(ran.code != Some(0) && ran.stderr.contains(said), "{arguments:?}: {}", ran.stderr);
     }
+}
+
+/// A server with these arguments besides, its URL, and what it says on standard error.
+fn served(folder: &std::path::Path, arguments: &[&str]) -> (Killed, String, BufReader<std::process::ChildStderr>) {
+    let all = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
+    let mut server = Killed(command(folder, &all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+    let said = BufReader::new(server.0.stderr.take().unwrap());
+    assert!(url.starts_with("http://"), "{line}: {:?}", said.lines().collect::<Vec<_>>());
+    (server, url, said)
+}
+
+/// The next line with this in it.
+fn until(said: &mut BufReader<std::process::ChildStderr>, words: &str) -> String {
+    loop {
+        let mut line = String::new();
+        assert_ne!(said.read_line(&mut line).unwrap(), 0, "it ended without saying {words}");
+        if line.contains(words) {
+            return line;
+        }
+    }
+}
+
+#[test]
+fn a_server_that_sees_ciphertexts_answers_as_the_model_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, table) =
+        (shipped("models/breast_cancer_logreg.onnx"), shipped("data/breast_cancer/standardised_test.csv"));
+    let key = succeed(folder.path(), &["serve-key", "alice", "--append", "clients"]).stdout;
+    std::fs::write(folder.path().join("alice.key"), &key).unwrap();
+    let named = format!("risk={model}");
+    let arguments = ["--model", &named, "--via", "ckks", "--calibrate", &table, "--api-keys", "clients"];
+    let (_server, url, mut said) = served(folder.path(), &arguments);
+    until(&mut said, "of inputs and outputs nothing");
+    assert!(until(&mut said, "try: curl").contains(&format!("{url}/v2/models/risk")));
+    let run = |more: &[&str]| {
+        let all = [&["run", "--input", &table, "--images", "3", "--json"], more].concat();
+        let ran = subrosa(folder.path(), &all);
+        assert!(ran.code == Some(0), "{}", ran.stderr);
+        serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap()
+    };
+    let plain = run(&[&model, "--via", "plain"]);
+    let encrypted = run(&["risk", "--url", &url, "--via", "ckks", "--api-key-file", "alice.key"]);
+    assert_eq!(plain["labels"], encrypted["labels"]);
+    let output = &encrypted["output"];
+    assert_eq!((&output["via"], &output["samples"]), (&"ckks".into(), &3.into()));
+    assert!(output["setup"]["cost"]["bytes"].as_u64().unwrap() > 100_000);
+    assert!(output["batches"][2]["online"]["cost"]["bytes"].as_u64().unwrap() > 10_000);
+    for (arguments, words) in [
+        (vec!["risk", "--url", &url, "--via", "ckks"], "refuses (401)"),
+        (vec!["risk", "--url", &url, "--via", "plain", "--api-key-file", "alice.key"], "encrypted requests only"),
+        (vec!["none", "--url", &url, "--via", "ckks", "--api-key-file", "alice.key"], "there is no such model"),
+    ] {
+        let ran = subrosa(folder.path(), &[&["run", "--input", &table], &arguments[..]].concat());
+        assert!(ran.code == Some(1) && ran.stderr.contains(words), "{arguments:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_changed_model_is_taken_and_a_broken_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("digits.onnx");
+    let put = |from: &str| {
+        // Whole at once, as a careful owner does it.
+        std::fs::copy(shipped(from), folder.path().join("new")).unwrap();
+        std::fs::rename(folder.path().join("new"), &at).unwrap();
+    };
+    put("models/mlp.onnx");
+    let (server, url, mut said) = served(folder.path(), &["digits.onnx", "--watch"]);
+    let input = shipped("examples/digits.npy");
+    let values = |arguments: &[&str]| {
+        let all = [&["run", "--via", "plain", "--input", &input, "--json"], arguments].concat();
+        let json: serde_json::Value = serde_json::from_str(&succeed(folder.path(), &all).stdout).unwrap();
+        serde_json::from_value::<Vec<f64>>(json["output"]["values"][0].clone()).unwrap()
+    };
+    // Batches of other sizes are summed in another order.
+    let close = |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3);
+    let (mlp, square) = (values(&[&shipped("models/mlp.onnx")]), values(&[&shipped("models/mlp_square.onnx")]));
+    assert!(close(&values(&["digits", "--url", &url]), &mlp) && !close(&mlp, &square));
+    put("models/mlp_square.onnx");
+    until(&mut said, "\"event\":\"reloaded\"");
+    assert!(close(&values(&["digits", "--url", &url]), &square));
+    put("models/README.md");
+    assert!(until(&mut said, "reload-refused").contains("digits.onnx"));
+    assert!(close(&values(&["digits", "--url", &url]), &square), "the old one stays");
+    // Told, it looks again.
+    let told = std::process::Command::new("kill").args(["-HUP", &server.0.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    until(&mut said, "reload-refused");
+    assert!(close(&values(&["digits", "--url", &url]), &square));
+}
+
+#[test]
+fn a_key_is_shown_once_and_its_file_has_a_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = succeed(folder.path(), &["serve-key", "alice"]).stdout;
+    let (key, line) = made.trim().split_once('\n').unwrap();
+    assert!(key.starts_with("subrosa_") && line.starts_with("alice ") && !line.contains(key));
+    assert_eq!(subrosa(folder.path(), &["serve-key", "a b"]).code, Some(2));
+    let model = shipped("models/mlp.onnx");
+    std::fs::write(folder.path().join("clients"), "alice 00\n").unwrap();
+    let ran = subrosa(folder.path(), &["serve", &model, "--api-keys", "clients", "--listen", "127.0.0.1:0"]);
+    assert!(ran.code != Some(0) && ran.stderr.contains("clients: line 1: a SHA-256 has"), "{}", ran.stderr);
+    assert_eq!(subrosa(folder.path(), &["serve", &model, "--rate", "1"]).code, Some(2));
 }
 
 #[cfg(not(feature = "simulation"))]

@@ -22,6 +22,8 @@ pub mod encoder;
 pub mod error;
 pub mod files;
 #[cfg(feature = "server")]
+pub mod incoming;
+#[cfg(feature = "server")]
 pub mod linear;
 #[cfg(feature = "server")]
 pub mod place;

@@ -8,6 +8,7 @@ use protocol::{circuit, files};
 use subrosa_graph::Model;
 use subrosa_he::circuit::Circuit;
 use subrosa_he::files::{answer_from_bytes, bundle_from_bytes, client_from_bytes, request_from_bytes};
+use subrosa_he::incoming::{carries, names};
 use subrosa_he::{Plan, PublicPlan};
 
 #[test]
@@ -58,6 +59,20 @@ fn files_of_others_are_refused_by_name() {
         .graph(),
     );
     assert!(Plan::from_public(&another.unwrap(), plan).is_err());
+}
+
+#[test]
+fn a_file_is_known_before_it_is_decoded() {
+    let f = files();
+    let (client, keys) = client_from_bytes(&f.secret).unwrap();
+    let found = names(&f.request).unwrap();
+    assert_eq!((found.plan, found.keys), (client.plan().digest(), keys));
+    assert!(names(&f.answer).is_err() && names(&f.request[..50]).is_err());
+    assert_eq!(client.plan().key_file_bytes(), f.bundle.len());
+    assert!(carries(&f.bundle, &f.plan));
+    let mut other = f.plan.clone();
+    other[200] ^= 1;
+    assert!(!carries(&f.bundle, &other) && !carries(&f.request, &f.plan) && !carries(&f.bundle[..100], &f.plan));
 }
 
 #[test]

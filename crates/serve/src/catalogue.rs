@@ -1,5 +1,7 @@
 //! The models that a server has.
 
+use crate::clear::Sessions;
+use crate::encrypted::Encrypted;
 use crate::error::{Error, Result};
 use crate::options::Limits;
 use crate::worker::Queue;
@@ -7,12 +9,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use subrosa::attest::enclave::Configuration;
 use subrosa::attest::{Enclave, Hosted};
-use subrosa::{Model, Via};
+use subrosa::{Model, Plan, Via};
 
 /// Models by name and version, and the way to them.
 pub struct Catalogue {
     models: BTreeMap<String, BTreeMap<u64, Arc<Served>>>,
-    enclave: Option<Arc<Enclave>>,
+    way: Way,
+}
+
+/// How requests are answered.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// The server sees them.
+    Clear,
+    /// A program inside trusted hardware does.
+    Attested(Arc<Enclave>),
+    /// Nobody but the client does.
+    Encrypted,
 }
 
 /// A model to be served.
@@ -25,6 +38,8 @@ pub struct Entry {
     pub version: u64,
     /// What was sealed, if it was: the header's policy.
     pub policy: Option<[u8; 32]>,
+    /// How it is computed on ciphertexts, if it is: a plan via ckks.
+    pub plan: Option<Plan>,
 }
 
 /// A model that is served.
@@ -32,48 +47,79 @@ pub(crate) struct Served {
     pub(crate) name: String,
     pub(crate) version: u64,
     pub(crate) model: Model,
-    pub(crate) queue: Queue,
+    pub(crate) work: Work,
     /// In trusted hardware: what its evidence is about.
     pub(crate) hosted: Option<Hosted>,
+}
+
+/// What a model computes on.
+pub(crate) enum Work {
+    Values(Queue<Sessions>),
+    Ciphertexts(Encrypted),
 }
 
 impl Catalogue {
     /// Without models; in the clear, or in trusted hardware.
     pub fn new(enclave: Option<Enclave>) -> Self {
-        Self { models: BTreeMap::new(), enclave: enclave.map(Arc::new) }
+        let way = enclave.map_or(Way::Clear, |enclave| Way::Attested(Arc::new(enclave)));
+        Self { models: BTreeMap::new(), way }
+    }
+
+    /// Without models; on ciphertexts.
+    pub fn encrypted() -> Self {
+        Self { models: BTreeMap::new(), way: Way::Encrypted }
+    }
+
+    /// Without models; of the same kind.
+    #[must_use]
+    pub fn alike(&self) -> Self {
+        Self { models: BTreeMap::new(), way: self.way.clone() }
+    }
+
+    /// Takes a model from another catalogue of its kind as it is there, if it is there and from
+    /// this file; returns whether it is.
+    pub fn keep(&mut self, old: &Self, name: &str, version: u64, sha256: [u8; 32]) -> bool {
+        let Some(served) = old.find(name, Some(version)).filter(|served| served.model.sha256() == sha256) else {
+            return false;
+        };
+        self.models.entry(name.to_owned()).or_default().insert(version, Arc::clone(served));
+        true
     }
 
     /// Takes a model, with `threads` threads of its own.
     ///
     /// **Errors:** [`Error::Library`] if it cannot run, [`Error::Misuse`] if there is one of this
-    /// name and version, [`Error::Io`].
+    /// name and version, or one on ciphertexts has no plan or is beyond the limits; [`Error::Io`].
     pub fn add(&mut self, entry: Entry, threads: usize, limits: &Limits) -> Result<()> {
-        let Entry { model, name, version, policy } = entry;
+        let Entry { model, name, version, policy, plan } = entry;
         if self.models.get(&name).is_some_and(|versions| versions.contains_key(&version)) {
             return Err(Error::Misuse(format!("two models are called {name} {version}; give NAME@VERSION=FILE")));
         }
-        let hosted = self.enclave.as_deref().map(|enclave| {
+        let hosted = self.enclave().map(|enclave| {
             let configuration = Configuration::of(enclave.service(), &model, &name, version, policy.is_some());
             Hosted::new(model.sha256(), policy.map(subrosa::attest::PolicyId), &configuration)
         });
-        let queue = Queue::start(&model, threads, limits.queue, limits.samples)?;
-        let served = Served { name: name.clone(), version, queue, hosted: hosted.transpose()?, model };
+        let work = match &self.way {
+            Way::Clear | Way::Attested(_) => {
+                let workers = (0..threads.max(1)).map(|_| Sessions::new(&model, limits.samples));
+                Work::Values(Queue::start(model.name(), workers.collect::<Result<_>>()?, limits.queue)?)
+            }
+            Way::Encrypted => {
+                let plan = plan.ok_or_else(|| Error::Misuse(format!("{name} has no plan via ckks; plan it first")))?;
+                Work::Ciphertexts(Encrypted::start(&name, &plan, threads, limits)?)
+            }
+        };
+        let served = Served { name: name.clone(), version, work, hosted: hosted.transpose()?, model };
         self.models.entry(name).or_default().insert(version, Arc::new(served));
         Ok(())
     }
 
-    pub(crate) fn via(&self) -> Via {
-        match &self.enclave {
-            None => Via::Plain,
-            Some(_) => Via::Tee,
-        }
-    }
-
-    /// How it is served: `plain`, or what is known of the hardware.
+    /// How it is served: `plain`, `encrypted`, or what is known of the hardware.
     pub fn standing(&self) -> &'static str {
-        match &self.enclave {
-            None => "plain",
-            Some(enclave) => enclave.attester().warning().unwrap_or("attested"),
+        match &self.way {
+            Way::Clear => "plain",
+            Way::Attested(enclave) => enclave.attester().warning().unwrap_or("attested"),
+            Way::Encrypted => "encrypted",
         }
     }
 
@@ -82,8 +128,33 @@ impl Catalogue {
         self.models.iter().flat_map(|(name, versions)| versions.keys().map(|version| (name.as_str(), *version)))
     }
 
-    pub(crate) fn enclave(&self) -> Option<&Arc<Enclave>> {
-        self.enclave.as_ref()
+    pub(crate) fn via(&self) -> Via {
+        match &self.way {
+            Way::Clear => Via::Plain,
+            Way::Attested(_) => Via::Tee,
+            Way::Encrypted => Via::Ckks,
+        }
+    }
+
+    /// The trusted hardware that it is in, if it is.
+    pub fn enclave(&self) -> Option<&Arc<Enclave>> {
+        match &self.way {
+            Way::Attested(enclave) => Some(enclave),
+            Way::Clear | Way::Encrypted => None,
+        }
+    }
+
+    /// Those that are computed on ciphertexts.
+    pub(crate) fn ciphertexts(&self) -> impl Iterator<Item = (&Arc<Served>, &Encrypted)> {
+        self.all().filter_map(|served| match &served.work {
+            Work::Values(_) => None,
+            Work::Ciphertexts(encrypted) => Some((served, encrypted)),
+        })
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Served>> {
+        self.models.values().flat_map(BTreeMap::values)
     }
 
     /// A model; the newest version if none is given.

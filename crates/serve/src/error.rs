@@ -31,4 +31,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file of API keys is of no use.
+    #[error("{path}: line {line}: {reason}")]
+    ApiKeys {
+        /// The file.
+        path: PathBuf,
+        /// Which line.
+        line: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 }

@@ -1,18 +1,26 @@
-//! An inference server: the Open Inference Protocol, version 2, over HTTP.
+//! An inference server: the Open Inference Protocol, version 2, over HTTP and gRPC.
 //!
 //! [`Catalogue`] holds the models, each with its queue and its threads; [`Server`] listens,
-//! answers and ends without losing what it has accepted. In the clear (`plain`) any client of
-//! the protocol works. In trusted hardware (`tee`) the protocol's requests are refused, and
-//! instead sealed ones answered over the attested channel of [`subrosa::attest`].
+//! answers and ends without losing what it has accepted; [`Handle`] gives it other models while it
+//! runs, [`ApiKeys`] say who may ask. In the clear (`plain`) any client of the protocol works. In
+//! trusted hardware (`tee`) and on ciphertexts (`ckks`) the protocol's requests are refused, and
+//! instead sealed ones answered over the attested channel of [`subrosa::attest`], or encrypted
+//! ones with the evaluation keys that clients leave here.
 //!
 //! **Invariant:** what a client sends is bounded in size, number and time before it is looked
 //! at; a value of an input or an output is in no log, metric or error.
 //!
-//! Lacking: gRPC, dynamic batching, hot reload, API keys.
+//! Lacking: dynamic batching, shares for parties elsewhere.
 
+mod access;
 mod catalogue;
+mod clear;
+mod encrypted;
 mod error;
+mod grpc;
+mod handle;
 mod http;
+mod keys;
 mod listen;
 mod log;
 mod metrics;
@@ -21,7 +29,9 @@ mod paced;
 mod place;
 mod worker;
 
+pub use access::{ApiKeys, NewKey};
 pub use catalogue::{Catalogue, Entry};
 pub use error::{Error, Result};
+pub use handle::Handle;
 pub use listen::Server;
 pub use options::{Limits, Tls};

@@ -21,14 +21,22 @@ struct Which {
     model: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Who {
+    key: String,
+    status: u16,
+}
+
 /// A server's counters.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Kind, Counter>,
+    asked: Family<Who, Counter>,
     samples: Family<Which, Counter>,
     time: Family<Which, Histogram>,
     pub(crate) active: Gauge,
     pub(crate) connections: Gauge,
+    pub(crate) key_bytes: Gauge,
 }
 
 impl Metrics {
@@ -38,17 +46,21 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix_and_labels("subrosa_serve", labels.into_iter()),
             requests: Family::default(),
+            asked: Family::default(),
             samples: Family::default(),
             time: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_25, 2.0, 18))),
             active: Gauge::default(),
             connections: Gauge::default(),
+            key_bytes: Gauge::default(),
         };
         let r = &mut metrics.registry;
         r.register("requests", "Requests answered, by model, endpoint and status", metrics.requests.clone());
+        r.register("key_requests", "Requests by API key's name and status; no name: refused", metrics.asked.clone());
         r.register("samples", "Samples computed", metrics.samples.clone());
         r.register_with_unit("request_time", "From header to answer", Unit::Seconds, metrics.time.clone());
         r.register("requests_active", "Requests with a body at work", metrics.active.clone());
         r.register("connections", "Open connections", metrics.connections.clone());
+        r.register("key_bytes", "Memory of evaluation keys", metrics.key_bytes.clone());
         metrics
     }
 
@@ -56,6 +68,11 @@ impl Metrics {
     pub(crate) fn text(&self) -> Option<String> {
         let mut text = String::new();
         encode(&mut text, &self.registry).ok().map(|()| text)
+    }
+
+    /// A request with the API key of this name, or with none that is known.
+    pub(crate) fn asked(&self, key: &str, status: u16) {
+        self.asked.get_or_create(&Who { key: key.to_owned(), status }).inc();
     }
 
     /// `model` is one that there is, or none.

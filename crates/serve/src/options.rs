@@ -24,6 +24,10 @@ pub struct Limits {
     pub idle: Duration,
     /// For what was accepted, once the server is told to end.
     pub drain: Duration,
+    /// Bytes of one client's file of evaluation keys.
+    pub key_file: usize,
+    /// Bytes of all evaluation keys in memory.
+    pub key_cache: u64,
 }
 
 impl Default for Limits {
@@ -37,6 +41,8 @@ impl Default for Limits {
             request: Duration::from_secs(30),
             idle: Duration::from_secs(30),
             drain: Duration::from_secs(30),
+            key_file: 512 << 20,
+            key_cache: 2048 << 20,
         }
     }
 }

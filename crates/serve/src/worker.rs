@@ -2,20 +2,29 @@
 
 use crate::error::{Error, Result};
 use crate::place::Place;
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use subrosa::{Model, PlanOptions, Session, Via};
 use tokio::sync::oneshot;
 
-/// One flat array an output.
-pub(crate) type Values = Vec<Vec<f32>>;
+/// What computes, one task after another.
+pub(crate) trait Worker: Send + 'static {
+    /// What is computed on.
+    type Task: Send + 'static;
+    /// What comes of it.
+    type Done: Send + 'static;
+
+    /// Computes a task.
+    fn compute(&mut self, task: Self::Task) -> std::result::Result<Self::Done, Unanswered>;
+
+    /// Throws away whatever a panic left half done.
+    fn recover(&mut self);
+}
 
 /// A model's queue. When it is dropped, its threads finish what is in it and end.
-pub(crate) struct Queue {
-    jobs: SyncSender<Job>,
+pub(crate) struct Queue<W: Worker> {
+    jobs: SyncSender<Job<W>>,
 }
 
 /// Why there is no answer.
@@ -29,45 +38,39 @@ pub(crate) enum Unanswered {
     Failed,
 }
 
-struct Job {
-    inputs: Values,
-    samples: usize,
+struct Job<W: Worker> {
+    task: W::Task,
     until: Instant,
     /// Also of a job that nobody waits for: it takes memory until its turn.
     place: Place,
-    reply: oneshot::Sender<std::result::Result<Values, Unanswered>>,
+    reply: oneshot::Sender<std::result::Result<W::Done, Unanswered>>,
 }
 
-impl Queue {
-    /// Starts `threads` threads behind a queue of `length`; the model is compiled once, so that
-    /// one that cannot run is known now.
+impl<W: Worker> Queue<W> {
+    /// Starts a thread for each of `workers` behind a queue of `length`; `name` is the model's.
     ///
-    /// **Errors:** [`Error::Library`] if the model cannot run, [`Error::Io`] if no thread can be
-    /// started.
-    pub(crate) fn start(model: &Model, threads: usize, length: usize, samples: usize) -> Result<Self> {
+    /// **Errors:** [`Error::Io`] if no thread can be started.
+    pub(crate) fn start(name: &str, workers: Vec<W>, length: usize) -> Result<Self> {
         let (jobs, waiting) = sync_channel(length);
         let waiting = Arc::new(Mutex::new(waiting));
-        for number in 0..threads.max(1) {
-            let mut sessions = Sessions::new(model, samples);
-            sessions.of(1)?;
+        for (number, worker) in workers.into_iter().enumerate() {
             let waiting = Arc::clone(&waiting);
-            let name = format!("{}-{number}", model.name());
-            let started = std::thread::Builder::new().name(name).spawn(move || work(&waiting, sessions));
+            let thread = std::thread::Builder::new().name(format!("{name}-{number}"));
+            let started = thread.spawn(move || work(&waiting, worker));
             started.map_err(|source| Error::Io { what: "cannot start a thread".to_owned(), source })?;
         }
         Ok(Self { jobs })
     }
 
-    /// Computes `samples` samples; gives up at `until`, when whoever waits does too.
+    /// Computes a task; gives up at `until`, when whoever waits does too.
     pub(crate) async fn compute(
         &self,
-        inputs: Values,
-        samples: usize,
+        task: W::Task,
         until: Instant,
         place: Place,
-    ) -> std::result::Result<Values, Unanswered> {
+    ) -> std::result::Result<W::Done, Unanswered> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(Job { inputs, samples, until, place, reply }).map_err(|error| match error {
+        self.jobs.try_send(Job { task, until, place, reply }).map_err(|error| match error {
             TrySendError::Full(_) => Unanswered::Busy,
             TrySendError::Disconnected(_) => Unanswered::Failed,
         })?;
@@ -75,75 +78,57 @@ impl Queue {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>, mut sessions: Sessions) {
+fn work<W: Worker>(waiting: &Mutex<Receiver<Job<W>>>, mut worker: W) {
     loop {
         // One thread waits at the queue, the others for it.
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = next else { return };
+        let Ok(Job { task, until, place, reply }) = next else { return };
         // Nobody waits any more: the client is gone, or was told that it took too long.
-        if job.reply.is_closed() || Instant::now() > job.until {
+        if reply.is_closed() || Instant::now() > until {
             continue;
         }
-        let answer = catch_unwind(AssertUnwindSafe(|| sessions.compute(&job.inputs, job.samples)));
+        let answer = catch_unwind(AssertUnwindSafe(|| worker.compute(task)));
         let answer = answer.unwrap_or_else(|_| {
-            // Whatever was half done is thrown away.
-            sessions.by_size.clear();
+            worker.recover();
             Err(Unanswered::Failed)
         });
         // First, so that whoever has the answer may ask again at once.
-        drop((job.inputs, job.place));
-        let _gone = job.reply.send(answer);
+        drop(place);
+        let _gone = reply.send(answer);
     }
 }
 
-/// The model compiled for powers of two, by size: a batch is cut into these, so that no client's
-/// choice of sizes makes it grow.
-struct Sessions {
-    model: Model,
-    by_size: BTreeMap<usize, Session>,
-    largest: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::tests::one;
+    use std::time::Duration;
 
-impl Sessions {
-    fn new(model: &Model, samples: usize) -> Self {
-        let largest = samples.clamp(1, LARGEST);
-        let largest = 1 << largest.ilog2();
-        Self { model: model.clone(), by_size: BTreeMap::new(), largest }
-    }
+    /// Halves even numbers, refuses no others but panics.
+    struct Halves(usize);
 
-    fn of(&mut self, size: usize) -> subrosa::Result<&mut Session> {
-        use std::collections::btree_map::Entry;
-        match self.by_size.entry(size) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                let options = PlanOptions { via: Via::Plain, batch: size, ..PlanOptions::default() };
-                Ok(entry.insert(self.model.plan(&options)?.open()?))
-            }
+    impl Worker for Halves {
+        type Task = usize;
+        type Done = usize;
+
+        fn compute(&mut self, task: usize) -> std::result::Result<usize, Unanswered> {
+            assert!(task.is_multiple_of(2), "a bug");
+            Ok(task / 2 + self.0)
+        }
+
+        fn recover(&mut self) {
+            self.0 += 1;
         }
     }
 
-    fn compute(&mut self, inputs: &[Vec<f32>], samples: usize) -> std::result::Result<Values, Unanswered> {
-        let mut outputs = vec![Vec::new(); self.model.outputs().len()];
-        let mut first = 0;
-        while first < samples {
-            let left = samples - first;
-            let size = self.largest.min(1 << left.ilog2());
-            let part = self.part(inputs, first, size);
-            let output = self.of(size).and_then(|session| session.run(&part)).map_err(Unanswered::Refused)?;
-            outputs.iter_mut().zip(output.values).for_each(|(all, new)| all.extend(new));
-            first += size;
-        }
-        Ok(outputs)
-    }
-
-    fn part(&self, inputs: &[Vec<f32>], first: usize, size: usize) -> Values {
-        let cut = |(values, port): (&Vec<f32>, &subrosa::Port)| {
-            let len = port.sample_len();
-            values.get(first * len..(first + size) * len).unwrap_or_default().to_vec()
-        };
-        inputs.iter().zip(self.model.inputs()).map(cut).collect()
+    #[tokio::test]
+    async fn a_panic_costs_one_request() {
+        let queue = Queue::start("halves", vec![Halves(0)], 4).unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        let (places, place) = one();
+        assert_eq!(queue.compute(6, until, place.clone()).await.unwrap(), 3);
+        assert!(matches!(queue.compute(7, until, place.clone()).await, Err(Unanswered::Failed)));
+        assert_eq!(queue.compute(6, until, place).await.unwrap(), 4, "and it recovered");
+        assert_eq!(places.available_permits(), 1);
     }
 }
-
-/// Larger batches are no faster a sample.
-const LARGEST: usize = 256;

@@ -102,8 +102,8 @@ fn what_is_wrong_is_told_and_the_server_lives() {
             400,
             "id has more",
         ),
-        (server.post("/v2/models/mlp/attestation", b"{}"), 403, "runs in the clear"),
-        (server.post("/v2/models/mlp/sealed-infer", b"x"), 403, "runs in the clear"),
+        (server.post("/v2/models/mlp/attestation", b"{}"), 403, "no attested channel"),
+        (server.post("/v2/models/mlp/sealed-infer", b"x"), 403, "no attested channel"),
     ] {
         assert_eq!(reply.status, status, "{}", reply.text());
         assert!(reply.text().contains(said), "{}", reply.text());

@@ -137,7 +137,8 @@ impl Via {
         match self.kind() {
             Kind::Plain => Some(Served::Plain),
             Kind::Tee => Some(Served::Tee),
-            Kind::Parties(_) | Kind::Ckks => None,
+            Kind::Ckks => Some(Served::Ckks),
+            Kind::Parties(_) => None,
         }
     }
 
@@ -165,6 +166,8 @@ pub enum Served {
     Plain,
     /// Inputs and outputs are encrypted to a program inside trusted hardware.
     Tee,
+    /// It computes on ciphertexts that only the client can open.
+    Ckks,
 }
 
 /// The families of protections: what code that differs between them matches on.

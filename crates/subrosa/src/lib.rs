@@ -57,6 +57,6 @@ pub use plan::Plan;
 pub use session::Session;
 pub use sheet::PlanSheet;
 pub use subrosa_core::{
-    Absent, Adversary, Claim, Cost, Finding, Machine, Report, Row, SIMULATED, Standing, Terms, Trust, Verdict,
+    Absent, Adversary, Claim, Cost, Finding, Machine, Report, Row, SIMULATED, Secret, Standing, Terms, Trust, Verdict,
 };
 pub use verify::{Verification, verify};

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Run(run::Run),
     /// Serve models over HTTP: the Open Inference Protocol
     Serve(serve::Serve),
+    /// Make a key for a client of `serve --api-keys`
+    ServeKey(serve::ServeKey),
     /// Measure models under several protections, side by side
     Compare(compare::Compare),
     /// Make a client's keys for a plan via ckks
@@ -62,6 +64,7 @@ impl Command {
             Self::Plan(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Serve(command) => command.run(),
+            Self::ServeKey(command) => command.run(),
             Self::Compare(command) => command.run(),
             Self::Keygen(command) => command.run(),
             Self::Encrypt(command) => command.run(),

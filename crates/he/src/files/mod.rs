@@ -64,8 +64,11 @@ fn header(kind: Kind) -> Writer {
     w
 }
 
+/// Magic, kind and version.
+pub(crate) const HEADER_BYTES: usize = MAGIC.len() + 8;
+
 /// Reads past magic, kind and version.
-fn open(bytes: &[u8], kind: Kind) -> Result<Reader<'_>, Error> {
+pub(crate) fn open(bytes: &[u8], kind: Kind) -> Result<Reader<'_>, Error> {
     let mut r = Reader::new(bytes, kind.name());
     if r.bytes(MAGIC.len()).ok() != Some(MAGIC) {
         return Ok(r.wrong("it does not begin as our files do")?);

@@ -6,26 +6,28 @@ use super::{App, Named};
 use crate::catalogue::Served;
 use crate::log;
 use crate::place::Place;
+use crate::worker::{Queue, Unanswered, Worker};
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A request at work.
-pub(super) struct Work {
+pub(crate) struct Begun {
     pub(super) until: Instant,
     /// What goes on for the request holds a clone.
-    pub(super) place: Place,
+    place: Place,
     record: Record,
 }
 
 /// What log and metrics will say of a request, whatever becomes of it.
 struct Record {
     app: Arc<App>,
-    served: Arc<Served>,
+    /// None where it is about no model, or about which one is not known yet.
+    served: Option<Arc<Served>>,
     endpoint: &'static str,
     start: Instant,
     samples: usize,
@@ -34,9 +36,9 @@ struct Record {
     status: u16,
 }
 
-impl Work {
+impl Begun {
     /// Reads all of a body of up to `limit` bytes.
-    pub(super) async fn read(&mut self, limit: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    pub(crate) async fn read(&mut self, limit: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
         let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
         if announced.is_some_and(|n| n > limit as u64) {
             return Err(Refusal::TooLong(limit));
@@ -48,7 +50,7 @@ impl Work {
     }
 
     /// Runs what takes processor time beside the connections, if it is long enough to matter.
-    pub(super) async fn beside<T: Send + 'static>(
+    pub(crate) async fn beside<T: Send + 'static>(
         &self,
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
@@ -71,6 +73,27 @@ impl Work {
         done.map_err(|_| Refusal::Late)?.map_err(|_| Refusal::Failed)
     }
 
+    /// Gives time for a body that is long as a matter of course.
+    pub(super) fn allow(&mut self, bytes: usize) {
+        self.until += Duration::from_secs_f64(bytes as f64 / SLOWEST);
+    }
+
+    /// Takes note of the model that it turned out to be about.
+    pub(crate) fn about(&mut self, served: &Arc<Served>) {
+        self.record.served = Some(Arc::clone(served));
+    }
+
+    /// Has a queue compute a task, within the request's time.
+    pub(super) async fn compute<W: Worker>(&self, queue: &Queue<W>, task: W::Task) -> Result<W::Done, Refusal> {
+        let computed = queue.compute(task, self.until, self.place.clone());
+        let computed = tokio::time::timeout_at(self.until.into(), computed).await;
+        computed.map_err(|_| Refusal::Late)?.map_err(|unanswered| match unanswered {
+            Unanswered::Busy => Refusal::Busy,
+            Unanswered::Refused(error) => Refusal::Bad(error),
+            Unanswered::Failed => Refusal::Failed,
+        })
+    }
+
     /// Takes note that so many samples were computed.
     pub(super) fn computed(&mut self, samples: usize) {
         self.record.samples = samples;
@@ -91,43 +114,69 @@ async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     Ok(all)
 }
 
-/// Does `work` on the model that a path names if there is a place for it, and tells log and metrics
-/// what became of it.
+/// Does `work` on the model that a path names: see [`conduct`].
 pub(super) async fn exchange<F>(
     app: &Arc<App>,
     named: &Named,
     endpoint: &'static str,
-    work: impl FnOnce(Arc<Served>, Work) -> F,
+    work: impl FnOnce(Arc<Served>, Begun) -> F,
 ) -> Response<Body>
 where
-    F: Future<Output = (Work, Result<Response<Vec<u8>>, Refusal>)>,
+    F: Future<Output = (Begun, Result<Response<Vec<u8>>, Refusal>)>,
 {
     let served = match app.find(named) {
-        Ok(served) => Arc::clone(served),
+        Ok(served) => served,
         Err(refusal) => return refusal.response(),
     };
-    let mut record = Record::new(app, &served, endpoint);
+    begin(app, Some(Arc::clone(&served)), endpoint, |begun| work(served, begun)).await
+}
+
+/// As [`conduct`], a refusal being answered as over HTTP.
+pub(super) async fn begin<F>(
+    app: &Arc<App>,
+    served: Option<Arc<Served>>,
+    endpoint: &'static str,
+    work: impl FnOnce(Begun) -> F,
+) -> Response<Body>
+where
+    F: Future<Output = (Begun, Result<Response<Vec<u8>>, Refusal>)>,
+{
+    conduct(app, served, endpoint, work).await.unwrap_or_else(|refusal| refusal.response())
+}
+
+/// Does `work` if there is a place for it, and tells log and metrics what became of it. The answer
+/// keeps the place until it is read.
+pub(crate) async fn conduct<F>(
+    app: &Arc<App>,
+    served: Option<Arc<Served>>,
+    endpoint: &'static str,
+    work: impl FnOnce(Begun) -> F,
+) -> Result<Response<Body>, Refusal>
+where
+    F: Future<Output = (Begun, Result<Response<Vec<u8>>, Refusal>)>,
+{
+    let mut record = Record::new(app, served, endpoint);
     let Some(place) = Place::take(&app.requests, &app.metrics.active) else {
-        return record.refused(&Refusal::Busy);
+        return Err(record.refused(Refusal::Busy));
     };
     let until = record.start + app.limits.request;
-    let (Work { place, mut record, .. }, done) = work(served, Work { until, place, record }).await;
+    let (Begun { place, mut record, .. }, done) = work(Begun { until, place, record }).await;
     match done {
         Ok(answer) => {
             record.status = answer.status().as_u16();
             record.bytes_out = answer.body().len();
             let until = Instant::now() + app.limits.request;
-            answer.map(|bytes| Body::new(Unread::new(bytes, place, until)))
+            Ok(answer.map(|bytes| Body::new(Unread::new(bytes, place, until))))
         }
-        Err(refusal) => record.refused(&refusal),
+        Err(refusal) => Err(record.refused(refusal)),
     }
 }
 
 impl Record {
-    fn new(app: &Arc<App>, served: &Arc<Served>, endpoint: &'static str) -> Self {
+    fn new(app: &Arc<App>, served: Option<Arc<Served>>, endpoint: &'static str) -> Self {
         Self {
             app: Arc::clone(app),
-            served: Arc::clone(served),
+            served,
             endpoint,
             start: Instant::now(),
             samples: 0,
@@ -137,10 +186,9 @@ impl Record {
         }
     }
 
-    fn refused(&mut self, refusal: &Refusal) -> Response<Body> {
-        let response = refusal.response();
-        self.status = response.status().as_u16();
-        response
+    fn refused(&mut self, refusal: Refusal) -> Refusal {
+        self.status = refusal.status().as_u16();
+        refusal
     }
 }
 
@@ -149,14 +197,15 @@ impl Drop for Record {
     fn drop(&mut self) {
         let took = self.start.elapsed();
         let Self { app, served, endpoint, samples, bytes_in, bytes_out, status, .. } = self;
-        app.metrics.answered(Some(&served.name), endpoint, *status, *samples, took);
+        let model = served.as_ref().map(|served| served.name.as_str());
+        app.metrics.answered(model, endpoint, *status, *samples, took);
         log::line(
             "request",
             app.warning(),
             &log::Request {
                 endpoint,
-                model: Some(&served.name),
-                version: Some(served.version),
+                model,
+                version: served.as_ref().map(|served| served.version),
                 status: *status,
                 samples: (*samples > 0).then_some(*samples),
                 bytes_in: *bytes_in,
@@ -170,6 +219,9 @@ impl Drop for Record {
 
 /// From this many bytes on, decoding takes longer than a change of threads.
 const LONG: usize = 64 << 10;
+
+/// Bytes a second that a client with a long body is expected to send.
+const SLOWEST: f64 = (1 << 20) as f64;
 
 /// What log and metrics call the status of an answer that nobody waited for, as others do.
 const GONE: u16 = 499;

@@ -1,15 +1,15 @@
 //! Requests in the clear.
 
-use super::body::{Work, exchange};
+use super::body::{Begun, exchange};
 use super::reply::{Refusal, message};
 use super::{App, Named};
-use crate::catalogue::Served;
-use crate::worker::{Unanswered, Values};
+use crate::catalogue::{Served, Way, Work};
+use crate::clear::{Inputs, Values};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response};
 use std::sync::Arc;
-use subrosa::oip::{HEADER_LENGTH, InferRequest, InferResponse, Message, Tensor};
+use subrosa::oip::{HEADER_LENGTH, InferRequest, InferResponse, Tensor};
 
 pub(super) async fn infer(
     State(app): State<Arc<App>>,
@@ -17,9 +17,9 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    exchange(&app, &named, "infer", async |served, mut work| {
-        let done = answer(&app, &served, &mut work, &headers, body).await;
-        (work, done)
+    exchange(&app, &named, "infer", async |served, mut begun| {
+        let done = answer(&app, &served, &mut begun, &headers, body).await;
+        (begun, done)
     })
     .await
 }
@@ -27,22 +27,30 @@ pub(super) async fn infer(
 async fn answer(
     app: &App,
     served: &Arc<Served>,
-    work: &mut Work,
+    begun: &mut Begun,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response<Vec<u8>>, Refusal> {
-    if app.catalogue.enclave().is_some() {
-        return Err(Refusal::NotHere(SEALED_ONLY));
-    }
+    in_the_clear(app)?;
     let json = json_length(headers)?;
-    let bytes = work.read(app.limits.body, headers, body).await?;
+    let bytes = begun.read(app.limits.body, headers, body).await?;
     let (model, most) = (Arc::clone(served), app.limits.samples);
-    let asked = work.beside(bytes.len(), move || Asked::read(&model, &bytes, json, most)).await?;
-    Ok(message(compute(served, asked.map_err(Refusal::Bad)?, work).await?))
+    let asked = begun.beside(bytes.len(), move || Asked::read(&model, &bytes, json, most)).await?;
+    let answer = compute(served, asked.map_err(Refusal::Bad)?, begun).await?;
+    Ok(message(answer.encode().map_err(|_| Refusal::Failed)?))
+}
+
+/// Whether this server takes requests that it can read.
+pub(crate) fn in_the_clear(app: &App) -> Result<(), Refusal> {
+    match app.catalogue().way() {
+        Way::Clear => Ok(()),
+        Way::Attested(_) => Err(Refusal::NotHere(SEALED_ONLY)),
+        Way::Encrypted => Err(Refusal::NotHere(ENCRYPTED_ONLY)),
+    }
 }
 
 /// A request that fits the model.
-pub(super) struct Asked {
+pub(crate) struct Asked {
     id: Option<String>,
     wanted: Vec<(usize, bool)>,
     inputs: Values,
@@ -53,7 +61,10 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn read(served: &Served, body: &[u8], json: Option<usize>, most: usize) -> subrosa::Result<Self> {
-        let request = InferRequest::decode(body, json)?;
+        Self::fit(served, InferRequest::decode(body, json)?, most)
+    }
+
+    pub(crate) fn fit(served: &Served, request: InferRequest, most: usize) -> subrosa::Result<Self> {
         let (id, wanted) = (request.id.clone(), request.wanted(served.model.outputs())?);
         let (inputs, samples) = request.fit(served.model.inputs(), most)?;
         Ok(Self { id, wanted, inputs, samples, warning: None })
@@ -66,16 +77,11 @@ impl Asked {
 }
 
 /// Computes what is asked, within the request's time.
-pub(super) async fn compute(served: &Served, asked: Asked, work: &mut Work) -> Result<Message, Refusal> {
+pub(crate) async fn compute(served: &Served, asked: Asked, begun: &mut Begun) -> Result<InferResponse, Refusal> {
     let Asked { id, wanted, inputs, samples, warning } = asked;
-    let computed = served.queue.compute(inputs, samples, work.until, work.place.clone());
-    let computed = tokio::time::timeout_at(work.until.into(), computed).await;
-    let values = computed.map_err(|_| Refusal::Late)?.map_err(|unanswered| match unanswered {
-        Unanswered::Busy => Refusal::Busy,
-        Unanswered::Refused(error) => Refusal::Bad(error),
-        Unanswered::Failed => Refusal::Failed,
-    })?;
-    work.computed(samples);
+    let Work::Values(queue) = &served.work else { return Err(Refusal::NotHere(ENCRYPTED_ONLY)) };
+    let values = begun.compute(queue, Inputs { values: inputs, samples }).await?;
+    begun.computed(samples);
     let mut values = values.into_iter().map(Some).collect::<Vec<_>>();
     let mut outputs = Vec::with_capacity(wanted.len());
     for (index, binary) in wanted {
@@ -87,14 +93,13 @@ pub(super) async fn compute(served: &Served, asked: Asked, work: &mut Work) -> R
         let values = values.take().ok_or(Refusal::Failed)?;
         outputs.push((Tensor { name: port.name.clone(), shape, values }, binary));
     }
-    let response = InferResponse {
+    Ok(InferResponse {
         model: served.name.clone(),
         version: Some(served.version.to_string()),
         id,
         warning: warning.map(str::to_owned),
         outputs,
-    };
-    response.encode().map_err(|_| Refusal::Failed)
+    })
 }
 
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
@@ -106,5 +111,7 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
     })
 }
 
+const ENCRYPTED_ONLY: &str = "this server answers encrypted requests only, so that it does not see them; use \
+                              `subrosa run NAME --url URL --via ckks`, or see docs/serve.md";
 const SEALED_ONLY: &str = "this server answers sealed requests only, so that its host does not see them; use \
                            `subrosa run NAME --url URL --via tee`, or see docs/serve.md";

@@ -1,7 +1,8 @@
 //! Health, metadata, metrics: what has no body.
 
 use super::reply::{json, response};
-use super::{App, Named};
+use super::{App, Named, encrypted};
+use crate::catalogue::{Served, Way, Work};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{Response, StatusCode};
@@ -10,14 +11,10 @@ use std::sync::Arc;
 use subrosa::Port;
 
 pub(super) async fn server(State(app): State<Arc<App>>) -> Response<Body> {
-    let extension = match app.catalogue.enclave() {
-        None => "binary_tensor_data",
-        Some(_) => "subrosa_attested_channel",
-    };
     let mut about = value!({
-        "name": "subrosa",
+        "name": NAME,
         "version": env!("CARGO_PKG_VERSION"),
-        "extensions": [extension],
+        "extensions": [extension(app.catalogue().way())],
     });
     if let (Some(warning), Some(about)) = (app.warning(), about.as_object_mut()) {
         about.insert("warning".to_owned(), Value::from(warning));
@@ -47,8 +44,9 @@ pub(super) async fn model(State(app): State<Arc<App>>, Path(named): Path<Named>)
             StatusCode::OK,
             &value!({
                 "name": served.name,
-                "versions": app.catalogue.versions(&served.name),
-                "platform": "onnx_tract",
+                "versions": app.catalogue().versions(&served.name),
+                "platform": platform(&served),
+                "extensions": [extension(app.catalogue().way())],
                 "inputs": ports(served.model.inputs()),
                 "outputs": ports(served.model.outputs()),
             }),
@@ -59,9 +57,25 @@ pub(super) async fn model(State(app): State<Arc<App>>, Path(named): Path<Named>)
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    app.metrics.key_bytes.set(i64::try_from(app.keys.taken()).unwrap_or(i64::MAX));
     match app.metrics.text() {
         Some(text) => response(StatusCode::OK, kind, text.into_bytes()),
         None => response(StatusCode::INTERNAL_SERVER_ERROR, kind, Vec::new()),
+    }
+}
+
+pub(crate) fn platform(served: &Served) -> &'static str {
+    match &served.work {
+        Work::Values(_) => "onnx_tract",
+        Work::Ciphertexts(_) => "subrosa_ckks",
+    }
+}
+
+pub(crate) fn extension(way: &Way) -> &'static str {
+    match way {
+        Way::Clear => "binary_tensor_data",
+        Way::Attested(_) => "subrosa_attested_channel",
+        Way::Encrypted => encrypted::EXTENSION,
     }
 }
 
@@ -70,11 +84,14 @@ fn readiness(app: &App) -> StatusCode {
 }
 
 fn port(port: &Port) -> Value {
-    value!({ "name": port.name, "datatype": "FP32", "shape": shape(port) })
+    value!({ "name": port.name, "datatype": "FP32", "shape": shape(port).collect::<Vec<_>>() })
 }
 
 /// The protocol writes -1 for an axis of any size.
-pub(super) fn shape(port: &Port) -> Value {
-    let dim = |(i, &d): (usize, &usize)| if i == 0 && port.batched { Value::from(-1) } else { Value::from(d) };
-    port.shape.iter().enumerate().map(dim).collect()
+pub(crate) fn shape(port: &Port) -> impl Iterator<Item = i64> {
+    let dims = port.shape.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX));
+    dims.enumerate().map(|(i, d)| if i == 0 && port.batched { -1 } else { d })
 }
+
+/// What the server calls itself.
+pub(crate) const NAME: &str = "subrosa";

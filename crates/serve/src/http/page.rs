@@ -38,16 +38,17 @@ async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response<Body> {
 
 /// What the page can ask, and who learns what by it.
 async fn about(State(app): State<Arc<App>>) -> Response<Body> {
-    let via = app.catalogue.via();
-    let names: BTreeSet<&str> = app.catalogue.names().map(|(name, _)| name).collect();
-    let newest = names.into_iter().filter_map(|name| app.catalogue.find(name, None));
+    let catalogue = app.catalogue();
+    let via = catalogue.via();
+    let names: BTreeSet<&str> = catalogue.names().map(|(name, _)| name).collect();
+    let newest = names.into_iter().filter_map(|name| catalogue.find(name, None));
     let models: Vec<Value> = newest.map(|served| model(served, via)).collect();
     let protection = value!({ "via": via.name(), "learns": via.claim().learns });
     json(StatusCode::OK, &value!({ "models": models, "protections": [protection] }))
 }
 
 fn model(served: &Served, via: Via) -> Value {
-    let first = |ports: &[Port]| ports.first().map(shape);
+    let first = |ports: &[Port]| ports.first().map(|port| shape(port).collect::<Vec<_>>());
     value!({
         "name": served.name,
         "via": via.name(),

@@ -1,18 +1,31 @@
 //! What clients are answered.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Response, StatusCode};
 use serde::Serialize;
+use std::time::Duration;
 use subrosa::oip::{ErrorBody, HEADER_LENGTH, Message};
 
 /// Why a request is refused.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// There is no such model or version.
     NoModel,
+    /// There are no such keys.
+    NoKeys,
+    /// No model has the plan of these keys.
+    NoPlan,
+    /// The request's keys are not here.
+    KeysGone,
     /// There is no such endpoint, or not as this server runs.
     NotHere(&'static str),
+    /// Who asks does not say so.
+    Nameless,
+    /// Nobody has the key that was given.
+    Unknown,
+    /// The client asks too often; it may again after this.
+    TooOften(Duration),
     /// Something is wrong with the request.
     Bad(subrosa::Error),
     /// The body is longer than the limit.
@@ -32,23 +45,36 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::NoModel => StatusCode::NOT_FOUND,
+            Self::NoModel | Self::NoKeys | Self::NoPlan => StatusCode::NOT_FOUND,
+            Self::KeysGone => StatusCode::CONFLICT,
             Self::NotHere(_) => StatusCode::FORBIDDEN,
+            Self::Nameless | Self::Unknown => StatusCode::UNAUTHORIZED,
             Self::Bad(_) => StatusCode::BAD_REQUEST,
             Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Cut => StatusCode::REQUEST_TIMEOUT,
-            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany | Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy | Self::Late => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
-    pub(super) fn body(&self) -> ErrorBody {
+    pub(crate) fn body(&self) -> ErrorBody {
         let error = match self {
             Self::NoModel => "there is no such model or version".to_owned(),
+            Self::NoKeys => "there are no such keys".to_owned(),
+            Self::NoPlan => {
+                "no model here has the plan of these keys; fetch the plan again and make new ones".to_owned()
+            }
+            Self::KeysGone => {
+                "the request's evaluation keys are not here (any more); PUT them to /v2/keys/{id} and send it again"
+                    .to_owned()
+            }
             Self::NotHere(why) => (*why).to_owned(),
+            Self::Nameless => "this server answers clients with a key; send Authorization: Bearer KEY".to_owned(),
+            Self::Unknown => "the key is not one that this server knows; ask whoever runs it".to_owned(),
+            Self::TooOften(_) => "too many requests with this key; come again after Retry-After seconds".to_owned(),
             Self::Bad(error) => error.to_string(),
-            Self::TooLong(limit) => format!("the body is longer than {limit} bytes; send fewer samples at a time"),
+            Self::TooLong(limit) => format!("the body is longer than {limit} bytes; send less at a time"),
             Self::Cut => "the body did not come whole, or not in time; send it again".to_owned(),
             Self::TooMany => "too many clients ask for evidence; ask again, or for that of the epoch".to_owned(),
             Self::Busy => "the server is busy; send the request again".to_owned(),
@@ -58,18 +84,39 @@ impl Refusal {
         ErrorBody { error }
     }
 
+    /// The same over gRPC: a code of <https://grpc.io/docs/guides/status-codes/>.
+    pub(crate) fn grpc(&self) -> u8 {
+        match self {
+            Self::Bad(_) => 3,
+            Self::Cut | Self::Late => 4,
+            Self::NoModel | Self::NoKeys | Self::NoPlan => 5,
+            Self::NotHere(_) => 7,
+            Self::TooLong(_) | Self::TooMany | Self::TooOften(_) => 8,
+            Self::KeysGone => 9,
+            Self::Failed => 13,
+            Self::Busy => 14,
+            Self::Nameless | Self::Unknown => 16,
+        }
+    }
+
     pub(super) fn response(&self) -> Response<Body> {
         let mut response = json(self.status(), &self.body());
-        match self {
-            Self::TooMany | Self::Busy | Self::Late => {
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
+        let header = match self {
+            Self::TooMany | Self::Busy | Self::Late => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::TooOften(after) => Some((RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil() as u64))),
+            Self::Nameless => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Self::Unknown => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""))),
             // What is left of the body is not read: the connection is of no more use.
-            Self::TooLong(_) | Self::Cut => {
-                response.headers_mut().insert("connection", HeaderValue::from_static("close"));
-            }
-            Self::NoModel | Self::NotHere(_) | Self::Bad(_) | Self::Failed => {}
-        }
+            Self::TooLong(_) | Self::Cut => Some((CONNECTION, HeaderValue::from_static("close"))),
+            Self::NoModel
+            | Self::NoKeys
+            | Self::NoPlan
+            | Self::KeysGone
+            | Self::NotHere(_)
+            | Self::Bad(_)
+            | Self::Failed => None,
+        };
+        response.headers_mut().extend(header);
         response
     }
 }

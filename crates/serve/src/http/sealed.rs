@@ -1,6 +1,6 @@
 //! The attested channel, as endpoints beside the protocol's.
 
-use super::body::{Work, exchange};
+use super::body::{Begun, exchange};
 use super::infer::{Asked, compute};
 use super::reply::{self, BYTES, JSON, Refusal};
 use super::{App, Named};
@@ -21,9 +21,9 @@ pub(super) async fn attestation(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    exchange(&app, &named, "attestation", async |served, mut work| {
-        let done = attest(&app, &served, &mut work, &headers, body).await;
-        (work, done)
+    exchange(&app, &named, "attestation", async |served, mut begun| {
+        let done = attest(&app, &served, &mut begun, &headers, body).await;
+        (begun, done)
     })
     .await
 }
@@ -31,19 +31,19 @@ pub(super) async fn attestation(
 async fn attest(
     app: &App,
     served: &Arc<Served>,
-    work: &mut Work,
+    begun: &mut Begun,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let (enclave, _) = inside(app, served)?;
-    let bytes = work.read(MOST_WISH, headers, body).await?;
+    let bytes = begun.read(MOST_WISH, headers, body).await?;
     let wish: Wish = serde_json::from_slice(&bytes).map_err(|_| bad("the wish for evidence is none"))?;
     let waiting = Arc::clone(&app.inquiries).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
-    let turn = tokio::time::timeout_at(work.until.into(), Arc::clone(&app.quoting).acquire_owned());
+    let turn = tokio::time::timeout_at(begun.until.into(), Arc::clone(&app.quoting).acquire_owned());
     let turn = turn.await.map_err(|_| Refusal::TooMany)?.map_err(|_| Refusal::Failed)?;
     let model = Arc::clone(served);
     // The hardware may take its time, and takes one turn at a time, though the client be gone.
-    let offer = work.apart(move || {
+    let offer = begun.apart(move || {
         let offer = model.hosted.as_ref().map(|hosted| enclave.offer(hosted, &wish));
         drop((waiting, turn));
         offer
@@ -65,9 +65,9 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    exchange(&app, &named, "sealed-infer", async |served, mut work| {
-        let done = answer(&app, &served, &mut work, &headers, body).await;
-        (work, done)
+    exchange(&app, &named, "sealed-infer", async |served, mut begun| {
+        let done = answer(&app, &served, &mut begun, &headers, body).await;
+        (begun, done)
     })
     .await
 }
@@ -75,26 +75,26 @@ pub(super) async fn infer(
 async fn answer(
     app: &App,
     served: &Arc<Served>,
-    work: &mut Work,
+    begun: &mut Begun,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let (enclave, _) = inside(app, served)?;
-    let bytes = work.read(app.limits.body, headers, body).await?;
+    let bytes = begun.read(app.limits.body, headers, body).await?;
     let (model, most, warning) = (Arc::clone(served), app.limits.samples, app.warning());
     let length = bytes.len();
-    let opened = work.beside(length, move || open(&enclave, &model, &bytes, most)).await?;
+    let opened = begun.beside(length, move || open(&enclave, &model, &bytes, most)).await?;
     let (asked, owed) = opened.map_err(Refusal::Bad)?;
     // What is wrong inside is told inside: the host learns that there was an answer.
     let (status, message) = match asked {
-        Ok(asked) => match compute(served, asked.warned(warning), work).await {
-            Ok(message) => (200, message),
+        Ok(asked) => match compute(served, asked.warned(warning), begun).await {
+            Ok(answer) => (200, answer.encode().map_err(|_| Refusal::Failed)?),
             Err(refusal @ Refusal::Bad(_)) => refused(&refusal)?,
             Err(refusal) => return Err(refusal),
         },
         Err(error) => refused(&Refusal::Bad(error))?,
     };
-    let sealed = work.beside(message.body.len(), move || owed.seal(&Inner::answer(status, &message))).await?;
+    let sealed = begun.beside(message.body.len(), move || owed.seal(&Inner::answer(status, &message))).await?;
     Ok(reply::answer(BYTES, sealed.map_err(|_| Refusal::Failed)?))
 }
 
@@ -114,10 +114,8 @@ fn refused(refusal: &Refusal) -> Result<(u16, Message), Refusal> {
 }
 
 fn inside<'a>(app: &App, served: &'a Served) -> Result<(Arc<Enclave>, &'a Hosted), Refusal> {
-    let enclave = app.catalogue.enclave().zip(served.hosted.as_ref());
-    let (enclave, hosted) =
-        enclave.ok_or(Refusal::NotHere("this server has no attested channel; it runs in the clear"))?;
-    Ok((Arc::clone(enclave), hosted))
+    let enclave = app.enclave().zip(served.hosted.as_ref());
+    enclave.ok_or(Refusal::NotHere("this server has no attested channel: it does not run in trusted hardware"))
 }
 
 fn bad(message: &str) -> Refusal {

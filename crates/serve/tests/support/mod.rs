@@ -12,14 +12,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use subrosa::Model;
 use subrosa::attest::Enclave;
-use subrosa_serve::{Catalogue, Entry, Limits, Server};
+use subrosa_serve::{Catalogue, Entry, Handle, Limits, Server};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 /// A server of mlp, and its end.
 pub(crate) struct Running {
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     pub(crate) address: String,
+    /// Where it speaks gRPC.
+    pub(crate) grpc: String,
+    pub(crate) handle: Handle,
     end: Option<oneshot::Sender<()>>,
     ended: Option<oneshot::Receiver<bool>>,
 }
@@ -36,21 +39,39 @@ pub(crate) fn model(name: &str) -> PathBuf {
 }
 
 pub(crate) fn start(limits: Limits, enclave: Option<Enclave>) -> Running {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    serve(mlps(enclave, &limits), limits)
+}
+
+/// Two versions of mlp, and it once more.
+pub(crate) fn mlps(enclave: Option<Enclave>, limits: &Limits) -> Catalogue {
     let mut catalogue = Catalogue::new(enclave);
     for (name, version) in [("mlp", 1), ("mlp", 3), ("other", 1)] {
         let model = Model::open(model("mlp.onnx")).unwrap();
-        catalogue.add(Entry { model, name: name.to_owned(), version, policy: None }, 1, &limits).unwrap();
+        catalogue.add(Entry { model, name: name.to_owned(), version, policy: None, plan: None }, 1, limits).unwrap();
     }
-    let server = runtime.block_on(Server::bind(catalogue, limits, "127.0.0.1:0", None)).unwrap();
-    let address = server.address().unwrap().to_string();
+    catalogue
+}
+
+pub(crate) fn serve(catalogue: Catalogue, limits: Limits) -> Running {
+    serve_as(catalogue, limits, |server| server)
+}
+
+/// The same, after `change`; it speaks gRPC too.
+pub(crate) fn serve_as(catalogue: Catalogue, limits: Limits, change: impl FnOnce(Server) -> Server) -> Running {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let server = runtime.block_on(async {
+        let server = Server::bind(catalogue, limits, "127.0.0.1:0", None).await.unwrap();
+        change(server.with_grpc("127.0.0.1:0", None).await.unwrap())
+    });
+    let (address, grpc) = (server.address().unwrap().to_string(), server.grpc_address().unwrap().unwrap().to_string());
+    let handle = server.handle();
     let (end, told) = oneshot::channel();
     let (done, ended) = oneshot::channel();
     runtime.spawn(async move {
         let finished = server.run(async { drop(told.await) }).await;
         done.send(finished).unwrap();
     });
-    Running { runtime, address, end: Some(end), ended: Some(ended) }
+    Running { runtime, address, grpc, handle, end: Some(end), ended: Some(ended) }
 }
 
 impl Running {
@@ -76,6 +97,14 @@ impl Running {
 
     pub(crate) fn get(&self, path: &str) -> Reply {
         self.ask(&format!("GET {path} HTTP/1.1"), b"")
+    }
+
+    pub(crate) fn put(&self, path: &str, body: &[u8]) -> Reply {
+        self.ask(&format!("PUT {path} HTTP/1.1"), body)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Reply {
+        self.ask(&format!("DELETE {path} HTTP/1.1"), b"")
     }
 
     pub(crate) fn post(&self, path: &str, body: &[u8]) -> Reply {

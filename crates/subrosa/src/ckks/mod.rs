@@ -3,6 +3,7 @@
 //! [`roles`] has them apart, as files between machines.
 
 pub mod roles;
+pub mod service;
 pub mod sheet;
 mod store;
 

@@ -155,16 +155,24 @@ impl InferRequest {
     pub fn decode(body: &[u8], json: Option<usize>) -> Result<Self> {
         let (json, rest) = split(body, json)?;
         let read: RequestJson = serde_json::from_slice(json).map_err(unreadable)?;
-        if read.id.as_ref().is_some_and(|id| id.len() > MAX_ID) {
-            return Err(Error::input(format!("the request's id has more than {MAX_ID} bytes"), "give a shorter one"));
-        }
         let wanted = |w: WantedJson| Wanted { name: w.name, binary: w.parameters.and_then(|p| p.binary_data) };
-        Ok(Self {
+        let request = Self {
             id: read.id,
             inputs: tensor::read(read.inputs, rest)?.into_iter().map(|(tensor, _)| tensor).collect(),
             outputs: read.outputs.into_iter().map(wanted).collect(),
             binary: read.parameters.unwrap_or_default().binary_data_output,
-        })
+        };
+        request.checked()
+    }
+
+    /// The same, read in another encoding.
+    ///
+    /// **Errors:** [`Error::Input`] for an id that is too long to be repeated.
+    pub fn checked(self) -> Result<Self> {
+        if self.id.as_ref().is_some_and(|id| id.len() > MAX_ID) {
+            return Err(Error::input(format!("the request's id has more than {MAX_ID} bytes"), "give a shorter one"));
+        }
+        Ok(self)
     }
 
     /// The message, its tensors as bytes.

@@ -49,6 +49,19 @@ pub(super) struct Written<'a> {
 }
 
 impl Tensor {
+    /// A tensor of these dimensions.
+    ///
+    /// **Errors:** [`Error::Input`] for another number of values.
+    pub fn checked(name: String, dims: impl Iterator<Item = u64>, values: Vec<f32>) -> Result<Self> {
+        let dims: Option<Vec<usize>> = dims.map(|d| usize::try_from(d).ok()).collect();
+        let shape = dims.filter(|dims| dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(values.len()));
+        let Some(shape) = shape else {
+            let message = format!("the tensor '{name}' holds {} values, which its shape does not", values.len());
+            return Err(Error::input(message, "give as many values as the shape has places"));
+        };
+        Ok(Self { name, shape, values })
+    }
+
     /// As JSON, or as bytes at the end of `binary`. What is not finite has no JSON and goes as
     /// bytes.
     pub(super) fn write<'a>(&'a self, as_bytes: bool, binary: &mut Vec<u8>) -> Written<'a> {
@@ -112,15 +125,7 @@ impl Given {
                 return Err(Error::input(message, "give one of them"));
             }
         };
-        let dims: Option<Vec<usize>> = shape.iter().map(|&d| usize::try_from(d).ok()).collect();
-        let shape = dims.filter(|dims| dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(values.len()));
-        match shape {
-            Some(shape) => Ok((Tensor { name, shape, values }, binary)),
-            None => {
-                let message = format!("the tensor '{name}' holds {} values, which its shape does not", values.len());
-                Err(Error::input(message, "give as many values as the shape has places"))
-            }
-        }
+        Ok((Tensor::checked(name, shape.into_iter(), values)?, binary))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `subrosa compare`, and `subrosa` alone.
 
 mod beside;
-mod shipped;
+pub(crate) mod shipped;
 mod table;
 
 use crate::failure::Result;

@@ -37,6 +37,13 @@ pub(super) fn labels() -> Result<PathBuf> {
     find("data/mnist/t10k-labels-idx1-ubyte.gz")
 }
 
+/// What the shipped models of digits are calibrated on, if `model` at `path` stands where one of them
+/// does, beside the data.
+pub(crate) fn calibration_for(model: &Model, path: &Path) -> Option<PathBuf> {
+    let images = path.parent()?.join("../data/mnist").join(CALIBRATION);
+    (check_inputs(std::slice::from_ref(model)).is_ok() && images.is_file()).then_some(images)
+}
+
 pub(super) fn calibration() -> Result<PathBuf> {
     find(&format!("data/mnist/{CALIBRATION}"))
 }

@@ -1,24 +1,29 @@
 //! A client of `subrosa serve`, or in the clear of any server of the Open Inference Protocol.
 
+mod encrypted;
+mod http;
+mod inner;
+
+pub use encrypted::Encryption;
+pub use inner::Inner;
+
 use crate::attest::enclave::{Configuration, Offer};
 use crate::attest::{Expected, Inquiry, Link, Trust};
 use crate::backends::Via;
 use crate::data::Samples;
 use crate::model::Port;
-use crate::oip::{ErrorBody, HEADER_LENGTH, InferRequest, InferResponse, Message, Tensor};
+use crate::oip::{HEADER_LENGTH, InferRequest, InferResponse, Tensor};
 use crate::output::{Batch, Output, Phase};
 use crate::{Error, Result};
+use http::{BYTES, Http, JSON, printable};
 use serde::Deserialize;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use subrosa_core::Cost;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use subrosa_core::{Cost, Secret};
 
 /// A server elsewhere.
 pub struct Client {
-    agent: ureq::Agent,
-    base: String,
+    http: Http,
 }
 
 /// A model that a server has, as it says itself.
@@ -63,37 +68,23 @@ impl Client {
     /// **Errors:** [`Error::Io`]; [`Error::Misuse`] for what is no such URL, or `https` without
     /// `ca`.
     pub fn new(url: &str, ca: Option<&Path>, patience: Duration) -> Result<Self> {
-        let secure = url.starts_with("https://");
-        if !secure && !url.starts_with("http://") {
-            return Err(Error::misuse(format!("'{url}' is no URL of a server"), "give one such as http://HOST:8080"));
-        }
-        let roots = match (ca, secure) {
-            (Some(path), _) => certificates(path)?,
-            (None, false) => Vec::new(),
-            (None, true) => {
-                return Err(Error::misuse("no certificate authority is built in", "give --ca FILE for an https URL"));
-            }
-        };
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .build();
-        let config = ureq::Agent::config_builder()
-            .tls_config(tls)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(None)
-            .timeout_global(Some(patience))
-            .build();
-        Ok(Self { agent: config.new_agent(), base: url.trim_end_matches('/').to_owned() })
+        Ok(Self { http: Http::new(url, ca, patience)? })
+    }
+
+    /// The same, that says who it is to a server that asks.
+    ///
+    /// **Errors:** [`Error::Input`] for what cannot be a key.
+    pub fn with_api_key(mut self, key: &Secret<String>) -> Result<Self> {
+        self.http.authorise(key)?;
+        Ok(self)
     }
 
     /// Asks for a model's inputs and outputs.
     ///
     /// **Errors:** [`Error::Peer`].
     pub fn model(&self, name: &str, version: Option<u64>) -> Result<ServedModel> {
-        let (body, _) = self.get(&path(name, version))?;
-        let read: MetadataJson = serde_json::from_slice(&body).map_err(|e| no_oip(&e))?;
+        let answer = self.http.get(&path(name, version), MOST_SAID_OF_ITSELF)?.accepted()?;
+        let read: MetadataJson = serde_json::from_slice(&answer.body).map_err(|e| no_oip(&e))?;
         let ports = |ports: &[PortJson]| ports.iter().map(PortJson::port).collect::<Result<Vec<_>>>();
         Ok(ServedModel { name: name.to_owned(), version, inputs: ports(&read.inputs)?, outputs: ports(&read.outputs)? })
     }
@@ -105,8 +96,8 @@ impl Client {
     pub fn verify(&self, inquiry: Inquiry, expected: &Expected, trust: &Trust) -> Result<(ServedModel, Link)> {
         let url = path(&expected.model, expected.version) + "/attestation";
         let wish = serde_json::to_vec(&inquiry.wish()).map_err(|e| no_oip(&e))?;
-        let (body, _) = self.post(&url, &[("content-type", JSON)], &wish, MOST_SAID_OF_ITSELF)?;
-        let offer: Offer = serde_json::from_slice(&body).map_err(|e| no_oip(&e))?;
+        let answer = self.http.post(&url, &[("content-type", JSON)], &wish, MOST_SAID_OF_ITSELF)?.accepted()?;
+        let offer: Offer = serde_json::from_slice(&answer.body).map_err(|e| no_oip(&e))?;
         let link = inquiry.judge(&offer, expected, trust)?;
         let Configuration { inputs, outputs, .. } = link.configuration();
         let ports = |ports: &[Port]| ports.iter().cloned().map(sound).collect::<Result<Vec<_>>>();
@@ -126,15 +117,17 @@ impl Client {
                 let length = message.json.map(|n| n.to_string());
                 let mut headers = vec![("content-type", if length.is_some() { BYTES } else { JSON })];
                 headers.extend(length.as_deref().map(|n| (HEADER_LENGTH, n)));
-                let (body, json) = self.post(&(url + "/infer"), &headers, &message.body, MOST_BYTES)?;
+                let answer = self.http.post(&(url + "/infer"), &headers, &message.body, MOST_BYTES)?.accepted()?;
+                let (body, json) = (answer.body, answer.json);
                 Ok((InferResponse::decode(&body, json)?, (message.body.len() + body.len()) as u64))
             }
             Way::Attested(link) => {
                 let (sealed, awaited) = link.seal(&Inner::request(&message))?;
-                let (body, _) = self.post(&(url + "/sealed-infer"), &[("content-type", BYTES)], &sealed, MOST_BYTES)?;
-                let opened = awaited.open(&body)?;
+                let url = url + "/sealed-infer";
+                let answered = self.http.post(&url, &[("content-type", BYTES)], &sealed, MOST_BYTES)?.accepted()?;
+                let opened = awaited.open(&answered.body)?;
                 let answer = Inner::read_answer(&opened)?;
-                Ok((InferResponse::decode(answer.body, answer.json)?, (sealed.len() + body.len()) as u64))
+                Ok((InferResponse::decode(answer.body, answer.json)?, (sealed.len() + answered.body.len()) as u64))
             }
         }
     }
@@ -178,38 +171,6 @@ impl Client {
         }
         Ok(output)
     }
-
-    fn get(&self, path: &str) -> Result<(Vec<u8>, Option<usize>)> {
-        self.finish(self.agent.get(self.base.clone() + path).call(), MOST_SAID_OF_ITSELF)
-    }
-
-    fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8], most: u64) -> Result<(Vec<u8>, Option<usize>)> {
-        let mut request = self.agent.post(self.base.clone() + path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        self.finish(request.send(body), most)
-    }
-
-    /// The body, and the value of [`HEADER_LENGTH`].
-    fn finish(
-        &self,
-        response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-        most: u64,
-    ) -> Result<(Vec<u8>, Option<usize>)> {
-        let gone = |e: ureq::Error| Error::Peer { message: format!("no answer from {}: {e}", self.base) };
-        let mut response = response.map_err(gone)?;
-        let status = response.status();
-        let json = response.headers().get(HEADER_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-        let body = response.body_mut().with_config().limit(most).read_to_vec().map_err(gone)?;
-        if status.is_success() {
-            return Ok((body, json));
-        }
-        let said = serde_json::from_slice::<ErrorBody>(&body).map(|e| e.error);
-        let said = said.unwrap_or_else(|_| "without saying why".to_owned());
-        let said = printable(&said);
-        Err(Error::Peer { message: format!("{} refuses ({}): {said}", self.base, status.as_u16()) })
-    }
 }
 
 impl PortJson {
@@ -235,62 +196,6 @@ fn sound(port: Port) -> Result<Port> {
 
 fn no_shape() -> Error {
     Error::Peer { message: "the server's model has a shape that no tensor has".to_owned() }
-}
-
-/// What is sealed: a request, or the answer with its status.
-pub struct Inner<'a> {
-    /// 200, or the status of a refusal.
-    pub status: u16,
-    /// The length of the JSON, if bytes follow it.
-    pub json: Option<usize>,
-    /// The message's body.
-    pub body: &'a [u8],
-}
-
-impl<'a> Inner<'a> {
-    fn request(message: &Message) -> Vec<u8> {
-        [&length(message.json)[..], &message.body].concat()
-    }
-
-    /// Reads what [`Client::infer`] seals.
-    ///
-    /// **Errors:** [`Error::Input`] if it is none.
-    pub fn read_request(bytes: &'a [u8]) -> Result<Self> {
-        let (json, body) = bytes.split_first_chunk::<8>().ok_or_else(cut)?;
-        Ok(Self { status: 200, json: unlength(*json), body })
-    }
-
-    /// An answer as it is sealed.
-    pub fn answer(status: u16, message: &Message) -> Vec<u8> {
-        [&status.to_le_bytes()[..], &length(message.json), &message.body].concat()
-    }
-
-    /// **Errors:** [`Error::Input`] if it is none; [`Error::Peer`] with a refusal's words.
-    fn read_answer(bytes: &'a [u8]) -> Result<Self> {
-        let (status, rest) = bytes.split_first_chunk::<2>().ok_or_else(cut)?;
-        let (json, body) = rest.split_first_chunk::<8>().ok_or_else(cut)?;
-        let status = u16::from_le_bytes(*status);
-        if status == 200 {
-            return Ok(Self { status, json: unlength(*json), body });
-        }
-        let said = serde_json::from_slice::<ErrorBody>(body).map_or_else(|_| "no reason".to_owned(), |e| e.error);
-        Err(Error::Peer { message: format!("the program refuses ({status}): {}", printable(&said)) })
-    }
-}
-
-fn length(json: Option<usize>) -> [u8; 8] {
-    json.map_or(u64::MAX, |n| n as u64).to_le_bytes()
-}
-
-fn unlength(bytes: [u8; 8]) -> Option<usize> {
-    match u64::from_le_bytes(bytes) {
-        u64::MAX => None,
-        n => Some(usize::try_from(n).unwrap_or(usize::MAX)),
-    }
-}
-
-fn cut() -> Error {
-    Error::input("the sealed message is cut off", "")
 }
 
 fn request(model: &ServedModel, samples: &Samples, first: usize, count: usize) -> InferRequest {
@@ -332,31 +237,10 @@ fn escaped(byte: u8) -> String {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
-    let pem = std::fs::read(path).map_err(|e| Error::io("read", path, &e))?;
-    let found = parse_pem(&pem).filter_map(|item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-        Ok(_) | Err(_) => None,
-    });
-    let found: Vec<_> = found.collect();
-    match found.is_empty() {
-        true => Err(Error::input("it holds no certificate", "give PEM").in_file(path)),
-        false => Ok(found),
-    }
-}
-
 fn no_oip(error: &serde_json::Error) -> Error {
     let said = printable(&error.to_string());
     Error::Peer { message: format!("the server does not speak the Open Inference Protocol: {said}") }
 }
-
-/// What a server says, as it is repeated: no control characters of its own, and not too much.
-fn printable(said: &str) -> String {
-    said.chars().filter(|c| !c.is_control()).take(MOST_SAID).collect()
-}
-
-const JSON: &str = "application/json";
-const BYTES: &str = "application/octet-stream";
 
 /// The longest answer that is read.
 const MOST_BYTES: u64 = 1 << 30;
@@ -364,24 +248,5 @@ const MOST_BYTES: u64 = 1 << 30;
 /// The longest description of a model, or evidence with collateral.
 const MOST_SAID_OF_ITSELF: u64 = 2 << 20;
 
-/// The most of a refusal's words that are repeated.
-const MOST_SAID: usize = 1000;
-
 /// The most values of one sample of a served model.
 const MOST_VALUES: usize = 1 << 28;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_words_of_a_server_steer_a_terminal() {
-        let said = br#"{"error":"a\u001b[2Jb"}"#.to_vec();
-        let answer = Inner::answer(400, &Message { body: said, json: None });
-        let refused = Inner::read_answer(&answer).err().unwrap().to_string();
-        assert!(refused.contains("a[2Jb") && !refused.contains('\u{1b}'), "{refused}");
-        let wrong = serde_json::from_str::<ErrorBody>("{\"error\": 1").err().unwrap();
-        assert!(no_oip(&wrong).to_string().contains("does not speak"));
-        assert_eq!(printable(&"\u{1b}x".repeat(2000)).len(), MOST_SAID);
-    }
-}

@@ -1,0 +1,220 @@
+//! `subrosa serve MODEL...`: an inference server.
+
+mod key;
+mod models;
+mod reload;
+
+pub(crate) use key::ServeKey;
+
+use crate::failure::Result;
+use crate::print;
+use crate::trust::AttesterFlags;
+use clap::Args;
+use models::ModelFlags;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use subrosa::attest::Enclave;
+use subrosa::backends::Served;
+use subrosa::{Error, Via};
+use subrosa_serve::{ApiKeys, Catalogue, Limits, Server, Tls};
+
+/// What to serve, and how.
+#[derive(Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    models: ModelFlags,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: String,
+    /// Via plain: speak gRPC too, here
+    #[arg(long, value_name = "ADDRESS")]
+    grpc: Option<String>,
+    /// Take changed models and API keys as their files change, as SIGHUP does once
+    #[arg(long)]
+    watch: bool,
+    /// The service's name, which evidence names
+    #[arg(long, default_value = "subrosa")]
+    name: String,
+    /// MiB of one request
+    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    max_request: u32,
+    /// Samples of one request
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    max_samples: u32,
+    /// Requests at a time; the next ones are answered 503
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max_requests: u32,
+    /// Connections at a time; the next ones are closed
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max_connections: u32,
+    /// Via ckks: MiB of one client's evaluation keys
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    max_keys: u32,
+    /// Via ckks: MiB of all clients' evaluation keys in memory; the least recently used are forgotten
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    key_cache: u32,
+    /// Seconds for one request
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    request_time: u64,
+    /// Speak TLS with this certificate chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// And its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Answer only clients with a key: a file of lines NAME SHA256, as `serve-key` makes them
+    #[arg(long, value_name = "FILE")]
+    api_keys: Option<PathBuf>,
+    /// Requests a second of each key; the next ones are answered 429
+    #[arg(long, value_name = "N", value_parser = rate, requires = "api_keys")]
+    rate: Option<f64>,
+    #[command(flatten)]
+    attester: AttesterFlags,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Result<()> {
+        let limits = self.limits();
+        let empty = match self.models.is_encrypted() {
+            true => Catalogue::encrypted(),
+            false => Catalogue::new(self.enclave()?),
+        };
+        let catalogue = self.models.fill(empty, None, &limits)?;
+        let keys = self.keys()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build();
+        let runtime = runtime.map_err(|e| Error::Io { message: format!("cannot start threads: {e}"), hint: None })?;
+        runtime.block_on(async {
+            let server = self.bound(catalogue, limits, keys).await.map_err(library)?;
+            self.announce(&server)?;
+            let reloads = reload::reloads(Arc::new(self), server.handle());
+            let end = async {
+                tokio::select! {
+                    () = told_to_end() => {}
+                    () = reloads => {}
+                }
+            };
+            match server.run(end).await {
+                true => Ok(()),
+                false => Err(misuse("the server ended before all requests were answered".to_owned(), "").into()),
+            }
+        })
+    }
+
+    async fn bound(
+        &self,
+        catalogue: Catalogue,
+        limits: Limits,
+        keys: Option<ApiKeys>,
+    ) -> subrosa_serve::Result<Server> {
+        let files = self.tls_certificate.clone().zip(self.tls_key.clone());
+        let tls = files.map(|(certificate, key)| Tls { certificate, key });
+        let mut server = Server::bind(catalogue, limits, &self.listen, tls.as_ref()).await?;
+        if let Some(address) = &self.grpc {
+            server = server.with_grpc(address, tls.as_ref()).await?;
+        }
+        Ok(match keys {
+            Some(keys) => server.only_for(keys),
+            None => server,
+        })
+    }
+
+    /// The URL on standard output; who learns what, and what to try, on standard error.
+    fn announce(&self, server: &Server) -> Result<()> {
+        let catalogue = server.handle().catalogue();
+        let names: Vec<String> = catalogue.names().map(|(name, version)| format!("{name}@{version}")).collect();
+        let scheme = if self.tls_certificate.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", server.address().map_err(library)?);
+        let (via, standing) = (self.models.via, catalogue.standing());
+        print::out(&format!("{} via {via} ({standing}) at {url}\n", names.join(", ")))?;
+        if let Some(address) = server.grpc_address().map_err(library)? {
+            print::log(&format!("gRPC at {address}"));
+        }
+        // In trusted hardware that depends on it: clients verify.
+        if catalogue.enclave().is_none() {
+            via.claim().learns.iter().for_each(|line| print::log(line));
+        }
+        print::log(&hint(&url, via, names.first(), self.api_keys.is_some()));
+        Ok(())
+    }
+
+    fn keys(&self) -> Result<Option<ApiKeys>> {
+        let read = |path: &PathBuf| ApiKeys::read(path, self.rate).map_err(library);
+        Ok(self.api_keys.as_ref().map(read).transpose()?)
+    }
+
+    fn limits(&self) -> Limits {
+        let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        Limits {
+            body: size(self.max_request) << 20,
+            samples: size(self.max_samples),
+            requests: size(self.max_requests),
+            connections: size(self.max_connections),
+            request: Duration::from_secs(self.request_time),
+            key_file: size(self.max_keys) << 20,
+            key_cache: u64::from(self.key_cache) << 20,
+            ..Limits::default()
+        }
+    }
+
+    fn enclave(&self) -> Result<Option<Enclave>> {
+        match self.models.via.served() {
+            Some(Served::Plain | Served::Ckks) => Ok(None),
+            Some(Served::Tee) => Ok(Some(Enclave::start(Arc::new(self.attester.attester()?), &self.name)?)),
+            None => {
+                let message = format!("a server answers via plain, ckks or tee, not via {}", self.models.via);
+                Err(misuse(message, "`party run` serves protocols between parties").into())
+            }
+        }
+    }
+}
+
+/// Threads that decode long requests and wait for hardware.
+const BLOCKING: usize = 16;
+
+/// Lines that work.
+fn hint(url: &str, via: Via, model: Option<&String>, keyed: bool) -> String {
+    let name = model.and_then(|m| m.split('@').next()).unwrap_or("MODEL");
+    let header = if keyed { " -H \"Authorization: Bearer $SUBROSA_API_KEY\"" } else { "" };
+    let curl = format!("curl{header} {url}/v2/models/{name}");
+    match via.served() {
+        Some(Served::Tee) => {
+            format!("try: subrosa run {name} --url {url} --via tee --policy FILE --signer HEX --input FILE")
+        }
+        Some(Served::Ckks) => format!("try: {curl}\nand: subrosa run {name} --url {url} --via ckks --input FILE"),
+        Some(Served::Plain) | None => format!("try: {curl}"),
+    }
+}
+
+/// Ctrl-C, or what service managers send.
+async fn told_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
+    }
+}
+
+fn rate(text: &str) -> std::result::Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| (0.001..=1e6).contains(rate));
+    rate.ok_or_else(|| "give a number of requests a second, 0.001 to 1000000".to_owned())
+}
+
+fn library(error: subrosa_serve::Error) -> Error {
+    use subrosa_serve::Error as Serve;
+    match error {
+        Serve::Library(error) => error,
+        // It may grow; what is new there concerns files, addresses and flags.
+        Serve::Misuse(_) | Serve::Io { .. } | Serve::Certificate { .. } | Serve::ApiKeys { .. } | _ => {
+            misuse(error.to_string(), "")
+        }
+    }
+}
+
+fn misuse(message: String, hint: &str) -> Error {
+    Error::Misuse { message, hint: (!hint.is_empty()).then(|| hint.to_owned()) }
+}

@@ -1,0 +1,171 @@
+//! The models of a server, from its flags.
+
+use crate::commands::compare::shipped;
+use crate::failure::Result;
+use crate::flags::RangeFlags;
+use crate::print;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use subrosa::attest::{BrokerAt, Enclave, is_sealed};
+use subrosa::backends::Served;
+use subrosa::deploy::{Fingerprint, Identity};
+use subrosa::{Dataset, Error, InputSpec, Model, Plan, PlanOptions, Via};
+use subrosa_serve::{Catalogue, Entry, Limits};
+
+/// Which models, and where they come from.
+#[derive(Args)]
+pub(super) struct ModelFlags {
+    /// ONNX files, or sealed ones: FILE, NAME=FILE or NAME@VERSION=FILE
+    #[arg(required_unless_present = "more", value_name = "MODEL")]
+    models: Vec<String>,
+    /// The same; may be repeated
+    #[arg(long = "model", id = "more", value_name = "MODEL")]
+    more: Vec<String>,
+    /// plain, where the server sees everything; ckks, on ciphertexts; or tee, inside trusted hardware
+    #[arg(long, value_name = "BACKEND", value_parser = crate::flags::via, default_value = "plain")]
+    pub(super) via: Via,
+    /// Threads of each model
+    #[arg(long, value_name = "T", default_value_t = 1)]
+    threads: usize,
+    // What models are planned on, via ckks.
+    #[command(flatten)]
+    range: RangeFlags,
+    #[command(flatten)]
+    broker: BrokerFlags,
+}
+
+/// Where the keys of sealed models are.
+#[derive(Args)]
+struct BrokerFlags {
+    /// The model owner's broker, for sealed models
+    #[arg(long, value_name = "ADDRESS", requires = "broker_key")]
+    broker: Option<String>,
+    /// The broker's fingerprint
+    #[arg(long, value_name = "FINGERPRINT", requires = "broker")]
+    broker_key: Option<Fingerprint>,
+    /// The folder that `party init` made for this machine
+    #[arg(long, value_name = "FOLDER", default_value = "identity", requires = "broker")]
+    identity: PathBuf,
+}
+
+/// A model's place: how it is called, and its file.
+struct Placed<'a> {
+    name: Option<&'a str>,
+    version: Option<u64>,
+    path: &'a Path,
+}
+
+/// A model that was read.
+struct Read {
+    model: Model,
+    name: String,
+    version: u64,
+    policy: Option<[u8; 32]>,
+    path: PathBuf,
+}
+
+impl ModelFlags {
+    /// All of them, read and, via ckks, planned, into a catalogue that is `empty`. What has not
+    /// changed since `old` stays as it is there.
+    pub(super) fn fill(&self, empty: Catalogue, old: Option<&Catalogue>, limits: &Limits) -> Result<Catalogue> {
+        let mut catalogue = empty;
+        for text in self.texts() {
+            let read = self.read(text, catalogue.enclave().map(Arc::as_ref))?;
+            let Read { model, name, version, .. } = &read;
+            if !old.is_some_and(|old| catalogue.keep(old, name, *version, model.sha256())) {
+                catalogue.add(self.entry(read)?, self.threads, limits).map_err(super::library)?;
+            }
+        }
+        Ok(catalogue)
+    }
+
+    /// Their files.
+    pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        self.texts().filter_map(|text| placed(text).ok()).map(|placed| placed.path.to_owned())
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &String> {
+        self.models.iter().chain(&self.more)
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.via.served() == Some(Served::Ckks)
+    }
+
+    fn read(&self, text: &str, enclave: Option<&Enclave>) -> Result<Read> {
+        let Placed { name, version, path } = placed(text)?;
+        let (model, version, policy) = match (is_sealed(path)?, version) {
+            (false, wanted) => (Model::open(path)?, wanted.unwrap_or(1), None),
+            (true, None) => self.broker.unsealed(path, enclave)?,
+            (true, Some(_)) => {
+                return Err(misuse(format!("{text}: a sealed model has its own version"), "leave @VERSION out").into());
+            }
+        };
+        let name = name.unwrap_or(model.name()).to_owned();
+        Ok(Read { model, name, version, policy, path: path.to_owned() })
+    }
+
+    fn entry(&self, read: Read) -> Result<Entry> {
+        let Read { model, name, version, policy, path } = read;
+        let plan = if self.is_encrypted() { Some(self.plan(&model, &path)?) } else { None };
+        Ok(Entry { model, name, version, policy, plan })
+    }
+
+    /// As `plan --via ckks` makes it for one sample at a time.
+    fn plan(&self, model: &Model, path: &Path) -> Result<Plan> {
+        let digits = if self.range.is_given() { None } else { shipped::calibration_for(model, path) };
+        let (input, calibration) = match digits {
+            None => (self.range.spec(model)?, self.range.samples(model)?),
+            Some(file) => {
+                print::log(&format!(
+                    "note: {} is planned on {}; --calibrate FILE takes others",
+                    model.name(),
+                    file.display()
+                ));
+                let samples = Dataset::read(&file)?.fit(model.inputs())?;
+                (InputSpec::calibrate(&samples)?, samples.inputs)
+            }
+        };
+        let options = PlanOptions { via: Via::Ckks, batch: 1, input, calibration, ..PlanOptions::default() };
+        Ok(model.plan(&options)?)
+    }
+}
+
+impl BrokerFlags {
+    /// Opens a sealed model with the broker's key.
+    fn unsealed(&self, path: &Path, enclave: Option<&Enclave>) -> Result<(Model, u64, Option<[u8; 32]>)> {
+        let Self { broker, broker_key, identity } = self;
+        let (Some(enclave), Some(address), Some(key)) = (enclave, broker, broker_key) else {
+            let message = format!("{} is sealed", path.display());
+            return Err(misuse(message, "serve it with --via tee, --broker and --broker-key").into());
+        };
+        let identity = Identity::load(identity).map_err(|error| Error::Io {
+            message: error.to_string(),
+            hint: Some("`subrosa party init` makes an identity; --identity names its folder".to_owned()),
+        })?;
+        let at = BrokerAt { address: address.clone(), fingerprint: *key, identity };
+        let (model, version, policy) = at.open(path, enclave.attester(), enclave.service().as_bytes())?;
+        Ok((model, version, Some(policy)))
+    }
+}
+
+fn placed(text: &str) -> Result<Placed<'_>> {
+    let (named, path) = text.split_once('=').map_or((None, text), |(name, path)| (Some(name), path));
+    let (name, version) = match named.map(|named| (named, named.split_once('@'))) {
+        None => (None, None),
+        Some((name, None)) => (Some(name), None),
+        Some((_, Some((name, version)))) => (Some(name), Some(number(version)?)),
+    };
+    Ok(Placed { name, version, path: Path::new(path) })
+}
+
+fn number(version: &str) -> Result<u64> {
+    let wrong =
+        |_| misuse(format!("'{version}' is no version"), "give NAME@VERSION=FILE, for example lenet@2=lenet.onnx");
+    Ok(version.parse().map_err(wrong)?)
+}
+
+fn misuse(message: String, hint: &str) -> Error {
+    super::misuse(message, hint)
+}

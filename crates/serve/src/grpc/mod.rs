@@ -1,0 +1,253 @@
+//! The Open Inference Protocol over gRPC: the same models, limits and refusals as over HTTP.
+//!
+//! For models in the clear. Each call takes one message and gives one; the framing is
+//! [`frame`]'s, so that a call is read, counted and answered by the same code as a request over
+//! HTTP, within the same places.
+
+mod bounds;
+mod frame;
+mod messages;
+mod patience;
+
+pub(crate) use patience::Patience;
+
+use crate::http::infer::{self, Asked};
+use crate::http::{App, Begun, Named, Refusal, conduct, meta};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Response;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::middleware::Next;
+use axum::routing::post;
+use messages::{Contents, Empty, InferRequest, InferResponse, ModelMetadata, ModelName, ServerMetadata, Tensor};
+use messages::{TensorMetadata, Yes};
+use prost::Message;
+use prost::bytes::Bytes;
+use std::sync::Arc;
+use subrosa::oip;
+
+/// All methods. Health is open to everybody.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let path = |method: &str| format!("/inference.GRPCInferenceService/{method}");
+    let open = Router::new().route(&path("ServerLive"), post(live)).route(&path("ServerReady"), post(ready));
+    let gate = axum::middleware::from_fn_with_state(Arc::clone(&app), admit);
+    let known = Router::new()
+        .route(&path("ModelReady"), post(model_ready))
+        .route(&path("ServerMetadata"), post(server))
+        .route(&path("ModelMetadata"), post(model))
+        .route(&path("ModelInfer"), post(infer))
+        .route_layer(gate);
+    let all = open.merge(known).fallback(|| async { frame::no_method() });
+    all.layer(axum::middleware::from_fn(calls_only)).with_state(app)
+}
+
+async fn calls_only(request: Request, next: Next) -> Response<Body> {
+    let kind = request.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
+    match kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+        true => next.run(request).await,
+        false => frame::no_grpc(),
+    }
+}
+
+/// As [`crate::http`] lets clients in.
+async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response<Body> {
+    let header = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes().to_vec());
+    match app.admit(header.as_deref()) {
+        Ok(client) => {
+            let response = next.run(request).await;
+            client.asked(&app, response.status());
+            response
+        }
+        Err(refusal) => frame::failed(&refusal),
+    }
+}
+
+async fn live(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    short(&app, request, |Empty {}| Ok(Yes { yes: true })).await
+}
+
+async fn ready(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    short(&app, request, |Empty {}| Ok(Yes { yes: app.is_ready() })).await
+}
+
+async fn model_ready(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    short(&app, request, |name: ModelName| app.find(&name.into()).map(|_| Yes { yes: app.is_ready() })).await
+}
+
+async fn server(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let about = |Empty {}| {
+        let extensions = vec![meta::extension(app.catalogue().way()).to_owned()];
+        Ok(ServerMetadata { name: meta::NAME.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), extensions })
+    };
+    short(&app, request, about).await
+}
+
+async fn model(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let about = |name: ModelName| {
+        let served = app.find(&name.into())?;
+        let ports = |ports: &[subrosa::Port]| ports.iter().map(TensorMetadata::from).collect();
+        Ok(ModelMetadata {
+            name: served.name.clone(),
+            versions: app.catalogue().versions(&served.name),
+            platform: meta::platform(&served).to_owned(),
+            inputs: ports(served.model.inputs()),
+            outputs: ports(served.model.outputs()),
+        })
+    };
+    short(&app, request, about).await
+}
+
+/// A call that is answered at once.
+async fn short<I: Message + Default, O: Message>(
+    app: &App,
+    request: Request,
+    answer: impl FnOnce(I) -> Result<O, Refusal>,
+) -> Response<Body> {
+    let reading = tokio::time::timeout(app.limits.idle, axum::body::to_bytes(request.into_body(), MOST_SHORT));
+    let answered = match reading.await {
+        Ok(Ok(bytes)) => read(&bytes).and_then(answer).and_then(|message| frame::framed(&message)),
+        Ok(Err(_)) | Err(_) => Err(Refusal::Cut),
+    };
+    match answered {
+        Ok(bytes) => frame::succeeded(Body::from(bytes)),
+        Err(refusal) => frame::failed(&refusal),
+    }
+}
+
+async fn infer(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let done = conduct(&app, None, "grpc-infer", async |mut begun| {
+        let read = begun.read(app.limits.body.saturating_add(frame::PREFIX), &parts.headers, body).await;
+        let done = match read {
+            Ok(bytes) => compute(&app, &mut begun, bytes).await,
+            Err(refusal) => Err(refusal),
+        };
+        (begun, done.map(Response::new))
+    });
+    match done.await {
+        Ok(answer) => frame::succeeded(answer.into_body()),
+        Err(refusal) => frame::failed(&refusal),
+    }
+}
+
+async fn compute(app: &App, begun: &mut Begun, body: Bytes) -> Result<Vec<u8>, Refusal> {
+    let message = frame::message(&body)?;
+    if !bounds::is_bounded(&message) {
+        return Err(bad("the request holds more tensors or dimensions than any model takes".to_owned()));
+    }
+    let length = message.len();
+    let request = begun.beside(length, move || InferRequest::decode(message)).await?;
+    let mut request = request.map_err(|_| bad("the message is no ModelInferRequest".to_owned()))?;
+    let name = ModelName {
+        name: std::mem::take(&mut request.model_name),
+        version: std::mem::take(&mut request.model_version),
+    };
+    let served = app.find(&name.into())?;
+    begun.about(&served);
+    infer::in_the_clear(app)?;
+    let raw = !request.raw_inputs.is_empty();
+    let (model, most) = (Arc::clone(&served), app.limits.samples);
+    let asked = begun.beside(length, move || request.plain(raw).and_then(|request| Asked::fit(&model, request, most)));
+    let answer = infer::compute(&served, asked.await?.map_err(Refusal::Bad)?, begun).await?;
+    begun.beside(length, move || frame::framed(&InferResponse::of(answer))).await?
+}
+
+fn read<I: Message + Default>(body: &Bytes) -> Result<I, Refusal> {
+    I::decode(frame::message(body)?).map_err(|_| bad("the message is not of this method's kind".to_owned()))
+}
+
+impl From<ModelName> for Named {
+    fn from(ModelName { name, version }: ModelName) -> Self {
+        Self { name, version: (!version.is_empty()).then_some(version) }
+    }
+}
+
+impl From<&subrosa::Port> for TensorMetadata {
+    fn from(port: &subrosa::Port) -> Self {
+        let shape = meta::shape(port).collect();
+        Self { name: port.name.clone(), datatype: FP32.to_owned(), shape }
+    }
+}
+
+impl InferRequest {
+    /// As the protocol has it over HTTP; its tensors are in `raw_inputs` if `raw`.
+    fn plain(self, raw: bool) -> subrosa::Result<oip::InferRequest> {
+        let Self { id, inputs, outputs, raw_inputs, .. } = self;
+        if raw && raw_inputs.len() != inputs.len() {
+            let message = format!("{} inputs have {} raw contents", inputs.len(), raw_inputs.len());
+            return Err(input(message, "give one for each, or none"));
+        }
+        let mut raw_inputs = raw_inputs.into_iter();
+        let inputs = inputs.into_iter().map(|tensor| tensor.plain(raw_inputs.next())).collect::<Result<_, _>>()?;
+        let outputs = outputs.into_iter().map(|wanted| oip::Wanted { name: wanted.name, binary: None }).collect();
+        let id = (!id.is_empty()).then_some(id);
+        oip::InferRequest { id, inputs, outputs, binary: raw }.checked()
+    }
+}
+
+impl Tensor {
+    fn plain(self, raw: Option<Bytes>) -> subrosa::Result<oip::Tensor> {
+        let Self { name, datatype, shape, contents } = self;
+        if datatype != FP32 {
+            let message = format!("the tensor '{name}' is of the datatype {datatype}");
+            return Err(input(message, "this server takes FP32"));
+        }
+        let values = match (raw, contents) {
+            (Some(bytes), None) => values(&name, &bytes)?,
+            (None, Some(contents)) => contents.fp32,
+            (None, None) => Vec::new(),
+            (Some(_), Some(_)) => {
+                return Err(input(format!("the tensor '{name}' has raw contents and others"), "give one of them"));
+            }
+        };
+        oip::Tensor::checked(name, shape.into_iter().map(|d| u64::try_from(d).unwrap_or(u64::MAX)), values)
+    }
+}
+
+fn values(name: &str, bytes: &[u8]) -> subrosa::Result<Vec<f32>> {
+    let (values, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() {
+        let message = format!("the raw contents of '{name}' are no whole values");
+        return Err(input(message, "give 4 bytes each, little-endian"));
+    }
+    Ok(values.iter().map(|v| f32::from_le_bytes(*v)).collect())
+}
+
+impl InferResponse {
+    /// The answer, its values as the request's were.
+    fn of(answer: oip::InferResponse) -> Self {
+        let mut raw_outputs = Vec::new();
+        let outputs = answer.outputs.into_iter().map(|(tensor, raw)| {
+            let shape = tensor.shape.iter().map(|&d| i64::try_from(d).unwrap_or(i64::MAX)).collect();
+            let contents = match raw {
+                true => {
+                    raw_outputs.push(tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into());
+                    None
+                }
+                false => Some(Contents { fp32: tensor.values }),
+            };
+            Tensor { name: tensor.name, datatype: FP32.to_owned(), shape, contents }
+        });
+        Self {
+            model_name: answer.model,
+            model_version: answer.version.unwrap_or_default(),
+            id: answer.id.unwrap_or_default(),
+            outputs: outputs.collect(),
+            raw_outputs,
+        }
+    }
+}
+
+fn bad(message: String) -> Refusal {
+    Refusal::Bad(input(message, "see the Open Inference Protocol, version 2"))
+}
+
+fn input(message: String, hint: &str) -> subrosa::Error {
+    subrosa::Error::Input { message, hint: Some(hint.to_owned()) }
+}
+
+const FP32: &str = "FP32";
+
+/// Bytes of a call that names a model at most.
+const MOST_SHORT: usize = 4 << 10;
