@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use protocol::{circuit, files};
 use subrosa_graph::Model;
 use subrosa_he::circuit::Circuit;
-use subrosa_he::files::{answer_from_bytes, bundle_from_bytes, client_from_bytes, request_from_bytes};
+use subrosa_he::files::{answer_from_bytes, bundle_file, bundle_from_bytes, client_from_bytes, request_from_bytes};
 use subrosa_he::{Plan, PublicPlan};
 
 #[test]
@@ -58,6 +58,17 @@ fn files_of_others_are_refused_by_name() {
         .graph(),
     );
     assert!(Plan::from_public(&another.unwrap(), plan).is_err());
+}
+
+#[test]
+fn whoever_waits_for_keys_is_told_of_each() {
+    let (client, _) = client_from_bytes(&files().secret).unwrap();
+    let mut told = Vec::new();
+    let (bundle, digest) = bundle_file(&client, |made, of| told.push((made, of))).unwrap();
+    let plan = client.plan();
+    let keys = plan.rotations.len() + usize::from(plan.relinearise.is_some());
+    assert_eq!(told, (1..=keys).map(|made| (made, keys)).collect::<Vec<_>>());
+    assert_eq!((bundle_from_bytes(&bundle).unwrap().2, bundle.len()), (digest, files().bundle.len()));
 }
 
 #[test]
