@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use protocol::{circuit, files};
 use subrosa_graph::Model;
 use subrosa_he::circuit::Circuit;
-use subrosa_he::files::{answer_from_bytes, bundle_from_bytes, client_from_bytes, request_from_bytes};
+use subrosa_he::files::{answer_from_bytes, bundle_file, bundle_from_bytes, client_from_bytes, request_from_bytes};
 use subrosa_he::incoming::{carries, names};
 use subrosa_he::{Plan, PublicPlan};
 
@@ -73,6 +73,17 @@ fn a_file_is_known_before_it_is_decoded() {
     let mut other = f.plan.clone();
     other[200] ^= 1;
     assert!(!carries(&f.bundle, &other) && !carries(&f.request, &f.plan) && !carries(&f.bundle[..100], &f.plan));
+}
+
+#[test]
+fn whoever_waits_for_keys_is_told_of_each() {
+    let (client, _) = client_from_bytes(&files().secret).unwrap();
+    let mut told = Vec::new();
+    let (bundle, digest) = bundle_file(&client, |made, of| told.push((made, of))).unwrap();
+    let plan = client.plan();
+    let keys = plan.rotations.len() + usize::from(plan.relinearise.is_some());
+    assert_eq!(told, (1..=keys).map(|made| (made, keys)).collect::<Vec<_>>());
+    assert_eq!((bundle_from_bytes(&bundle).unwrap().2, bundle.len()), (digest, files().bundle.len()));
 }
 
 #[test]

@@ -128,6 +128,10 @@ impl Catalogue {
         self.models.iter().flat_map(|(name, versions)| versions.keys().map(|version| (name.as_str(), *version)))
     }
 
+    pub(crate) fn way(&self) -> &Way {
+        &self.way
+    }
+
     pub(crate) fn via(&self) -> Via {
         match &self.way {
             Way::Clear => Via::Plain,
