@@ -19,7 +19,7 @@ impl<'a> Inner<'a> {
         [&length(message.json)[..], &message.body].concat()
     }
 
-    /// Reads what [`Client::infer`] seals.
+    /// Reads what [`super::Client::infer`] seals.
     ///
     /// **Errors:** [`Error::Input`] if it is none.
     pub fn read_request(bytes: &'a [u8]) -> Result<Self> {
