@@ -55,7 +55,7 @@ async function ask(page) {
 }
 
 async function answered(page) {
-  await page.locator('#status', { hasText: 'The answer is' }).waitFor({ timeout: 30_000 });
+  await page.locator('#status', { hasText: 'The answer is' }).waitFor({ timeout: 60_000 });
 }
 
 async function scores(page) {

@@ -15,7 +15,8 @@ fn policy(reply: &Reply) -> String {
 /// The paths that a text of the page names between quotes, as seen from the root.
 fn named(at: &str, text: &str) -> BTreeSet<String> {
     let folder: Vec<&str> = at.rsplit_once('/').map_or(Vec::new(), |(folder, _)| folder.split('/').collect());
-    let quoted = text.split(['"', '\'']).skip(1).step_by(2);
+    // Every piece, as an apostrophe in a comment is a quote, too.
+    let pieces = text.split(['"', '\'']).filter(|piece| !piece.contains(char::is_whitespace));
     let path = |name: &str| {
         let mut path = if name.starts_with('.') { folder.clone() } else { Vec::new() };
         for part in name.split('/') {
@@ -28,7 +29,7 @@ fn named(at: &str, text: &str) -> BTreeSet<String> {
         path.join("/")
     };
     let ends = [".js", ".css", ".svg", ".wasm"];
-    quoted.filter(|name| ends.iter().any(|end| name.ends_with(end))).map(path).collect()
+    pieces.filter(|name| ends.iter().any(|end| name.ends_with(end))).map(path).collect()
 }
 
 /// Everything that the page loads, from what it says itself.
