@@ -240,8 +240,8 @@ mod tests {
     use subrosa_core::Seed;
 
     fn params() -> Params {
-        let q = primes_below(12, 45, 2, &[]).unwrap();
-        let special = primes_below(12, 19, 1, &[]).unwrap();
+        let q = primes_below(12, 44, 2, &[]).unwrap();
+        let special = primes_below(12, 18, 1, &[]).unwrap();
         Params::new(ParamsLiteral { log_n: 12, q, special, attacker: Attacker::Classical }).unwrap()
     }
 

@@ -326,7 +326,7 @@ mod tests {
     use crate::{Attacker, ParamsLiteral};
 
     fn params() -> Params {
-        let p = primes_below(12, 36, 3, &[]).unwrap();
+        let p = primes_below(12, 35, 3, &[]).unwrap();
         let literal =
             ParamsLiteral { log_n: 12, q: p[..2].to_vec(), special: p[2..].to_vec(), attacker: Attacker::Classical };
         Params::new(literal).unwrap()

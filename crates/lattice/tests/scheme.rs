@@ -21,7 +21,7 @@ fn params(log_n: u32, q_bits: &[u32], special_bits: &[u32]) -> Params {
 
 /// One special prime and two, so that digits of one prime and of several are met.
 fn sets() -> Vec<Params> {
-    vec![params(12, &[36, 30], &[38]), params(13, &[40, 34, 34, 30], &[39, 39]), params(13, &[48, 45, 45], &[48])]
+    vec![params(12, &[36, 30], &[38]), params(13, &[40, 34, 34, 28], &[39, 39]), params(13, &[48, 45, 45], &[48])]
 }
 
 /// Small coefficients, different for each seed.

@@ -19,7 +19,8 @@ fn lowered(name: &str, range: f64) -> Lowered {
     let path = format!("{}/../../models/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
     let model = Model::from_bytes(&std::fs::read(path).unwrap()).unwrap();
     let inputs = vec![InputRange { lo: -range, hi: range }];
-    lower(model.graph(), &LowerOptions { ring: None, inputs, reveal: Reveal::Logits }).unwrap()
+    lower(model.graph(), &LowerOptions { ring: None, inputs, reveal: Reveal::Logits, ..LowerOptions::default() })
+        .unwrap()
 }
 
 /// One batch in files, one a server.

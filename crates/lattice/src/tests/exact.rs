@@ -51,7 +51,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4))]
     #[test]
     fn rescaling_rounds(from: u64) {
-        let params = params(12, &[34, 27, 20], &[28]);
+        let params = params(12, &[32, 27, 20], &[27]);
         let (mut x, whole) = random(&params, from, 3, false);
         let last = i128::from(params.modulus(2).value());
         params.rescale_poly(&mut x);
@@ -80,7 +80,7 @@ proptest! {
     /// modulo the primes of the digit.
     #[test]
     fn digits_are_small_and_make_up_the_polynomial(from: u64) {
-        for params in [params(12, &[28, 27], &[30]), params(12, &[20, 21, 22], &[22, 23])] {
+        for params in [params(12, &[28, 27], &[30]), params(12, &[20, 21, 20], &[22, 23])] {
             let level = params.levels();
             let (x, _) = random(&params, from, level, false);
             let mut coefficients = x.clone();

@@ -11,7 +11,7 @@ const DEVIATIONS: f64 = 7.0;
 
 /// Digits of one prime and of two; primes of one size and of several.
 fn sets() -> [Params; 3] {
-    [params(12, &[36, 30], &[38]), params(13, &[40, 34, 34, 30], &[39, 39]), params(13, &[48, 45, 45], &[48])]
+    [params(12, &[36, 30], &[38]), params(13, &[40, 34, 34, 28], &[39, 39]), params(13, &[48, 45, 45], &[48])]
 }
 
 fn encrypt(secret: &SecretKey, m: &Poly, from: u64) -> Ciphertext {
