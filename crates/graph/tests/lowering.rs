@@ -286,10 +286,14 @@ fn keys_are_spared_wide_comparisons() {
         let options =
             LowerOptions { inputs: vec![PIXELS], comparing, ring: Some(RingWidth::W48), ..LowerOptions::default() };
         let program = lower(model.graph(), &options).unwrap().program;
-        let bits = |op: &FixedOp| match op {
-            FixedOp::Relu { x } => program.insts[*x].bits as usize * program.insts[*x].shape.len(),
-            FixedOp::TruncRelu { x, bits_truncated, .. } => *bits_truncated as usize * program.insts[*x].shape.len(),
-            _ => 0,
+        let bits = |op: &FixedOp| {
+            if let FixedOp::Relu { x } = op {
+                program.insts[*x].bits as usize * program.insts[*x].shape.len()
+            } else if let FixedOp::TruncRelu { x, bits_truncated, .. } = op {
+                *bits_truncated as usize * program.insts[*x].shape.len()
+            } else {
+                0
+            }
         };
         program.insts.iter().map(|inst| bits(&inst.op)).sum::<usize>()
     };

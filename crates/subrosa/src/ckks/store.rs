@@ -57,9 +57,11 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 ///
 /// **Errors:** [`Error::Io`], [`Error::Misuse`] where there is one.
 pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
-    part(path, bytes, true)?.persist_noclobber(path).map(drop).map_err(|e| match e.error.kind() {
-        ErrorKind::AlreadyExists => kept(path),
-        _ => Error::io("write", path, &e.error),
+    part(path, bytes, true)?.persist_noclobber(path).map(drop).map_err(|e| {
+        match e.error.kind() == ErrorKind::AlreadyExists {
+            true => kept(path),
+            false => Error::io("write", path, &e.error),
+        }
     })
 }
 
