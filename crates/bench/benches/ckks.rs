@@ -15,7 +15,7 @@ fn main() {
     for log_n in [12, 13, 14, 15] {
         transform(log_n);
     }
-    for (log_n, primes, bits) in [(13, 3, 48), (13, 4, 43), (14, 7, 48)] {
+    for (log_n, primes, bits) in [(13, 3, 48), (13, 4, 42), (14, 7, 48)] {
         operations(log_n, primes, bits);
     }
     matrix(128, 784, 37);
@@ -100,7 +100,7 @@ fn operations(log_n: u32, level: usize, bits: u32) {
 
 /// A matrix of 12-bit weights times a vector of integers, N = 4096, 109 bits of modulus.
 fn matrix(rows: usize, cols: usize, bits: u32) {
-    let (q, special) = (primes_below(12, 45, 2, &[]).unwrap(), primes_below(12, 19, 1, &[]).unwrap());
+    let (q, special) = (primes_below(12, 44, 2, &[]).unwrap(), primes_below(12, 18, 1, &[]).unwrap());
     let params = Params::new(ParamsLiteral { log_n: 12, q, special, attacker: Attacker::Classical }).unwrap();
     let secret = SecretKey::generate(&params).unwrap();
     let packing = MatrixPacking::new(params.n(), rows, cols).unwrap();
