@@ -111,7 +111,7 @@ mod served {
         );
         std::fs::write(at("policy.toml"), policy).unwrap();
         let signer = attest::sign_policy(&at("policy.toml"), &at("owner.key"), &at("signed.toml")).unwrap();
-        Trust::read(&at("signed.toml"), &[signer], true).unwrap()
+        Trust::read(&at("signed.toml"), &[signer], 0, true).unwrap()
     }
 
     /// A server of lenet that lives as long as the process, and its URL.

@@ -14,6 +14,9 @@ pub(crate) struct TrustFlags {
     /// Via tee: a public key that may sign the policy (repeatable)
     #[arg(long, value_name = "HEX")]
     signer: Vec<String>,
+    /// Via tee: refuse a policy with a lower serial than this one, the highest that you saw
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "policy")]
+    policy_serial: u64,
     /// Via tee: let simulated evidence pass where the policy does too: NO CONFIDENTIALITY
     #[arg(long)]
     allow_simulated_tee: bool,
@@ -52,7 +55,7 @@ impl TrustFlags {
 
     /// Whom to trust; none if nothing was said of it.
     pub(crate) fn read(&self) -> Result<Option<Trust>> {
-        let read = |policy: &PathBuf| Trust::read(policy, &self.signer, self.allow_simulated_tee);
+        let read = |policy: &PathBuf| Trust::read(policy, &self.signer, self.policy_serial, self.allow_simulated_tee);
         Ok(self.policy.as_ref().map(read).transpose()?)
     }
 }

@@ -112,6 +112,7 @@ fn a_signed_policy_decides() {
     };
     let signer = sign(&fact("measurement"));
     assert_eq!(judge(&signer, &[]), (Some(0), "accepted".to_owned(), String::new()));
+    assert_eq!(judge(&signer, &["--policy-serial", "7"]).0, Some(0));
     assert_eq!(judge(&signer, &["--report-data", &fact("report data")]).0, Some(0));
     assert_eq!(judge(&signer, &["--report-data", &"00".repeat(64)]), refused("binding"));
     sign(&"00".repeat(48));
@@ -121,6 +122,10 @@ fn a_signed_policy_decides() {
         (vec!["--policy", "policy.toml", "--signer", &signer], "holds no signature"),
         (vec!["--policy", "policy.toml", "--signer", "12"], "--signer has not 64 hexadecimal digits"),
         (vec!["--policy", "policy.toml"], "--signer"),
+        (
+            vec!["--policy", "signed-policy.toml", "--signer", &signer, "--policy-serial", "8"],
+            "its serial is 7, older than the 8",
+        ),
         (vec!["--at", "yesterday"], "give a date such as"),
     ] {
         let ran = subrosa(folder.path(), &[&["attest", "verify", &evidence], &arguments[..]].concat());

@@ -10,7 +10,7 @@ use subrosa_graph::{InputRange, LowerOptions, Lowered, Model, Reveal, lower, ora
 use subrosa_mpc::ahead::{Purpose, deal};
 use subrosa_mpc::roles::{deal_model, give_inputs, hear_told, take_outputs};
 use subrosa_mpc::{Error, Job, ModelShare, Options, Party, ProtocolKind, Seats, predict};
-use subrosa_net::{Recorder, Recording, Session, recorded_bytes};
+use subrosa_net::{Opening, Recorder, Recording, Session, recorded_bytes};
 
 const HEAD: &[u8] = b"a test";
 const BATCH: usize = 3;
@@ -43,7 +43,7 @@ fn dealt(folder: &Path, purpose: &Purpose, share: &[u8], number: usize) -> Vec<P
 }
 
 fn recording(path: &Path) -> Box<Recording> {
-    Box::new(Recording::open(File::open(path).unwrap(), "keys", 0).unwrap())
+    Box::new(Opening::read(File::open(path).unwrap(), "keys", 0).unwrap().complete().unwrap())
 }
 
 /// A session without the dealer: its parties' ends, data owner's and receiver's.

@@ -29,7 +29,7 @@ pub use frame::Frame;
 pub use link::{Later, Link, LinkError};
 pub use local::local;
 #[cfg(unix)]
-pub use recorded::{Recorder, Recording, recorded_bytes};
+pub use recorded::{Opening, Recorder, Recording, recorded_bytes};
 pub use session::{EndpointId, Session, Traffic};
 pub use shape::Network;
 pub use wait::Spin;

@@ -239,13 +239,21 @@ impl Source {
     }
 }
 
-impl Recording {
-    /// Opens a recording, `name` in errors, whose seal has `seal` bytes, and reads all of it but
-    /// the payload.
+/// A file that may be a recording, of which the first bytes were read.
+pub struct Opening {
+    file: File,
+    name: String,
+    seal: usize,
+    /// Everything before the payload.
+    bytes: Vec<u8>,
+    payload: u64,
+}
+
+impl Opening {
+    /// Reads the first bytes of a recording, `name` in errors, whose seal has `seal` bytes.
     ///
-    /// **Errors:** those of reading; `InvalidData` saying what is wrong. A file makes this
-    /// allocate no more than a 32768th of its length.
-    pub fn open(mut file: File, name: &str, seal: usize) -> io::Result<Self> {
+    /// **Errors:** those of reading; `InvalidData` saying what is wrong.
+    pub fn read(mut file: File, name: &str, seal: usize) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut prefix = [0; PREFIX];
         file.read_exact(&mut prefix).map_err(|_| wrong("it ends within its first bytes"))?;
@@ -260,28 +268,41 @@ impl Recording {
         if payload > length || recorded_bytes(head, payload, seal) != length {
             return Err(wrong("it was cut off, or something was added to it"));
         }
-        let mut opening = prefix.to_vec();
-        opening.resize(PREFIX + head, 0);
-        file.read_exact(&mut opening[PREFIX..])?;
-        file.seek(SeekFrom::Current(i64::try_from(payload).map_err(|_| wrong("it is too long"))?))?;
-        let mut trailer = Vec::new();
-        file.read_to_end(&mut trailer)?;
-        let at = trailer.len().checked_sub(seal).ok_or_else(|| wrong("it was cut off"))?;
-        let (hashes, seal) = trailer.split_at(at);
-        let digest = digest(&opening, hashes);
-        let hashes = hashes.as_chunks().0.to_vec();
-        let source = Source { file, name: name.to_owned(), start: opening.len() as u64, length: payload, hashes };
-        Ok(Self {
-            source: Arc::new(source),
-            head: opening.split_off(PREFIX),
-            seal: seal.to_vec(),
-            digest,
-            at: 0,
-            piece: Piece::none(),
-            frames: 0,
-        })
+        let mut bytes = prefix.to_vec();
+        bytes.resize(PREFIX + head, 0);
+        file.read_exact(&mut bytes[PREFIX..])?;
+        Ok(Self { file, name: name.to_owned(), seal, bytes, payload })
     }
 
+    /// The writer's head. Not authentic before the seal was checked.
+    pub fn head(&self) -> &[u8] {
+        self.bytes.get(PREFIX..).unwrap_or_default()
+    }
+
+    /// Bytes of payload that it says it has. Not authentic either.
+    pub fn payload(&self) -> u64 {
+        self.payload
+    }
+
+    /// Reads the rest but the payload: a 32768th of its length.
+    ///
+    /// **Errors:** those of reading; `InvalidData` saying what is wrong.
+    pub fn complete(self) -> io::Result<Recording> {
+        let Self { mut file, name, seal, bytes, payload } = self;
+        file.seek(SeekFrom::Current(i64::try_from(payload).map_err(|_| wrong("it is too long"))?))?;
+        let mut trailer = Vec::new();
+        (&file).take(pieces(payload) * HASH as u64 + seal as u64).read_to_end(&mut trailer)?;
+        let at = trailer.len().checked_sub(seal).ok_or_else(|| wrong("it was cut off"))?;
+        let (hashes, seal) = trailer.split_at(at);
+        let digest = digest(&bytes, hashes);
+        let hashes = hashes.as_chunks().0.to_vec();
+        let source = Source { file, name, start: bytes.len() as u64, length: payload, hashes };
+        let (head, seal) = (bytes.get(PREFIX..).unwrap_or_default().to_vec(), seal.to_vec());
+        Ok(Recording { source: Arc::new(source), head, seal, digest, at: 0, piece: Piece::none(), frames: 0 })
+    }
+}
+
+impl Recording {
     /// The writer's head. Not authentic before the seal was checked.
     pub fn head(&self) -> &[u8] {
         &self.head
@@ -351,8 +372,13 @@ mod tests {
     use super::*;
     use crate::session::Session;
     use crate::{EndpointId, Error};
+    use std::path::Path;
 
     const SEAL: usize = 5;
+
+    fn opened(path: &Path) -> io::Result<Recording> {
+        Opening::read(File::open(path)?, "keys", SEAL)?.complete()
+    }
 
     fn names() -> Vec<String> {
         ["server", "dealer"].map(String::from).to_vec()
@@ -381,7 +407,7 @@ mod tests {
 
     fn replay(path: &std::path::Path, lengths: &[usize]) -> Result<Vec<Vec<u8>>, Error> {
         const DEALER: EndpointId = 1;
-        let recording = Recording::open(File::open(path).unwrap(), "keys", SEAL).unwrap();
+        let recording = opened(path).unwrap();
         let mut server = Session::new(0, names(), vec![]);
         server.attach(DEALER, Some(Box::new(recording)));
         lengths.iter().map(|&n| Ok(server.round(vec![], &[(DEALER, n)])?.remove(0))).collect()
@@ -397,7 +423,7 @@ mod tests {
         for (i, (heard, length)) in heard.iter().zip(LENGTHS).enumerate() {
             assert!(*heard == message(length, i as u8), "message {i}");
         }
-        let recording = Recording::open(File::open(&path).unwrap(), "keys", SEAL).unwrap();
+        let recording = opened(&path).unwrap();
         assert_eq!((recording.head(), recording.seal()), (b"a head".as_slice(), &recording.digest()[..SEAL]));
         // More than is there is never invented, and never waited for.
         let mut more = LENGTHS.to_vec();
@@ -410,7 +436,7 @@ mod tests {
     fn messages_left_for_later_are_read_from_their_place() {
         let path = path("later");
         record(&path).unwrap();
-        let recording = Recording::open(File::open(&path).unwrap(), "keys", SEAL).unwrap();
+        let recording = opened(&path).unwrap();
         let mut server = Session::new(0, names(), vec![]);
         server.attach(1, Some(Box::new(recording)));
         let mut later = Vec::new();
@@ -437,15 +463,14 @@ mod tests {
         let (whole, path) = (path("sound"), path("changed"));
         record(&whole).unwrap();
         let bytes = std::fs::read(&whole).unwrap();
-        let sound = Recording::open(File::open(&whole).unwrap(), "keys", SEAL).unwrap();
+        let sound = opened(&whole).unwrap();
         let payload = PREFIX + 6..PREFIX + 6 + LENGTHS.iter().sum::<usize>();
         let positions = (0..PREFIX + 6).chain([payload.start, payload.start + 2 * PIECE, payload.end - 1]);
         for at in positions.chain([payload.end, bytes.len() - SEAL - 1, bytes.len() - 1]) {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
             std::fs::write(&path, &changed).unwrap();
-            let opened = Recording::open(File::open(&path).unwrap(), "keys", SEAL);
-            let noticed = match opened {
+            let noticed = match opened(&path) {
                 Err(_) => true,
                 Ok(r) if r.digest() != sound.digest() || r.seal() != sound.seal() => true,
                 Ok(_) => replay(&path, &LENGTHS).is_err(),
@@ -454,10 +479,10 @@ mod tests {
         }
         for length in [0, 7, PREFIX, PREFIX + 5, payload.start + 9, payload.end, bytes.len() - 1] {
             std::fs::write(&path, &bytes[..length]).unwrap();
-            assert!(Recording::open(File::open(&path).unwrap(), "keys", SEAL).is_err(), "{length} bytes");
+            assert!(opened(&path).is_err(), "{length} bytes");
         }
         std::fs::write(&path, [bytes.as_slice(), &[0]].concat()).unwrap();
-        assert!(Recording::open(File::open(&path).unwrap(), "keys", SEAL).is_err());
+        assert!(opened(&path).is_err());
         std::fs::remove_file(&whole).unwrap();
         std::fs::remove_file(&path).unwrap();
     }

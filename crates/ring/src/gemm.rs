@@ -69,8 +69,8 @@ pub(crate) fn product_packed<R: Ring>(
     let kernel = R::kernel(isa);
     split(parts, (m, right.n), false, out, |rows, cols, out| {
         let left = left.rows(rows.clone());
-        if let Some(mut tiles) = tiles(isa, rows.len(), left.k, cols.len()) {
-            let words = Right { span, limbs, ..right.operand() };
+        let words = Right { span, limbs, ..right.operand() };
+        if let Some(mut tiles) = tiles::<R>(isa, rows.len(), left.k, &words) {
             return limbs::product::<R, _>(&mut tiles, rows.len(), &left, &words, out);
         }
         Product { kernel: &kernel, m: rows.len(), left, n: cols.len() }.packed(right, out);
@@ -111,7 +111,7 @@ fn split<W: Word>(
 
 /// The product on the calling thread.
 fn one<R: Ring>(isa: Isa, m: usize, left: Left<'_, R::Word>, right: Right<'_, R::Word>, out: Sums<'_, R::Word>) {
-    if let Some(mut tiles) = tiles(isa, m, left.k, right.n) {
+    if let Some(mut tiles) = tiles::<R>(isa, m, left.k, &right) {
         return limbs::product::<R, _>(&mut tiles, m, &left, &right, out);
     }
     let kernel = R::kernel(isa);
@@ -125,9 +125,11 @@ fn one<R: Ring>(isa: Isa, m: usize, left: Left<'_, R::Word>, right: Right<'_, R:
     }
 }
 
-/// The tile unit, where it is to be used for an `[m, k] x [k, n]` product.
-fn tiles(isa: Isa, m: usize, k: usize, n: usize) -> Option<impl Tiles> {
-    if isa == Isa::Amx { amx::unit(limbs::pays(m, k, n)) } else { None }
+/// The tile unit, where it is to be used for an `[m, k] x [k, n]` product; in tests wherever tiles
+/// fit, so that small products see it too.
+fn tiles<R: Ring>(isa: Isa, m: usize, k: usize, right: &Right<'_, R::Word>) -> Option<impl Tiles + use<R>> {
+    let worth = || limbs::fits(m, k, right.n) && (cfg!(test) || limbs::pays::<R>(m, right));
+    if isa == Isa::Amx { amx::unit(worth()) } else { None }
 }
 
 struct Product<'a, W: 'static> {

@@ -131,13 +131,26 @@ impl<'a> View<'a> {
     }
 }
 
-/// Whether the tile unit is faster than vectors for an `[m, k] x [k, n]` product: at least
-/// half of what it multiplies must be there. From a prototype's rates where both were
-/// measured: 100 against 34 thousand million products a second for 32 bits, 60 against 30
-/// for 48, 33 against 12 for 64.
-pub(crate) fn pays(m: usize, k: usize, n: usize) -> bool {
+/// Whether tiles suit an `[m, k] x [k, n]` product: at least half of what they multiply must be
+/// there.
+pub(crate) fn fits(m: usize, k: usize, n: usize) -> bool {
     let padded = m.next_multiple_of(SIDE) * k.next_multiple_of(DEPTH) * n.next_multiple_of(SIDE);
     m >= SIDE && n >= SIDE && padded <= 2 * m * k * n
+}
+
+/// Whether `m` rows are enough for what splitting the right operand costs. Measured on a Xeon
+/// with the unit (docs/runs/ring-amx.txt): once split, 60 thousand million products a second
+/// against 33 of vectors for 32 bits, 33 against 27 for 48, 22 against 11 for 64; splitting
+/// takes as long as gains it over 130, 360 and 100 rows, and twice that where elements are
+/// gathered from an image.
+pub(crate) fn pays<R: Ring>(m: usize, right: &Right<'_, R::Word>) -> bool {
+    let rows = match R::WIDTH.bits() {
+        ..=32 => 160,
+        33..=48 => 448,
+        49.. => 128,
+    };
+    let gathered = right.columns.line() < right.n;
+    right.limbs.is_some() || m >= if gathered { 2 * rows } else { rows }
 }
 
 /// Adds `left [m, k]` times `right [k, n]` to `out`, modulo 2^k of the ring.
@@ -419,7 +432,7 @@ mod tests {
 
     #[test]
     fn tiles_are_for_wide_products() {
-        assert!(pays(128, 784, 128) && pays(50, 500, 8192) && pays(1024, 1024, 1024));
-        assert!(!pays(1, 784, 128) && !pays(20, 25, 73728) && !pays(128, 784, 10));
+        assert!(fits(128, 784, 128) && fits(50, 500, 8192) && fits(1024, 1024, 1024));
+        assert!(!fits(1, 784, 128) && !fits(20, 25, 73728) && !fits(128, 784, 10));
     }
 }

@@ -32,7 +32,7 @@ impl Scene {
         );
         std::fs::write(at("policy.toml"), policy).unwrap();
         let signer = sign_policy(&at("policy.toml"), &at("owner.key"), &at("signed.toml")).unwrap();
-        let trust = Trust::read(&at("signed.toml"), &[signer], true).unwrap();
+        let trust = Trust::read(&at("signed.toml"), &[signer], 0, true).unwrap();
         let server = server(folder.path());
         Self { folder, trust, server }
     }

@@ -37,7 +37,7 @@ fn identity(folder: &Path, name: &str) -> Identity {
 fn scene(simulator: &str, key_use: &str, oldest: u64) -> (TempDir, BrokerConfig) {
     let folder = tempfile::tempdir().unwrap();
     let signer = policy(folder.path(), simulator);
-    let trust = Trust::read(&folder.path().join("signed.toml"), std::slice::from_ref(&signer), false).unwrap();
+    let trust = Trust::read(&folder.path().join("signed.toml"), std::slice::from_ref(&signer), 0, false).unwrap();
     let mut models = String::new();
     for version in [1, 2] {
         let at = |end: &str| folder.path().join(version.to_string()).join(format!("mlp.{end}"));
@@ -108,7 +108,7 @@ fn keys_and_models_that_do_not_belong_together_are_found_at_the_start() {
 }
 
 fn trust(folder: &Path, config: &BrokerConfig) -> Trust {
-    Trust::read(&folder.join("signed.toml"), &config.signers, false).unwrap()
+    Trust::read(&folder.join("signed.toml"), &config.signers, 0, false).unwrap()
 }
 
 #[cfg(not(feature = "simulation"))]

@@ -91,6 +91,10 @@ pub struct SgxClaims {
     pub attributes: [u8; 16],
     /// MISCSELECT.
     pub misc_select: u32,
+    /// CONFIGID, which whoever loads the enclave chooses; zero without key separation.
+    pub config_id: [u8; 64],
+    /// CONFIGSVN, likewise.
+    pub config_svn: u16,
     /// What the enclave chose.
     pub report_data: [u8; 64],
     /// What Intel says of the platform.
@@ -168,8 +172,12 @@ pub struct SnpClaims {
     pub id_key_digest: [u8; 48],
     /// Privilege level that asked for the report; 0 is the most privileged.
     pub vmpl: u32,
-    /// The guest's own security version.
+    /// The guest's own security version, from the identity block.
     pub guest_svn: u32,
+    /// The guest's family, from the identity block.
+    pub family_id: [u8; 16],
+    /// The guest's image, from the identity block.
+    pub image_id: [u8; 16],
     /// Whether the host may debug the machine.
     pub debug: bool,
     /// Whether a migration agent may move the machine.

@@ -26,6 +26,10 @@ fn sgx(c: &SgxClaims) -> Vec<Fact> {
         fact("mrsigner", hex(&c.mrsigner)),
         fact("isv_prod_id", c.isv_prod_id),
         fact("isv_svn", c.isv_svn),
+        fact("attributes", hex(&c.attributes)),
+        fact("misc_select", c.misc_select),
+        fact("config_id", hex(&c.config_id)),
+        fact("config_svn", c.config_svn),
         fact("debug", yes(c.debug)),
         fact("report data", hex(&c.report_data)),
     ];
@@ -36,7 +40,11 @@ fn tdx(c: &TdxClaims) -> Vec<Fact> {
     let rtmr = (0..).zip(&c.rtmr).map(|(n, value): (u8, _)| fact(&format!("rtmr{n}"), hex(value)));
     let own = [
         fact("mrconfigid", hex(&c.mrconfigid)),
+        fact("mrowner", hex(&c.mrowner)),
+        fact("mrownerconfig", hex(&c.mrownerconfig)),
         fact("mrseam", hex(&c.mrseam)),
+        fact("attributes", hex(&c.attributes)),
+        fact("xfam", hex(&c.xfam)),
         fact("debug", yes(c.debug)),
         fact("service machines", yes(c.service_td)),
         fact("report data", hex(&c.report_data)),
@@ -69,6 +77,9 @@ fn snp(c: &SnpClaims) -> Vec<Fact> {
         fact("measurement", hex(&c.measurement)),
         fact("host data", hex(&c.host_data)),
         fact("id key digest", hex(&c.id_key_digest)),
+        fact("family", hex(&c.family_id)),
+        fact("image", hex(&c.image_id)),
+        fact("guest version", c.guest_svn),
         fact("vmpl", c.vmpl),
         fact("debug", yes(c.debug)),
         fact("migration agent", yes(c.migration)),

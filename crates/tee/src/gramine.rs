@@ -9,6 +9,11 @@
 use std::fmt;
 use toml::{Table, Value};
 
+/// The one file of a manifest that is not measured: Intel's collateral for this machine, which is
+/// renewed while the enclave runs. The program passes it on and believes nothing in it; who verifies
+/// finds Intel's signature over it.
+pub const RENEWED: &str = "collateral.json";
+
 /// A program to be run in an enclave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
@@ -18,6 +23,8 @@ pub struct Manifest {
     pub arguments: Vec<String>,
     /// Files that it reads, beside the manifest; measured.
     pub files: Vec<String>,
+    /// Whether it reads [`RENEWED`], which the host may change while it runs.
+    pub renewed: bool,
     /// Memory of the enclave, MiB: a power of two.
     pub memory_mib: u32,
     /// Threads, Gramine's own included.
@@ -33,7 +40,7 @@ pub enum Finding {
     Debug,
     /// No remote attestation by DCAP.
     NoAttestation,
-    /// Files that the host can change unnoticed.
+    /// Files, other than [`RENEWED`], that the host can change unnoticed.
     AllowedFiles,
     /// Untrusted files are let through instead of refused.
     FileChecks,
@@ -53,8 +60,10 @@ impl Manifest {
     /// **Errors:** a sentence, for a name that is no plain file name, or a size that is none.
     pub fn render(&self) -> Result<String, &'static str> {
         let names = self.files.iter().chain([&self.program]);
-        if names.into_iter().any(|name| !plain(name)) {
-            return Err("files lie beside the manifest and have plain names");
+        if names.into_iter().any(|name| !plain(name) || name == RENEWED) {
+            return Err(
+                "files lie beside the manifest and have plain names; collateral.json is the name of one that is not measured",
+            );
         }
         if !self.memory_mib.is_power_of_two() || self.threads < 4 {
             return Err("memory is a power of two of MiB, and Gramine needs 4 threads");
@@ -62,18 +71,22 @@ impl Manifest {
         let program = quoted(&format!("/{}", self.program));
         let argv = std::iter::once(program.clone()).chain(self.arguments.iter().map(|a| quoted(a)));
         let all = || std::iter::once(&self.program).chain(&self.files);
-        let mounts = all().map(|f| format!("  {{ path = {}, uri = {} }},\n", quoted(&format!("/{f}")), uri(f)));
+        let renewed = self.renewed.then(|| RENEWED.to_owned());
+        let mounts =
+            all().chain(&renewed).map(|f| format!("  {{ path = {}, uri = {} }},\n", quoted(&format!("/{f}")), uri(f)));
         let trusted = all().map(|f| format!("  {},\n", uri(f)));
+        let allowed = renewed.iter().map(|f| format!("sgx.allowed_files = [{}]\n", uri(f)));
         Ok(format!(
             "libos.entrypoint = {program}\nloader.log_level = \"error\"\nloader.argv = [{}]\n\
              fs.mounts = [\n{}]\nsys.enable_sigterm_injection = true\n\
              sgx.debug = false\nsgx.remote_attestation = \"dcap\"\nsgx.file_check_policy = \"strict\"\n\
-             sgx.enclave_size = \"{}M\"\nsgx.max_threads = {}\nsgx.trusted_files = [\n{}]\n",
+             sgx.enclave_size = \"{}M\"\nsgx.max_threads = {}\nsgx.trusted_files = [\n{}]\n{}",
             argv.collect::<Vec<_>>().join(", "),
             mounts.collect::<String>(),
             self.memory_mib,
             self.threads,
             trusted.collect::<String>(),
+            allowed.collect::<String>(),
         ))
     }
 }
@@ -87,11 +100,12 @@ pub fn lint(manifest: &str) -> Vec<Finding> {
     let sgx = table.get("sgx").and_then(Value::as_table).cloned().unwrap_or_default();
     let text = |key: &str| sgx.get(key).and_then(Value::as_str);
     let empty = |key: &str| sgx.get(key).and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let allowed = sgx.get("allowed_files").is_some_and(|files| !only_renewed(files));
     let size = text("enclave_size").and_then(bytes).is_some_and(u64::is_power_of_two);
     let checks = [
         (sgx.get("debug") != Some(&Value::Boolean(false)), Finding::Debug),
         (text("remote_attestation") != Some("dcap"), Finding::NoAttestation),
-        (sgx.contains_key("allowed_files") && !empty("allowed_files"), Finding::AllowedFiles),
+        (allowed, Finding::AllowedFiles),
         (!matches!(text("file_check_policy"), None | Some("strict")), Finding::FileChecks),
         (empty("trusted_files"), Finding::NothingTrusted),
         (!size, Finding::Size),
@@ -105,6 +119,12 @@ pub fn lint(manifest: &str) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Whether of these files [`RENEWED`] alone is there, if any.
+fn only_renewed(files: &Value) -> bool {
+    let renewed = format!("file:{RENEWED}");
+    files.as_array().is_some_and(|files| files.iter().all(|file| file.as_str() == Some(&renewed)))
 }
 
 /// Options whose names say `insecure__` and that are switched on.
@@ -127,7 +147,7 @@ impl fmt::Display for Finding {
             Self::Debug => f.write_str("sgx.debug is not false: whoever has the host can read the enclave"),
             Self::NoAttestation => f.write_str("sgx.remote_attestation is not \"dcap\": nobody can verify the enclave"),
             Self::AllowedFiles => {
-                f.write_str("sgx.allowed_files is not empty: the host can change those files unnoticed")
+                write!(f, "sgx.allowed_files has more than file:{RENEWED}: the host can change those files unnoticed")
             }
             Self::FileChecks => f.write_str("sgx.file_check_policy is not \"strict\": files of the host are let in"),
             Self::Insecure(option) => write!(f, "{option} is on, which Gramine itself calls insecure"),
@@ -181,6 +201,7 @@ mod tests {
             program: "subrosa".to_owned(),
             arguments: vec!["serve".to_owned(), "a \"quoted\" one".to_owned()],
             files: vec!["lenet.onnx".to_owned(), "policy.toml".to_owned()],
+            renewed: false,
             memory_mib: 1024,
             threads: 8,
         }
@@ -195,6 +216,21 @@ mod tests {
         assert_eq!(table["loader"]["argv"][2].as_str(), Some("a \"quoted\" one"));
         assert_eq!(table["sgx"]["trusted_files"].as_array().unwrap().len(), 3);
         assert_eq!(table["fs"]["mounts"][1]["path"].as_str(), Some("/lenet.onnx"));
+    }
+
+    #[test]
+    fn collateral_alone_may_be_renewed() {
+        let text = Manifest { renewed: true, ..manifest() }.render().unwrap();
+        assert_eq!(lint(&text), []);
+        let table: Table = text.parse().unwrap();
+        assert_eq!(table["sgx"]["trusted_files"].as_array().unwrap().len(), 3, "it is not measured");
+        assert_eq!(table["fs"]["mounts"][3]["path"].as_str(), Some("/collateral.json"));
+        for others in ["\"file:collateral.json\", \"file:lenet.onnx\"", "\"file:/\"", "1"] {
+            let more =
+                text.replace("allowed_files = [\"file:collateral.json\"]", &format!("allowed_files = [{others}]"));
+            assert_eq!(lint(&more), [Finding::AllowedFiles], "{others}");
+        }
+        assert!(Manifest { files: vec![RENEWED.to_owned()], ..manifest() }.render().is_err());
     }
 
     #[test]

@@ -62,12 +62,24 @@ pub enum Register {
     Mrsigner,
     /// SGX: the signer's product number.
     IsvProdId,
+    /// SGX: the configuration that the loader chose.
+    ConfigId,
+    /// SGX: what the processor tells of exceptions.
+    MiscSelect,
+    /// SGX: processor state that the enclave uses.
+    Xfrm,
     /// TDX: hash of the machine as first loaded.
     Mrtd,
     /// TDX: a run-time measurement, 0 to 3.
     Rtmr(u8),
     /// TDX: the owner's configuration.
     Mrconfigid,
+    /// TDX: the owner.
+    Mrowner,
+    /// TDX: what the owner says of the configuration.
+    Mrownerconfig,
+    /// TDX: processor state that the machine uses.
+    Xfam,
     /// TDX: hash of the TDX module.
     Mrseam,
     /// SEV-SNP: hash of the machine as first loaded.
@@ -76,6 +88,10 @@ pub enum Register {
     HostData,
     /// SEV-SNP: hash of the key that signed the identity block.
     IdKeyDigest,
+    /// SEV-SNP: the guest's family, in the identity block.
+    FamilyId,
+    /// SEV-SNP: the guest's image, in the identity block.
+    ImageId,
     /// SEV-SNP: the chip's family.
     Product,
     /// SEV-SNP: the kind of key that signed the report.
@@ -90,13 +106,21 @@ impl fmt::Display for Register {
             Self::Mrenclave => f.write_str("MRENCLAVE"),
             Self::Mrsigner => f.write_str("MRSIGNER"),
             Self::IsvProdId => f.write_str("ISVPRODID"),
+            Self::ConfigId => f.write_str("CONFIGID"),
+            Self::MiscSelect => f.write_str("MISCSELECT"),
+            Self::Xfrm => f.write_str("XFRM"),
             Self::Mrtd => f.write_str("MRTD"),
             Self::Rtmr(n) => write!(f, "RTMR{n}"),
             Self::Mrconfigid => f.write_str("MRCONFIGID"),
+            Self::Mrowner => f.write_str("MROWNER"),
+            Self::Mrownerconfig => f.write_str("MROWNERCONFIG"),
+            Self::Xfam => f.write_str("XFAM"),
             Self::Mrseam => f.write_str("MRSEAM"),
             Self::Measurement => f.write_str("launch measurement"),
             Self::HostData => f.write_str("host data"),
             Self::IdKeyDigest => f.write_str("identity key digest"),
+            Self::FamilyId => f.write_str("family"),
+            Self::ImageId => f.write_str("image"),
             Self::Product => f.write_str("chip family"),
             Self::Signer => f.write_str("signing key"),
             Self::Pcr(n) => write!(f, "PCR{n}"),
@@ -109,8 +133,12 @@ impl fmt::Display for Register {
 pub enum Level {
     /// SGX: the signer's security version.
     IsvSvn,
+    /// SGX: the configuration's security version.
+    ConfigSvn,
     /// SGX and TDX: the number of Intel's evaluation data.
     TcbEvaluation,
+    /// SEV-SNP: the guest's own security version.
+    GuestSvn,
     /// SEV-SNP on Turin: FMC.
     Fmc,
     /// SEV-SNP: boot loader.
@@ -127,6 +155,8 @@ impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::IsvSvn => "ISVSVN",
+            Self::ConfigSvn => "CONFIGSVN",
+            Self::GuestSvn => "guest version",
             Self::TcbEvaluation => "TCB evaluation number",
             Self::Fmc => "FMC level",
             Self::Bootloader => "boot loader level",
@@ -146,6 +176,10 @@ pub enum Flag {
     DynamicPlatform,
     /// The vendor keeps the platform's root keys.
     CachedKeys,
+    /// SGX: it can have the platform's provisioning or launch keys.
+    ProvisioningKeys,
+    /// SGX: it has an attribute that this program does not know.
+    Attributes,
     /// TDX: service machines are or can be bound to it.
     ServiceTd,
     /// SEV-SNP: the report was asked for from below the highest privilege level.
@@ -158,6 +192,8 @@ impl fmt::Display for Flag {
             Self::Smt => "hyper-threading is on",
             Self::DynamicPlatform => "processor packages can be added to the platform",
             Self::CachedKeys => "the vendor keeps the platform's root keys",
+            Self::ProvisioningKeys => "it can ask for the platform's provisioning or launch keys",
+            Self::Attributes => "it has an attribute that this version does not know",
             Self::ServiceTd => "service machines can act on it",
             Self::Vmpl => "the report was asked for from a lower privilege level than 0",
         })

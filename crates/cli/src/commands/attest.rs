@@ -45,6 +45,9 @@ pub(crate) struct Verify {
     /// A public key that may sign the policy (repeatable)
     #[arg(long, value_name = "HEX")]
     signer: Vec<String>,
+    /// Refuse a policy with a lower serial than this one, the highest that you saw
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "policy")]
+    policy_serial: u64,
     /// The 64 bytes that the program should have put into the evidence
     #[arg(long, value_name = "HEX")]
     report_data: Option<String>,
@@ -117,6 +120,7 @@ impl Verify {
             collateral: self.beside.collateral,
             revocation_list: self.beside.revocation_list,
             policy: self.policy,
+            least_serial: self.policy_serial,
             signers: self.signer,
             report_data: self.report_data,
             at: self.at.unwrap_or_else(now),
@@ -177,6 +181,9 @@ pub(crate) struct Manifest {
     /// A file that it reads, beside the manifest; measured (repeatable)
     #[arg(long = "file", value_name = "NAME")]
     files: Vec<String>,
+    /// It also reads collateral.json, which you renew while it runs; not measured
+    #[arg(long)]
+    renewed_collateral: bool,
     /// Memory of the enclave, MiB: a power of two
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     memory: u32,
@@ -190,8 +197,14 @@ pub(crate) struct Manifest {
 
 impl Manifest {
     fn run(self) -> Result<()> {
-        let Self { program, files, memory, threads, arguments } = self;
-        print::out(&attest::manifest(program, arguments, files, memory, threads)?)
+        print::out(&attest::manifest(&attest::Manifest {
+            program: self.program,
+            arguments: self.arguments,
+            files: self.files,
+            renewed: self.renewed_collateral,
+            memory_mib: self.memory,
+            threads: self.threads,
+        })?)
     }
 }
 
@@ -219,7 +232,7 @@ pub(crate) struct Seal {
 
 impl Seal {
     fn run(self) -> Result<()> {
-        let owner = Trust::read(&self.policy, &[self.signer], false)?;
+        let owner = Trust::read(&self.policy, &[self.signer], 0, false)?;
         attest::seal_model(&self.model, self.version, &owner, &self.output, &self.key)?;
         let (output, key) = (self.output.display(), self.key.display());
         print::out(&format!("sealed model: {output}\nits key, for the broker alone: {key}\n"))

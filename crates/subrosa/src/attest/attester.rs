@@ -7,7 +7,7 @@ use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use subrosa_tee::evidence::MAX_COLLATERAL;
-use subrosa_tee::{Bound, Evidence, Stapled};
+use subrosa_tee::{Bound, Collateral, Evidence, SnpCollateral, Stapled};
 
 /// What can attest this program.
 pub enum Attester {
@@ -76,11 +76,11 @@ impl Hardware {
         let turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
         let made = self.source.attest(bound)?;
         drop(turn);
-        if let (Some(collateral), None) = (made.collateral, &self.collateral) {
-            return Ok(Stapled { evidence: made.evidence, collateral });
-        }
         let file = |path: &Option<PathBuf>| path.as_deref().map(|path| read(path, MAX_COLLATERAL)).transpose();
         let (collateral, list) = (file(&self.collateral)?, file(&self.revocation_list)?);
+        if let (Some(given), None) = (made.collateral, &collateral) {
+            return Ok(Stapled { evidence: made.evidence, collateral: listing(given, list) });
+        }
         let bytes = match &made.evidence {
             Evidence::Dcap(bytes) | Evidence::Snp(bytes) | Evidence::Nitro(bytes) | Evidence::Simulated(bytes) => bytes,
         };
@@ -90,6 +90,15 @@ impl Hardware {
                 "give --collateral FILE, which a PCCS client or AMD's key service wrote for this machine",
             )
         })
+    }
+}
+
+/// What the host gave, with the revocation list beside it if there is one: hosts give certificates
+/// alone.
+fn listing(given: Collateral, list: Option<Vec<u8>>) -> Collateral {
+    match (given, list) {
+        (Collateral::Snp(given), Some(list)) => Collateral::Snp(SnpCollateral { revocation_list: Some(list), ..given }),
+        (given, _) => given,
     }
 }
 
@@ -113,4 +122,19 @@ fn unavailable() -> Error {
         "run it in SGX under Gramine, in a TDX or SEV-SNP machine with Linux 6.7, or in a Nitro enclave; \
          `subrosa doctor` says what is here",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_goes_beside_what_the_host_gives() {
+        let given =
+            || Collateral::Snp(SnpCollateral { certificate: vec![1], intermediate: None, revocation_list: None });
+        let Collateral::Snp(both) = listing(given(), Some(vec![2])) else { unreachable!() };
+        assert_eq!((both.certificate, both.revocation_list), (vec![1], Some(vec![2])));
+        assert_eq!(listing(given(), None), given());
+        assert_eq!(listing(Collateral::Nitro, Some(vec![2])), Collateral::Nitro, "it is AMD's list");
+    }
 }

@@ -243,7 +243,7 @@ impl BrokerServer {
 
 impl ModelEntry {
     fn keep(&self, broker: &mut Broker, signers: &[String], allow_simulated: bool) -> Result<()> {
-        let trust = Trust::read(&self.policy, signers, allow_simulated)?;
+        let trust = Trust::read(&self.policy, signers, 0, allow_simulated)?;
         let sealed = read_sealed(&self.sealed)?;
         let key = ModelKey::from_bytes(&*super::secret_key(&self.key)?);
         // That key and model belong together is found out here, not by the first who asks.

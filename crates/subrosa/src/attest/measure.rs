@@ -162,6 +162,7 @@ mod tests {
             program: "subrosa".to_owned(),
             arguments: Vec::new(),
             files: vec!["lenet.onnx".to_owned()],
+            renewed: false,
             memory_mib: 1024,
             threads: 8,
         };

@@ -34,6 +34,7 @@ use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use subrosa_tee::evidence::{MAX_COLLATERAL, MAX_EVIDENCE};
+pub use subrosa_tee::gramine::Manifest;
 use subrosa_tee::policy::{Draft, OwnerKey};
 use subrosa_tee::{Claims, Policy, Reason, Stapled, authenticate, date};
 use zeroize::Zeroizing;
@@ -49,6 +50,8 @@ pub struct Case {
     pub revocation_list: Option<PathBuf>,
     /// A signed policy.
     pub policy: Option<PathBuf>,
+    /// A policy with a lower serial is not used.
+    pub least_serial: u64,
     /// Public keys (hexadecimal) that may sign it.
     pub signers: Vec<String>,
     /// The 64 bytes (hexadecimal) that the program should have chosen.
@@ -104,7 +107,7 @@ impl Examination {
 /// error.
 pub fn examine(case: &Case) -> Result<Examination> {
     let expected = case.report_data.as_deref().map(|text| unhex::<64>("--report-data", text)).transpose()?;
-    let policy = case.policy.as_deref().map(|path| open_policy(path, &case.signers)).transpose()?;
+    let policy = case.policy.as_deref().map(|path| open_policy(path, &case.signers, case.least_serial)).transpose()?;
     let mut examination = Examination {
         verdict: Verdict::Untrusted,
         code: None,
@@ -207,18 +210,10 @@ pub fn simulator_public_key(key: &Path) -> Result<String> {
     Ok(hex(&simulator.public_key()))
 }
 
-/// A manifest for Gramine: `program` with `arguments` and `files` beside it, all measured, in
-/// `memory_mib` MiB with `threads` threads.
+/// The text of a manifest for Gramine.
 ///
 /// **Errors:** [`Error::Misuse`] for names that leave the folder, or sizes that are none.
-pub fn manifest(
-    program: String,
-    arguments: Vec<String>,
-    files: Vec<String>,
-    memory_mib: u32,
-    threads: u32,
-) -> Result<String> {
-    let manifest = subrosa_tee::gramine::Manifest { program, arguments, files, memory_mib, threads };
+pub fn manifest(manifest: &Manifest) -> Result<String> {
     manifest.render().map_err(|why| Error::misuse(why, ""))
 }
 
@@ -239,10 +234,15 @@ pub(crate) fn now() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-fn open_policy(path: &Path, signers: &[String]) -> Result<Policy> {
+fn open_policy(path: &Path, signers: &[String], least_serial: u64) -> Result<Policy> {
     let signers = signers.iter().map(|text| unhex("--signer", text)).collect::<Result<Vec<[u8; 32]>>>()?;
     let text = read_text(path)?;
-    Policy::open(&text, &signers).map_err(|e| Error::input(e.to_string(), "").in_file(path))
+    let policy = Policy::open(&text, &signers).map_err(|e| Error::input(e.to_string(), "").in_file(path))?;
+    if policy.serial() < least_serial {
+        let message = format!("its serial is {}, older than the {least_serial} asked for", policy.serial());
+        return Err(Error::input(message, "get the owner's newest policy").in_file(path));
+    }
+    Ok(policy)
 }
 
 fn read_text(path: &Path) -> Result<String> {

@@ -25,13 +25,14 @@ pub enum Peer {
 }
 
 impl Trust {
-    /// Reads a signed policy. `allow_simulated` is the flag, one of two switches; the other is
-    /// in the policy.
+    /// Reads a signed policy whose serial is `least_serial` or more: an owner's signature stays
+    /// good on the policies that came before. `allow_simulated` is the flag, one of two switches;
+    /// the other is in the policy.
     ///
     /// **Errors:** [`Error::Io`]; [`Error::Input`] for a policy that is not to be used;
     /// [`Error::Misuse`] for keys that are none, and for the flag in a build that cannot
     /// simulate.
-    pub fn read(policy: &Path, signers: &[String], allow_simulated: bool) -> Result<Self> {
+    pub fn read(policy: &Path, signers: &[String], least_serial: u64, allow_simulated: bool) -> Result<Self> {
         if allow_simulated && !cfg!(feature = "simulation") {
             return Err(Error::misuse(
                 "this build has no simulation of trusted hardware to allow",
@@ -39,7 +40,7 @@ impl Trust {
                  subrosa-simulated (docs/tee.md)",
             ));
         }
-        Ok(Self { policy: open_policy(policy, signers)?, allow_simulated })
+        Ok(Self { policy: open_policy(policy, signers, least_serial)?, allow_simulated })
     }
 
     /// The policy.

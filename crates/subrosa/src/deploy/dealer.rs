@@ -6,7 +6,7 @@
 
 use super::card::Card;
 use super::config::{ClusterConfig, Dealer, Limits};
-use super::keys::name::{Dealing, Head};
+use super::keys::name::{Dealing, Head, MOST};
 use super::keys::{SIGNED, key_file_bytes, sync_folder};
 use super::store::{Store, private_folder};
 use crate::{Error, Result};
@@ -60,9 +60,6 @@ pub struct DealtFolder {
     /// Bytes of each file.
     pub bytes: u64,
 }
-
-/// The most batches of one dealing.
-const MOST: u64 = 1_000_000;
 
 /// Deals `options.count` batches into files. `watch` is told after each how many there are.
 ///
@@ -141,7 +138,8 @@ impl Run<'_> {
         folders.map(|((party, folder), &b)| DealtFolder { party, folder, bytes: key_file_bytes(b) }).collect()
     }
 
-    /// One file for each server, complete at all of them or at none.
+    /// One file for each server, complete where it is there at all. Where it is there for some only,
+    /// they pass it over when they agree.
     fn batch(&self, model: &[u8], index: u64) -> Result<()> {
         let name = self.dealing.file(index);
         let parts: Vec<PathBuf> = self.folders().iter().map(|f| f.join(&name).with_extension("part")).collect();

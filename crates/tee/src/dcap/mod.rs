@@ -76,6 +76,10 @@ fn advisories(quote: &QuoteClaims) -> Vec<String> {
 }
 
 fn sgx(report: &EnclaveReport, intel: IntelPlatform) -> SgxClaims {
+    // The library's reserved bytes hold what key separation and sharing (KSS) defines: CONFIGID
+    // ends the third run of them, CONFIGSVN begins the fourth.
+    let (_, config_id) = report.reserved3.split_last_chunk().unwrap_or((&[], &[0; 64]));
+    let config_svn = report.reserved4.first_chunk().map_or(0, |b| u16::from_le_bytes(*b));
     SgxClaims {
         mrenclave: report.mr_enclave,
         mrsigner: report.mr_signer,
@@ -84,6 +88,8 @@ fn sgx(report: &EnclaveReport, intel: IntelPlatform) -> SgxClaims {
         debug: first(&report.attributes) & SGX_DEBUG != 0,
         attributes: report.attributes,
         misc_select: report.misc_select,
+        config_id: *config_id,
+        config_svn,
         report_data: report.report_data,
         intel,
     }

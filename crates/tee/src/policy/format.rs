@@ -49,6 +49,13 @@ struct File {
 struct Sgx {
     mrenclave: Option<Vec<String>>,
     signer: Option<Signer>,
+    config_id: Option<Vec<String>>,
+    #[serde(default)]
+    least_config_svn: u16,
+    misc_select: Option<Vec<u32>>,
+    xfrm: Option<Vec<String>>,
+    #[serde(default)]
+    allow_provisioning_keys: bool,
     #[serde(default)]
     platform: Intel,
 }
@@ -70,6 +77,9 @@ struct Tdx {
     rtmr2: Vec<String>,
     rtmr3: Vec<String>,
     mrconfigid: Option<Vec<String>>,
+    mrowner: Option<Vec<String>>,
+    mrownerconfig: Option<Vec<String>>,
+    xfam: Option<Vec<String>>,
     mrseam: Option<Vec<String>>,
     #[serde(default)]
     allow_service_td: bool,
@@ -97,6 +107,10 @@ struct Snp {
     signers: Option<Vec<KeyKind>>,
     host_data: Option<Vec<String>>,
     id_key_digest: Option<Vec<String>>,
+    family_id: Option<Vec<String>>,
+    image_id: Option<Vec<String>>,
+    #[serde(default)]
+    least_guest_svn: u32,
     #[serde(default)]
     allow_smt: bool,
     #[serde(default)]
@@ -149,7 +163,15 @@ impl Sgx {
             (Some(_), Some(_)) => return wrong("[sgx] names enclaves and a signer; the signer would let others in"),
             (None, None) => return wrong("[sgx] names neither `mrenclave` nor a `signer`"),
         };
-        Ok(SgxRule { identity, intel: self.platform.rule() })
+        Ok(SgxRule {
+            identity,
+            config_id: or_zero("sgx.config_id", self.config_id.as_deref())?,
+            least_config_svn: self.least_config_svn,
+            misc_select: self.misc_select.unwrap_or_else(|| vec![0]),
+            xfrm: maybe("sgx.xfrm", self.xfrm.as_deref())?,
+            allow_provisioning_keys: self.allow_provisioning_keys,
+            intel: self.platform.rule(),
+        })
     }
 }
 
@@ -164,7 +186,10 @@ impl Tdx {
                 hashes("tdx.rtmr3", &self.rtmr3)?,
             ],
             mrconfigid: or_zero("tdx.mrconfigid", self.mrconfigid.as_deref())?,
-            mrseam: self.mrseam.map(|list| hashes("tdx.mrseam", &list)).transpose()?,
+            mrowner: or_zero("tdx.mrowner", self.mrowner.as_deref())?,
+            mrownerconfig: or_zero("tdx.mrownerconfig", self.mrownerconfig.as_deref())?,
+            xfam: maybe("tdx.xfam", self.xfam.as_deref())?,
+            mrseam: maybe("tdx.mrseam", self.mrseam.as_deref())?,
             allow_service_td: self.allow_service_td,
             intel: self.platform.rule(),
         })
@@ -194,7 +219,10 @@ impl Snp {
             least_tcb: SnpTcb { fmc: t.fmc, bootloader: t.bootloader, tee: t.tee, snp: t.snp, microcode: t.microcode },
             signers: kinds.into_iter().map(KeyKind::claim).collect(),
             host_data: or_zero("snp.host_data", self.host_data.as_deref())?,
-            id_key_digest: self.id_key_digest.map(|list| hashes("snp.id_key_digest", &list)).transpose()?,
+            id_key_digest: maybe("snp.id_key_digest", self.id_key_digest.as_deref())?,
+            family_id: maybe("snp.family_id", self.family_id.as_deref())?,
+            image_id: maybe("snp.image_id", self.image_id.as_deref())?,
+            least_guest_svn: self.least_guest_svn,
             allow_smt: self.allow_smt,
             without_revocation_list: self.without_revocation_list,
         })
@@ -245,6 +273,10 @@ fn hashes<const N: usize>(field: &str, list: &[String]) -> Result<Vec<[u8; N]>, 
 
 fn or_zero<const N: usize>(field: &str, list: Option<&[String]>) -> Result<Vec<[u8; N]>, Error> {
     list.map_or_else(|| Ok(vec![[0; N]]), |list| hashes(field, list))
+}
+
+fn maybe<const N: usize>(field: &str, list: Option<&[String]>) -> Result<Option<Vec<[u8; N]>>, Error> {
+    list.map(|list| hashes(field, list)).transpose()
 }
 
 fn hash<const N: usize>(field: &str, text: &str) -> Result<[u8; N], Error> {

@@ -22,6 +22,11 @@ pub(super) struct Rules {
 #[derive(Debug, Clone)]
 pub(super) struct SgxRule {
     pub(super) identity: SgxIdentity,
+    pub(super) config_id: Vec<[u8; 64]>,
+    pub(super) least_config_svn: u16,
+    pub(super) misc_select: Vec<u32>,
+    pub(super) xfrm: Option<Vec<[u8; 8]>>,
+    pub(super) allow_provisioning_keys: bool,
     pub(super) intel: IntelRule,
 }
 
@@ -36,6 +41,9 @@ pub(super) struct TdxRule {
     pub(super) mrtd: Vec<[u8; 48]>,
     pub(super) rtmr: [Vec<[u8; 48]>; 4],
     pub(super) mrconfigid: Vec<[u8; 48]>,
+    pub(super) mrowner: Vec<[u8; 48]>,
+    pub(super) mrownerconfig: Vec<[u8; 48]>,
+    pub(super) xfam: Option<Vec<[u8; 8]>>,
     pub(super) mrseam: Option<Vec<[u8; 48]>>,
     pub(super) allow_service_td: bool,
     pub(super) intel: IntelRule,
@@ -59,6 +67,9 @@ pub(super) struct SnpRule {
     pub(super) signers: BTreeSet<SnpSigner>,
     pub(super) host_data: Vec<[u8; 32]>,
     pub(super) id_key_digest: Option<Vec<[u8; 48]>>,
+    pub(super) family_id: Option<Vec<[u8; 16]>>,
+    pub(super) image_id: Option<Vec<[u8; 16]>>,
+    pub(super) least_guest_svn: u32,
     pub(super) allow_smt: bool,
     pub(super) without_revocation_list: bool,
 }
@@ -92,6 +103,17 @@ impl SgxRule {
                 at_least(Level::IsvSvn, claims.isv_svn, *least_isv_svn)?;
             }
         }
+        // Neither these nor the configuration are measured: whoever loads the enclave sets them.
+        let flags = u64::from_le_bytes(*claims.attributes.first_chunk().unwrap_or(&[0xff; 8]));
+        allowed(Flag::ProvisioningKeys, flags & SGX_KEYS != 0, self.allow_provisioning_keys)?;
+        allowed(Flag::Attributes, flags & !(SGX_KNOWN | SGX_KEYS) != 0, false)?;
+        let misc = self.misc_select.iter().map(|n| n.to_be_bytes()).collect::<Vec<_>>();
+        listed(Register::MiscSelect, &claims.misc_select.to_be_bytes(), &misc)?;
+        if let Some(list) = &self.xfrm {
+            listed(Register::Xfrm, claims.attributes.last_chunk().unwrap_or(&[0xff; 8]), list)?;
+        }
+        listed(Register::ConfigId, &claims.config_id, &self.config_id)?;
+        at_least(Level::ConfigSvn, claims.config_svn, self.least_config_svn)?;
         self.intel.judge(&claims.intel)
     }
 }
@@ -104,6 +126,11 @@ impl TdxRule {
             listed(Register::Rtmr(n), found, list)?;
         }
         listed(Register::Mrconfigid, &claims.mrconfigid, &self.mrconfigid)?;
+        listed(Register::Mrowner, &claims.mrowner, &self.mrowner)?;
+        listed(Register::Mrownerconfig, &claims.mrownerconfig, &self.mrownerconfig)?;
+        if let Some(list) = &self.xfam {
+            listed(Register::Xfam, &claims.xfam, list)?;
+        }
         if let Some(list) = &self.mrseam {
             listed(Register::Mrseam, &claims.mrseam, list)?;
         }
@@ -141,6 +168,13 @@ impl SnpRule {
         if let Some(list) = &self.id_key_digest {
             listed(Register::IdKeyDigest, &claims.id_key_digest, list)?;
         }
+        if let Some(list) = &self.family_id {
+            listed(Register::FamilyId, &claims.family_id, list)?;
+        }
+        if let Some(list) = &self.image_id {
+            listed(Register::ImageId, &claims.image_id, list)?;
+        }
+        at_least(Level::GuestSvn, claims.guest_svn, self.least_guest_svn)?;
         let (is, least) = (claims.reported_tcb, self.least_tcb);
         at_least(Level::Fmc, is.fmc, least.fmc)?;
         at_least(Level::Bootloader, is.bootloader, least.bootloader)?;
@@ -183,3 +217,12 @@ fn allowed(flag: Flag, is: bool, may: bool) -> Result<(), Reason> {
 fn refuse_if(refused: bool, reason: Reason) -> Result<(), Reason> {
     if refused { Err(reason) } else { Ok(()) }
 }
+
+/// ATTRIBUTES of SGX that say nothing against an enclave: INIT, MODE64BIT, CET, KSS and
+/// AEXNOTIFY; DEBUG has a reason of its own.
+///
+/// **Source:** Intel, "Software Developer's Manual", volume 3D, section 35.7.1.
+const SGX_KNOWN: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 6 | 1 << 7 | 1 << 10;
+
+/// PROVISIONKEY and EINITTOKEN_KEY.
+const SGX_KEYS: u64 = 1 << 4 | 1 << 5;

@@ -87,8 +87,10 @@ fn sgx() -> SgxClaims {
         isv_prod_id: 3,
         isv_svn: 4,
         debug: false,
-        attributes: [0; 16],
+        attributes: [5, 0, 0, 0, 0, 0, 0, 0, 0xe7, 0, 0, 0, 0, 0, 0, 0],
         misc_select: 0,
+        config_id: [0; 64],
+        config_svn: 0,
         report_data: [0; 64],
         intel: intel(),
     }
@@ -168,6 +170,34 @@ fn properties_of_intel_platforms_are_allowed_by_name() {
     }
 }
 
+#[test]
+fn what_the_loader_of_an_enclave_sets_is_denied_unless_named() {
+    type Case = (fn(&mut SgxClaims), &'static str, &'static str);
+    let cases: [Case; 5] = [
+        (|c| c.attributes[0] |= 0x10, "flag", "allow_provisioning_keys = true"),
+        (|c| c.attributes[0] |= 0x20, "flag", "allow_provisioning_keys = true"),
+        (|c| c.misc_select = 1, "measurement", "misc_select = [0, 1]"),
+        (|c| c.config_id[63] = 1, "measurement", "config_id = [\"CONFIG\"]"),
+        (|c| c.config_svn = 0, "below-level", "least_config_svn = 0"),
+    ];
+    let with = |line: &str| {
+        let line = line.replace("CONFIG", &format!("{}01", "00".repeat(63)));
+        by_enclave().replace("[sgx]\n", &format!("[sgx]\n{line}\n"))
+    };
+    for (change, code, line) in cases {
+        let strict = if code == "below-level" { with("least_config_svn = 1") } else { by_enclave() };
+        assert_eq!(judge_sgx(&strict, change).unwrap_err().code(), code, "{line}");
+        assert_eq!(judge_sgx(&with(line), change), Ok(()), "{line}");
+    }
+    for bit in [3, 8, 11, 63] {
+        let unknown = judge_sgx(&with("allow_provisioning_keys = true"), |c| c.attributes[bit / 8] |= 1 << (bit % 8));
+        assert_eq!(unknown, Err(Reason::Flag { flag: Flag::Attributes }), "bit {bit}");
+    }
+    let pinned = with("xfrm = [\"e700000000000000\"]");
+    assert_eq!(judge_sgx(&pinned, |_| {}), Ok(()));
+    assert_eq!(judge_sgx(&pinned, |c| c.attributes[10] = 6).unwrap_err().code(), "measurement");
+}
+
 fn tdx(change: impl FnOnce(&mut TdxClaims)) -> Claims {
     let mut claims = TdxClaims {
         mrtd: [1; 48],
@@ -207,7 +237,13 @@ fn tdx_rules() {
     assert_eq!(register(judge(|c| c.rtmr[0][47] ^= 1)), Register::Rtmr(0));
     assert_eq!(register(judge(|c| c.rtmr[3][0] ^= 1)), Register::Rtmr(3));
     assert_eq!(register(judge(|c| c.mrconfigid[0] ^= 1)), Register::Mrconfigid);
+    assert_eq!(register(judge(|c| c.mrowner[0] ^= 1)), Register::Mrowner);
+    assert_eq!(register(judge(|c| c.mrownerconfig[47] ^= 1)), Register::Mrownerconfig);
     assert_eq!(register(judge(|c| c.mrseam[0] ^= 1)), Register::Mrseam);
+    let owned = format!("{rules}{}xfam = [\"e702060000000000\"]", list("mrowner", "07"));
+    let judge_owned = |xfam| signed(&owned).judge(&tdx(|c| (c.mrowner, c.xfam) = ([7; 48], xfam)), NOW);
+    assert_eq!(judge_owned([0xe7, 2, 6, 0, 0, 0, 0, 0]), Ok(()));
+    assert_eq!(register(judge_owned([0xe7, 2, 0, 0, 0, 0, 0, 0])), Register::Xfam);
     for left_out in 0..5 {
         let some: String =
             names.iter().enumerate().filter(|(i, _)| *i != left_out).map(|(_, (n, b))| list(n, b)).collect();
@@ -224,7 +260,9 @@ fn snp(change: impl FnOnce(&mut SnpClaims)) -> Claims {
         host_data: [0; 32],
         id_key_digest: [2; 48],
         vmpl: 0,
-        guest_svn: 0,
+        guest_svn: 2,
+        family_id: [8; 16],
+        image_id: [9; 16],
         debug: false,
         migration: false,
         smt_allowed: true,
@@ -268,6 +306,16 @@ fn snp_rules() {
     }
     let with_key = format!("{rules}id_key_digest = [\"{}\"]", "03".repeat(48));
     assert_eq!(signed(&with_key).judge(&snp(|_| {}), NOW).unwrap_err().code(), "measurement");
+    let identity = format!(
+        "{rules}family_id = [\"{}\"]\nimage_id = [\"{}\"]\nleast_guest_svn = 2",
+        "08".repeat(16),
+        "09".repeat(16)
+    );
+    let judge = |change: fn(&mut SnpClaims)| signed(&identity).judge(&snp(change), NOW);
+    assert_eq!(judge(|_| {}), Ok(()));
+    assert_eq!(judge(|c| c.family_id[0] ^= 1).unwrap_err().code(), "measurement");
+    assert_eq!(judge(|c| c.image_id[0] ^= 1).unwrap_err().code(), "measurement");
+    assert_eq!(judge(|c| c.guest_svn = 1).unwrap_err().code(), "below-level");
 }
 
 #[test]

@@ -96,6 +96,8 @@ impl<'a> Report<'a> {
             id_key_digest: *self.field(0xe0),
             vmpl: self.u32(0x30),
             guest_svn: self.u32(4),
+            family_id: *self.field(0x10),
+            image_id: *self.field(0x20),
             debug: policy >> 19 & 1 == 1,
             migration: policy >> 18 & 1 == 1,
             smt_allowed: policy >> 16 & 1 == 1,

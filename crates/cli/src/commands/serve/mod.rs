@@ -75,6 +75,7 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(self) -> Result<()> {
+        tell_only_where();
         let limits = self.limits();
         let empty = match self.models.is_encrypted() {
             true => Catalogue::encrypted(),
@@ -171,6 +172,15 @@ impl Serve {
 
 /// Threads that decode long requests and wait for hardware.
 const BLOCKING: usize = 16;
+
+/// From here on a panic tells the error stream where it was and not its message, which may hold a
+/// value: the stream belongs to whoever has the host.
+fn tell_only_where() {
+    std::panic::set_hook(Box::new(|info| match info.location() {
+        Some(at) => print::log(&format!("a bug: panic at {}:{}; please report it", at.file(), at.line())),
+        None => print::log("a bug: panic; please report it"),
+    }));
+}
 
 /// Lines that work.
 fn hint(url: &str, via: Via, model: Option<&String>, keyed: bool) -> String {

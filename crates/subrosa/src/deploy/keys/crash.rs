@@ -1,7 +1,7 @@
 //! Programs that stop between any two steps of using up keys.
 
-use super::journal::Step;
-use super::tests::{Bench, DEALING, PAYLOAD};
+use super::journal::{Step, Used};
+use super::tests::{Bench, DEALING, PAYLOAD, take};
 use super::{Stock, Wanted};
 use std::io;
 use std::process::Command;
@@ -31,8 +31,8 @@ fn child_that_uses_keys() {
         }
         Ok(())
     });
-    let claim = stock.claim(DEALING, 0).unwrap().unwrap();
-    drop(claim.open(&bench.wanted()).unwrap());
+    let (_, claim) = take(&stock, &bench.wanted()).unwrap();
+    drop(claim.open().unwrap());
     panic!("it was to be killed before {step:?}");
 }
 
@@ -55,11 +55,10 @@ fn after_a_kill_at_any_step_no_key_is_used_twice_and_the_next_one_works() {
         // Marked when it was renamed, and not before: nothing had been read then.
         let marked = number > 2;
         assert_eq!(bench.files(), if marked { vec![1, 2] } else { vec![0, 1, 2] }, "{step:?}: half-used files go");
-        let claim = stock.claim(DEALING, 0).unwrap().unwrap();
-        assert_eq!(claim.index, u64::from(marked), "{step:?}");
-        assert_eq!(claim.open(&bench.wanted()).unwrap().left(), PAYLOAD, "{step:?}");
-        let next = stock.claim(DEALING, 0).unwrap().unwrap();
-        assert_eq!(next.index, 1 + u64::from(marked));
+        let (index, claim) = take(&stock, &bench.wanted()).unwrap();
+        assert_eq!(index, u64::from(marked), "{step:?}");
+        assert_eq!(claim.open().unwrap().left(), PAYLOAD, "{step:?}");
+        assert_eq!(take(&stock, &bench.wanted()).unwrap().0, 1 + u64::from(marked));
     }
 }
 
@@ -75,7 +74,7 @@ fn keys_are_marked_on_the_disk_and_removed_before_they_are_read() {
         sender.lock().unwrap().send(step).unwrap();
         Ok(())
     });
-    stock.claim(DEALING, 0).unwrap().unwrap().open(&bench.wanted()).unwrap();
+    take(&stock, &bench.wanted()).unwrap().1.open().unwrap();
     drop(stock);
     assert_eq!(steps.iter().collect::<Vec<_>>(), STEPS);
 }
@@ -92,12 +91,13 @@ fn a_disk_that_fails_gives_no_keys() {
             false => Ok(()),
         });
         let wanted: Wanted = bench.wanted();
-        let opened = stock.claim(DEALING, 0).and_then(|claim| claim.unwrap().open(&wanted));
+        let offer = stock.offer(DEALING, 0, &wanted, &|_| {}).unwrap().unwrap();
+        let opened = offer.take(&Used::default()).and_then(|claim| claim.open());
         let error = opened.err().unwrap();
         assert!(matches!(error, crate::Error::Io { .. }), "{failing:?}: {error}");
         // The same program does not offer it again, marked on the disk or not.
         stock.journal().watch = Box::new(|_| Ok(()));
-        assert_eq!(stock.claim(DEALING, 0).unwrap().unwrap().index, 1, "{failing:?}");
+        assert_eq!(take(&stock, &wanted).unwrap().0, 1, "{failing:?}");
     }
 }
 

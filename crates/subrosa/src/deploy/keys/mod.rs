@@ -1,13 +1,15 @@
 //! A server's stock of keys that an offline dealer has dealt: one file a batch, used once.
 //!
 //! Files lie in one folder, put there by whoever brings them from the dealer; what was used
-//! is noted in the party's state ([`journal`]), which outlives the files. To take a file
-//! ([`Stock::claim`]) is to note it as used, on the disk; only what was taken can be opened
-//! ([`Claim::open`]), and is removed before its first byte is read. So whenever the machine
+//! is noted in the party's state ([`journal`]), which outlives the files. A file that is all it
+//! should be can be offered to the other servers ([`Stock::offer`]), which changes nothing. To take
+//! it ([`Offer::take`]) is to note it as used, on the disk; only what was taken can be opened
+//! ([`Claim::open`]), and is removed before the first byte of a key is read. So whenever the machine
 //! stops, a file is either as it was or gone for good.
 //!
 //! A file's head, lengths and hashes are signed by the dealer's identity, the one that
-//! `subrosa.toml` names; it is read piece by piece and never held in memory.
+//! `subrosa.toml` names; it is read piece by piece and never held in memory. A file that is not
+//! what it should be, as one that is still being copied, is passed over and left alone.
 
 mod agree;
 #[cfg(test)]
@@ -21,14 +23,15 @@ mod tests;
 use super::config::{ClusterConfig, Dealer};
 use crate::{Error, Result};
 pub(super) use journal::sync_folder;
-use journal::{Journal, Step};
+use journal::{Journal, Step, Used};
 use name::{Dealing, Head};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use subrosa_net::tcp::SIGNATURE_BYTES;
-use subrosa_net::{Recording, recorded_bytes};
+use subrosa_net::{Opening, Recording, recorded_bytes};
 pub(super) use supply::Supply;
 
 /// What the dealer's signature of a file is for.
@@ -50,14 +53,21 @@ pub(super) struct Wanted {
     pub(super) payload: u64,
 }
 
+/// Where a line of log goes.
+pub(super) type Tell<'a> = &'a dyn Fn(&str);
+
 /// One party's keys.
 pub(super) struct Stock {
     folder: PathBuf,
     config: ClusterConfig,
     me: usize,
     journal: Mutex<Journal>,
-    /// Of each dealing, the head of one of its files; its signature is checked when it is opened.
-    heads: Mutex<BTreeMap<Dealing, Head>>,
+    /// What sessions are agreeing on, so that no two agree on the same.
+    held: Mutex<BTreeSet<(Dealing, u64)>>,
+    /// Purpose and batch of each dealing of which a file was found to be the dealer's.
+    known: Mutex<BTreeMap<Dealing, ([u8; 32], u32)>>,
+    /// What was wrong with files, each told once.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl Stock {
@@ -83,56 +93,121 @@ impl Stock {
     /// The keys in `folder`, with the journal in `state`. Removes files that were used, which
     /// only an interrupted run leaves.
     ///
-    /// **Errors:** [`Error::Io`]; [`Error::Misuse`] while another program uses them.
+    /// **Errors:** [`Error::Io`], also for a folder in which nothing can be removed;
+    /// [`Error::Misuse`] while another program uses them.
     pub(super) fn open(folder: &Path, state: &Path, config: &ClusterConfig, me: usize) -> Result<Self> {
-        let journal = Mutex::new(Journal::open(state)?);
-        let (folder, config) = (folder.to_owned(), config.clone());
-        let stock = Self { folder, config, me, journal, heads: Mutex::default() };
+        tempfile::tempfile_in(folder).map_err(|e| Error::io("write into", folder, &e))?;
+        let stock = Self {
+            folder: folder.to_owned(),
+            config: config.clone(),
+            me,
+            journal: Mutex::new(Journal::open(state)?),
+            held: Mutex::default(),
+            known: Mutex::default(),
+            told: Mutex::default(),
+        };
         stock.sweep()?;
         Ok(stock)
     }
 
-    /// The dealings that have files for what is wanted.
+    /// The dealings that have files.
     ///
     /// **Errors:** [`Error::Io`].
-    pub(super) fn dealings(&self, wanted: &Wanted) -> Result<Vec<Dealing>> {
-        let mut files: BTreeMap<Dealing, BTreeSet<u64>> = BTreeMap::new();
-        for (dealing, index) in self.files()? {
-            files.entry(dealing).or_default().insert(index);
-        }
-        let fits = |(dealing, indices): &(Dealing, BTreeSet<u64>)| {
-            let head = self.head(*dealing, indices);
-            head.is_some_and(|head| (head.purpose, head.batch) == (wanted.purpose, wanted.batch))
-        };
-        Ok(files.into_iter().filter(fits).map(|(dealing, _)| dealing).collect())
+    pub(super) fn dealings(&self) -> Result<BTreeSet<Dealing>> {
+        Ok(self.files()?.into_iter().map(|file| file.0).collect())
     }
 
-    /// Takes the first file of `dealing` from number `from` on that was not used: from here on
-    /// it counts as used, whatever happens. None if there is none left.
+    /// What was used of `dealing`.
     ///
-    /// **Errors:** [`Error::Io`]; [`Error::Input`] for a damaged journal, or a dealing that was
-    /// brought to the wrong server, of which nothing is taken then.
-    pub(super) fn claim(&self, dealing: Dealing, from: u64) -> Result<Option<Claim<'_>>> {
-        let files: BTreeSet<u64> = self.files()?.into_iter().filter(|f| f.0 == dealing).map(|f| f.1).collect();
-        if files.is_empty() {
+    /// **Errors:** [`Error::Io`]; [`Error::Input`] for a damaged journal.
+    fn used(&self, dealing: Dealing) -> Result<Used> {
+        self.journal().used(dealing)
+    }
+
+    /// The first file of `dealing` from number `from` on that is good for what is wanted, was not
+    /// used, and is not offered in another session. None if there is none. `tell` hears of files
+    /// that are not what they should be.
+    ///
+    /// **Errors:** [`Error::Io`].
+    pub(super) fn offer(
+        &self,
+        dealing: Dealing,
+        from: u64,
+        wanted: &Wanted,
+        tell: Tell<'_>,
+    ) -> Result<Option<Offer<'_>>> {
+        let known = lock(&self.known).get(&dealing).copied();
+        if known.is_some_and(|known| known != (wanted.purpose, wanted.batch)) {
             return Ok(None);
         }
-        if let Some(head) = self.head(dealing, &files) {
-            let here = Head { party: self.me as u32, cluster: self.config.digest(), ..head };
-            if let Some(difference) = head.differs_from(&here, &self.config) {
-                let message = format!("the keys {dealing} cannot be used: {difference}");
-                return Err(Error::input(message, "bring each server the files that were dealt for it"));
+        let numbers: BTreeSet<u64> = self.files()?.into_iter().filter(|f| f.0 == dealing).map(|f| f.1).collect();
+        for &index in numbers.range(from..) {
+            // Held first: who takes a number lets go of it after it was noted as used.
+            let Some(held) = Held::new(self, dealing, index) else { continue };
+            match self.used(dealing) {
+                Ok(used) if used.has(index) => continue,
+                Ok(_) => {}
+                Err(damaged @ Error::Input { .. }) => {
+                    self.once(damaged.to_string(), tell);
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+            match self.check(dealing, index, wanted) {
+                Ok((file, recording)) => {
+                    lock(&self.known).insert(dealing, (wanted.purpose, wanted.batch));
+                    return Ok(Some(Offer { held, file, recording }));
+                }
+                Err(why) => self.once(refusal(dealing, index, &why), tell),
             }
         }
-        let mut journal = self.journal();
-        let used = journal.used(dealing)?;
-        let Some(&index) = files.range(from..).find(|&&index| !used.has(index)) else { return Ok(None) };
-        journal.use_up(dealing, index)?;
-        Ok(Some(Claim { stock: self, dealing, index }))
+        Ok(None)
+    }
+
+    /// A file that is all it should be; or why it is not.
+    fn check(&self, dealing: Dealing, index: u64, wanted: &Wanted) -> std::result::Result<(File, Recording), String> {
+        let name = dealing.file(index);
+        // Whatever else has such a name, opening it neither waits nor leads elsewhere.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(self.folder.join(&name));
+        let file = file.map_err(|e| e.to_string())?;
+        let metadata = file.metadata().map_err(|e| e.to_string())?;
+        if !metadata.is_file() || metadata.nlink() != 1 {
+            return Err("it is no plain file with one name".to_owned());
+        }
+        if metadata.mode() & 0o077 != 0 {
+            return Err("others may read it; chmod 600, and think about who did".to_owned());
+        }
+        let again = file.try_clone().map_err(|e| e.to_string())?;
+        let opening = Opening::read(file, &name, SIGNATURE_BYTES).map_err(|e| e.to_string())?;
+        let (party, Wanted { purpose, batch, payload }) = (self.me as u32, *wanted);
+        let expected = Head { dealing, index, party, batch, cluster: self.config.digest(), purpose };
+        let head = Head::decode(opening.head()).ok_or("its head is of no known form")?;
+        if let Some(difference) = head.differs_from(&expected, &self.config) {
+            return Err(difference);
+        }
+        if opening.payload() != payload {
+            return Err(format!("it holds {} bytes of keys, not {payload}", opening.payload()));
+        }
+        let recording = opening.complete().map_err(|e| e.to_string())?;
+        let dealer = self.config.parties.get(self.config.seats()).map(|p| (&p.name, p.fingerprint));
+        match dealer {
+            Some((_, key)) if key.has_signed(SIGNED, recording.digest(), recording.seal()) => Ok((again, recording)),
+            _ => Err(format!("it is not signed by {}", dealer.map_or("a dealer", |(name, _)| name.as_str()))),
+        }
+    }
+
+    fn once(&self, line: String, tell: Tell<'_>) {
+        let mut told = lock(&self.told);
+        // Names of files are whoever's who can write there.
+        if told.len() < MOST_TOLD && !told.contains(&line) {
+            tell(&line);
+            told.insert(line);
+        }
     }
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.journal)
     }
 
     fn files(&self) -> Result<Vec<(Dealing, u64)>> {
@@ -141,32 +216,14 @@ impl Stock {
         Ok(names.filter_map(|name| Dealing::of_file(&name)).collect())
     }
 
-    /// What a dealing's first file that can be read says of it.
-    fn head(&self, dealing: Dealing, indices: &BTreeSet<u64>) -> Option<Head> {
-        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = heads.get(&dealing) {
-            return Some(*known);
-        }
-        let read = |index: &u64| {
-            let file = File::open(self.folder.join(dealing.file(*index))).ok()?;
-            Head::decode(Recording::open(file, "", SIGNATURE_BYTES).ok()?.head())
-        };
-        let head = indices.iter().find_map(read)?;
-        // Others are looked at again: they may be replaced.
-        if (head.party, head.cluster) == (self.me as u32, self.config.digest()) {
-            heads.insert(dealing, head);
-        }
-        Some(head)
-    }
-
     /// Removes what was used.
     fn sweep(&self) -> Result<()> {
         let mut journal = self.journal();
         let mut swept = false;
         for (dealing, index) in self.files()? {
-            // A damaged journal says nothing; its dealing is refused when it is asked for.
-            if journal.used(dealing).is_ok_and(|used| used.has(index)) {
-                let path = self.folder.join(dealing.file(index));
+            let path = self.folder.join(dealing.file(index));
+            // A damaged journal says nothing; its dealing is passed over when it is asked for.
+            if journal.used(dealing).is_ok_and(|used| used.has(index)) && !path.is_dir() {
                 std::fs::remove_file(&path).map_err(|e| Error::io("remove", &path, &e))?;
                 swept = true;
             }
@@ -178,59 +235,117 @@ impl Stock {
     }
 }
 
-/// A file that was taken, and noted as used.
-pub(super) struct Claim<'a> {
+/// Lines about files that are told at all.
+const MOST_TOLD: usize = 1000;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn refusal(dealing: Dealing, index: u64, why: &str) -> String {
+    format!("the keys {} cannot be used: {why}", dealing.file(index))
+}
+
+/// A number that one session alone offers; others may again when this is dropped.
+struct Held<'a> {
     stock: &'a Stock,
-    pub(super) dealing: Dealing,
-    pub(super) index: u64,
+    dealing: Dealing,
+    index: u64,
+}
+
+impl<'a> Held<'a> {
+    fn new(stock: &'a Stock, dealing: Dealing, index: u64) -> Option<Self> {
+        // Not `then_some`: one that is made and dropped lets go.
+        lock(&stock.held).insert((dealing, index)).then(|| Self { stock, dealing, index })
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        lock(&self.stock.held).remove(&(self.dealing, self.index));
+    }
+}
+
+/// A file that could be used. Nothing has happened to it.
+pub(super) struct Offer<'a> {
+    held: Held<'a>,
+    file: File,
+    recording: Recording,
+}
+
+impl<'a> Offer<'a> {
+    /// Whose number it is.
+    pub(super) fn dealing(&self) -> Dealing {
+        self.held.dealing
+    }
+
+    /// Its number.
+    pub(super) fn index(&self) -> u64 {
+        self.held.index
+    }
+
+    /// Takes the file: from here on it counts as used, whatever happens; and so does what other
+    /// servers say was used, but for numbers that sessions here are agreeing on.
+    ///
+    /// **Errors:** [`Error::Io`]; [`Error::Input`] for a damaged journal, or if others have used it.
+    fn take(self, others: &Used) -> Result<Claim<'a>> {
+        let (stock, dealing, index) = (self.held.stock, self.held.dealing, self.held.index);
+        let held: BTreeSet<u64> = lock(&stock.held).iter().filter(|h| h.0 == dealing).map(|h| h.1).collect();
+        let kept = held.into_iter().filter(|&other| other != index).collect();
+        let learnt = stock.journal().use_up(dealing, index, others, &kept)?;
+        let claim = Claim { offer: Some(self) };
+        if learnt {
+            // This server was set back, or the other's session came to nothing.
+            stock.sweep()?;
+        }
+        Ok(claim)
+    }
+}
+
+/// A file that was taken, and noted as used. It goes when this is dropped.
+pub(super) struct Claim<'a> {
+    /// Until it is opened.
+    offer: Option<Offer<'a>>,
 }
 
 impl Claim<'_> {
     /// The file's name.
     pub(super) fn name(&self) -> String {
-        self.dealing.file(self.index)
+        self.offer.as_ref().map_or_else(String::new, |offer| offer.dealing().file(offer.index()))
     }
 
-    /// Removes the file, checks it, and gives what the dealer said.
+    /// Removes the file, and gives what the dealer said.
     ///
-    /// **Errors:** [`Error::Input`] naming the file and what is wrong with it; [`Error::Io`].
-    pub(super) fn open(self, wanted: &Wanted) -> Result<Recording> {
-        let Stock { folder, config, me, .. } = self.stock;
-        let path = folder.join(self.name());
+    /// **Errors:** [`Error::Input`] if the file is still there by another name; [`Error::Io`].
+    pub(super) fn open(mut self) -> Result<Recording> {
+        let Some(Offer { held, file, recording }) = self.offer.take() else {
+            return Err(Error::misuse("keys are opened once", ""));
+        };
+        let path = held.stock.folder.join(held.dealing.file(held.index));
         let io = |verb: &'static str| {
             let path = path.clone();
             move |e: std::io::Error| Error::io(verb, &path, &e)
         };
-        let step = |step| self.stock.journal().step(step);
-        let file = File::open(&path).map_err(io("read"))?;
+        let step = |step| held.stock.journal().step(step);
         step(Step::Unlink).and_then(|()| std::fs::remove_file(&path)).map_err(io("remove"))?;
-        step(Step::SyncKeys).and_then(|()| sync_folder(folder)).map_err(io("remove"))?;
+        step(Step::SyncKeys).and_then(|()| sync_folder(&held.stock.folder)).map_err(io("remove"))?;
         step(Step::Read).map_err(io("read"))?;
-        let recording =
-            Recording::open(file, &self.name(), SIGNATURE_BYTES).map_err(|e| self.refused(&e.to_string()))?;
-        let (dealing, index) = (self.dealing, self.index);
-        let (party, Wanted { purpose, batch, payload }) = (*me as u32, *wanted);
-        let expected = Head { dealing, index, party, batch, cluster: config.digest(), purpose };
-        let head = Head::decode(recording.head()).ok_or_else(|| self.refused("its head is of no known form"))?;
-        if let Some(difference) = head.differs_from(&expected, config) {
-            return Err(self.refused(&difference));
-        }
-        let dealer = config.parties.get(config.seats()).map(|p| (&p.name, p.fingerprint));
-        match dealer {
-            Some((_, key)) if key.has_signed(SIGNED, recording.digest(), recording.seal()) => {}
+        match file.metadata().map_err(io("read"))?.nlink() {
+            0 => Ok(recording),
             _ => {
-                let name = dealer.map_or("a dealer", |(name, _)| name.as_str());
-                return Err(self.refused(&format!("it is not signed by {name}")));
+                let why = "it was given another name while it was taken";
+                let message = refusal(held.dealing, held.index, why);
+                Err(Error::input(message, "remove it there; the next session takes the next keys"))
             }
         }
-        match recording.left() == payload {
-            true => Ok(recording),
-            false => Err(self.refused(&format!("it holds {} bytes of keys, not {payload}", recording.left()))),
-        }
     }
+}
 
-    fn refused(&self, why: &str) -> Error {
-        let message = format!("the keys {} cannot be used: {why}", self.name());
-        Error::input(message, "they were given up; the next session takes the next ones")
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Some(Offer { held, .. }) = &self.offer {
+            // What is left is removed when the party starts.
+            let _ = std::fs::remove_file(held.stock.folder.join(held.dealing.file(held.index)));
+        }
     }
 }

@@ -3,6 +3,9 @@
 use crate::deploy::config::ClusterConfig;
 use std::fmt;
 
+/// The most batches of one dealing.
+pub(in crate::deploy) const MOST: u64 = 1_000_000;
+
 /// One run of the dealer, which made files with numbers from 0 on. Random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(in crate::deploy) struct Dealing(pub(in crate::deploy) [u8; 16]);
@@ -16,7 +19,7 @@ impl Dealing {
     /// The dealing and the number in a file's name.
     pub(in crate::deploy) fn of_file(name: &str) -> Option<(Self, u64)> {
         let (dealing, index) = name.strip_suffix(SUFFIX)?.split_once('-')?;
-        let found = (Self::parse(dealing)?, index.parse().ok()?);
+        let found = (Self::parse(dealing)?, index.parse().ok().filter(|index| *index < MOST)?);
         // One name for each file: "+7" and "07" are nobody's.
         (found.0.file(found.1) == name).then_some(found)
     }
@@ -108,7 +111,8 @@ mod tests {
         let name = dealing.file(7);
         assert_eq!(name, format!("{}-000007.keys", "a7".repeat(16)));
         assert_eq!(Dealing::of_file(&name), Some((dealing, 7)));
-        assert_eq!(Dealing::of_file(&dealing.file(u64::MAX)), Some((dealing, u64::MAX)));
+        assert_eq!(Dealing::of_file(&dealing.file(MOST - 1)), Some((dealing, MOST - 1)));
+        assert_eq!(Dealing::of_file(&dealing.file(MOST)), None);
         for odd in
             [name.replace('-', "_"), name.replace("-000007", "-7"), name.replace("a7a7", "A7a7"), name[1..].into()]
         {

@@ -25,14 +25,15 @@ impl<'a> Supply<'a> {
 
     /// Prepares a batch from keys that no other batch ever gets.
     ///
-    /// **Errors:** [`Error::Input`](crate::Error::Input) when there are none, or for a file that cannot be used;
+    /// **Errors:** [`Error::Input`](crate::Error::Input) when there are none;
     /// [`Error::Io`](crate::Error::Io); those of the session.
     pub(in crate::deploy) fn prepare(&mut self, party: &mut Party, batch: usize, shared: &Shared) -> Result<()> {
         let wanted = self.wanted(batch, shared.me)?;
         let (servers, deadline) = (shared.config.seats(), shared.config.limits.deadline());
-        let claim = agree(party.session(), servers, self.stock, &wanted, deadline)?;
+        let tell = |line: &str| shared.log(line);
+        let claim = agree(party.session(), servers, self.stock, &wanted, deadline, &tell)?;
         shared.log(&format!("keys {}: used up", claim.name()));
-        Ok(party.prepare_from(batch, Box::new(claim.open(&wanted)?))?)
+        Ok(party.prepare_from(batch, Box::new(claim.open()?))?)
     }
 
     fn wanted(&mut self, batch: usize, me: usize) -> Result<Wanted> {
