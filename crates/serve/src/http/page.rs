@@ -52,8 +52,8 @@ fn model(served: &Served, via: Via) -> Value {
     value!({
         "name": served.name,
         "via": via.name(),
-        "input_shape": first(served.model.inputs()),
-        "output_shape": first(served.model.outputs()),
+        "input_shape": first(&served.inputs),
+        "output_shape": first(&served.outputs),
     })
 }
 
@@ -119,7 +119,7 @@ macro_rules! asset {
 
 const PAGE: Asset = asset!("page/index.html", HTML);
 
-const ASSETS: [Asset; 14] = [
+const ASSETS: [Asset; 15] = [
     asset!("page/page.css", CSS),
     asset!("page/icon.svg", "image/svg+xml"),
     asset!("page/page.js", SCRIPT),
@@ -130,6 +130,7 @@ const ASSETS: [Asset; 14] = [
     asset!("src/client.js", SCRIPT),
     asset!("src/digit.js", SCRIPT),
     asset!("src/module.js", SCRIPT),
+    asset!("src/parties.js", SCRIPT),
     asset!("src/server.js", SCRIPT),
     asset!("src/session.js", SCRIPT),
     asset!("src/worker.js", SCRIPT),
