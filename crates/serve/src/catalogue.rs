@@ -176,6 +176,12 @@ impl Catalogue {
         }
     }
 
+    /// Who learns what, in plain words.
+    pub fn learns(&self) -> impl Iterator<Item = &'static str> {
+        let gateway = matches!(self.way, Way::Relayed(_)).then_some(GATEWAY);
+        gateway.into_iter().chain(self.via().claim().learns.iter().copied())
+    }
+
     /// Names and versions.
     pub fn names(&self) -> impl Iterator<Item = (&str, u64)> {
         self.models.iter().flat_map(|(name, versions)| versions.keys().map(|version| (name.as_str(), *version)))
@@ -228,3 +234,6 @@ impl Catalogue {
         self.models.get(name).map_or_else(Vec::new, |v| v.keys().map(u64::to_string).collect())
     }
 }
+
+const GATEWAY: &str = "this server, a gateway: who asks, when, which model and how many samples; neither inputs nor results, unless it \
+                       colludes with two of the servers behind it";

@@ -23,8 +23,7 @@ fn digits(n: usize) -> Samples {
 /// Three parties that hold mlp, and a server before them with so many sessions.
 fn scene(sessions: usize, limits: Limits) -> (Deployment, Running) {
     let deployment = Deployment::started("deadline_s = 10");
-    let options =
-        PlanOptions { via: Via::Rep3, input: InputSpec::given(0.0, 1.0).unwrap(), ..PlanOptions::default() };
+    let options = PlanOptions { via: Via::Rep3, input: InputSpec::given(0.0, 1.0).unwrap(), ..PlanOptions::default() };
     let plan = Model::open(model("mlp.onnx")).unwrap().plan(&options).unwrap();
     deployment.client("clinic").provision(&plan, "mlp").unwrap();
     let mut catalogue = Catalogue::relayed(Gateway::new(deployment.client("clinic")).unwrap());

@@ -127,8 +127,8 @@ fn a_gateway_that_mixes_repeats_or_changes_boxes_has_nothing_computed() {
         let scene = Scene::new(via, parties, Reveal::Logits);
         let mut relay = scene.relay();
         let outline = relay.outline().clone();
-        let parcels = |request: &[u8]| outline.parcels(request, 8).unwrap();
-        let one = || parcels(&scene.request(&relay, 2)).1;
+        let owners = scene.relay();
+        let one = || outline.parcels(&scene.request(&owners, 2), 8).unwrap().1;
 
         // Boxes of two requests, each sound.
         for odd in 0..parties {

@@ -43,7 +43,7 @@ async fn about(State(app): State<Arc<App>>) -> Response<Body> {
     let names: BTreeSet<&str> = catalogue.names().map(|(name, _)| name).collect();
     let newest = names.into_iter().filter_map(|name| catalogue.find(name, None));
     let models: Vec<Value> = newest.map(|served| model(served, via)).collect();
-    let protection = value!({ "via": via.name(), "learns": via.claim().learns });
+    let protection = value!({ "via": via.name(), "learns": catalogue.learns().collect::<Vec<_>>() });
     json(StatusCode::OK, &value!({ "models": models, "protections": [protection] }))
 }
 

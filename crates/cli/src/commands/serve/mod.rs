@@ -133,7 +133,7 @@ impl Serve {
         }
         // In trusted hardware that depends on it: clients verify.
         if catalogue.enclave().is_none() {
-            via.claim().learns.iter().for_each(|line| print::log(line));
+            catalogue.learns().for_each(print::log);
         }
         print::log(&hint(&url, via, names.first(), self.api_keys.is_some()));
         Ok(())
