@@ -25,6 +25,9 @@ const FRESH: Duration = Duration::from_secs(60);
 /// And the least time between two times that they are asked.
 const RARELY: Duration = Duration::from_secs(1);
 
+/// How long a party that does not answer is tried.
+const REACH: Duration = Duration::from_secs(3);
+
 /// The way from owners to the parties.
 pub struct Gateway {
     cluster: Cluster,
@@ -60,7 +63,9 @@ impl Gateway {
     ///
     /// **Errors:** [`Error::Misuse`] for a protocol that has to tell owners something first, or a client
     /// that may not both give inputs and get results.
-    pub fn new(cluster: Cluster) -> Result<Self> {
+    pub fn new(mut cluster: Cluster) -> Result<Self> {
+        // Somebody waits.
+        cluster.set_reach(REACH);
         let protocol = cluster.config.protocol;
         if protocol.sharing().is_none() {
             let message = format!("via {} the parties tell whoever gives an input its mask", protocol.name());
@@ -249,17 +254,13 @@ impl Relay {
     /// **Errors:** [`Error::Peer`] as for [`Relay::pass`].
     pub fn pass_parcels(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Passed> {
         let start = Instant::now();
-        // A session that ended meanwhile is noticed before a box leaves.
-        if self.ready(samples).is_err() {
-            self.lane = None;
-            self.ready(samples)?;
-        }
-        let Some(lane) = &mut self.lane else { return Err(peer("there is no session with the parties".to_owned())) };
-        let passed = lane.pass(samples, parcels);
-        if passed.is_err() {
-            self.lane = None;
-        }
-        match passed? {
+        // A session that ended meanwhile costs a second try. If it ended with boxes opened, the parties refuse them
+        // as they would anybody's, and the owner makes the request anew.
+        let passed = match self.attempt(samples, parcels.clone()) {
+            Ok(passed) => passed,
+            Err(_) => self.attempt(samples, parcels)?,
+        };
+        match passed {
             Ok((boxes, online)) => {
                 Ok(Passed::Answered { bytes: answer(&boxes), samples, took: start.elapsed(), online })
             }
@@ -268,6 +269,14 @@ impl Relay {
                 Ok(Passed::Refused(refused))
             }
         }
+    }
+
+    fn attempt(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Boxes> {
+        let passed = self.ready(samples).and_then(|lane| lane.pass(samples, parcels));
+        if passed.is_err() {
+            self.lane = None;
+        }
+        passed
     }
 
     /// Has the parties prepare for one sample, so that whoever asks next does not wait for that. What fails
@@ -283,7 +292,7 @@ impl Relay {
         self.lane = None;
     }
 
-    fn ready(&mut self, samples: usize) -> Result<()> {
+    fn ready(&mut self, samples: usize) -> Result<&mut Lane> {
         let limits = &self.gateway.cluster.config.limits;
         // The parties end a session that is silent for too long.
         if self.lane.as_ref().is_some_and(|lane| lane.used.elapsed() >= limits.idle() / 2) {
@@ -299,9 +308,13 @@ impl Relay {
                 none.insert(lane)
             }
         };
-        lane.ready(samples)
+        lane.ready(samples)?;
+        Ok(lane)
     }
 }
+
+/// The parties' boxes and what they cost, or why they refuse.
+type Boxes = std::result::Result<(Vec<Vec<u8>>, Cost), Refused>;
 
 impl Lane {
     fn open(cluster: &Cluster, name: &str, version: Option<u32>) -> Result<Self> {
@@ -321,11 +334,7 @@ impl Lane {
         Ok(())
     }
 
-    fn pass(
-        &mut self,
-        samples: usize,
-        parcels: Vec<Vec<u8>>,
-    ) -> Result<std::result::Result<(Vec<Vec<u8>>, Cost), Refused>> {
+    fn pass(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Boxes> {
         let answers: Vec<usize> = (0..self.outline.parties()).map(|p| self.outline.answer_bytes(p, samples)).collect();
         let deadline = self.remote.deadline;
         let lane = self.lane()?;

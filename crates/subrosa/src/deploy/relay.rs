@@ -74,10 +74,12 @@ impl Relayed {
         let expected: Vec<_> = others.iter().map(|&other| (other, Verdict::BYTES)).collect();
         let heard = party.session().control(sends, &expected, shared.config.limits.deadline())?;
         let theirs: Vec<Verdict> = heard.iter().map(|bytes| Verdict::decode(bytes)).collect();
-        Ok(opened.and_then(|opened| match () {
-            () if theirs.iter().any(|v| v.refused.is_some()) => Err(Refused::Elsewhere),
-            () if theirs.iter().any(|v| v.agreement != mine.agreement) => Err(Refused::Mixed),
-            () => Ok(opened),
+        let elsewhere = theirs.iter().any(|verdict| verdict.refused.is_some());
+        let mixed = theirs.iter().any(|verdict| verdict.agreement != mine.agreement);
+        Ok(opened.and_then(|opened| match (elsewhere, mixed) {
+            (true, _) => Err(Refused::Elsewhere),
+            (false, true) => Err(Refused::Mixed),
+            (false, false) => Ok(opened),
         }))
     }
 
