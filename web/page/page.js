@@ -150,6 +150,7 @@ function onStep(event) {
     case 'share':
       return view.status('Splitting…');
     case 'shared':
+      view.keys('Each part is sealed to its party. This server passes it on, and cannot open it.');
       return view.step('Digit split and sealed', 'on your device', event.milliseconds);
     case 'reconstructed':
       return view.step('Answer put together', 'on your device', event.milliseconds);
