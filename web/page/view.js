@@ -98,7 +98,7 @@ export function sawShares(shares, side, request, answerBytes) {
     canvas.setAttribute('role', 'img');
     paint(canvas, bytes, side, bytes.length ? `Noise: the share of ${name}` : `Nothing: ${name} is told nothing of it`);
     const figure = element('figure');
-    figure.append(canvas, element('figcaption', '', bytes.length ? name : `${name}: nothing at all`));
+    figure.append(canvas, element('figcaption', '', bytes.length ? name : `${name}: nothing`));
     return figure;
   }));
   show('seen', false);
