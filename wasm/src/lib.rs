@@ -1,9 +1,13 @@
 //! The client's role for a host without an operating system: a browser, or Node.
 //!
-//! The host asks [`input`] for room, writes bytes there, calls [`keygen`], [`encrypt`] or
-//! [`decrypt`], and reads [`output_len`] bytes at [`output`]: the result, or the error's
-//! text where the call did not return 0. Bytes are the files of `subrosa_he::files`; samples
-//! and results are little-endian 32-bit floats. The secret key never leaves the module.
+//! The host asks [`input`] for room, writes bytes there, calls a function, and reads [`output_len`] bytes at
+//! [`output`]: the result, or the error's text where the call did not return 0. Samples and results are
+//! little-endian 32-bit floats.
+//!
+//! - [`keygen`], [`encrypt`], [`decrypt`]: on ciphertexts. Bytes are the files of `subrosa_he::files`. The
+//!   secret key never leaves the module.
+//! - [`share`], [`reconstruct`]: on shares, sealed to parties behind a gateway. Bytes are what
+//!   `subrosa_mpc::relayed` describes. Whether the keys are the parties' is the host's to check.
 //!
 //! While keys are made, the host's `progress(made, of)` is called after each.
 //!
@@ -13,7 +17,8 @@
 
 use std::cell::RefCell;
 use subrosa_he::files::{Digest, answer_from_bytes, bundle_file, request_to_bytes};
-use subrosa_he::{Client, Error, PublicPlan};
+use subrosa_he::{Client, PublicPlan};
+use subrosa_mpc::relayed::{Asked, Outline};
 use zeroize::Zeroize;
 
 #[link(wasm_import_module = "host")]
@@ -43,6 +48,17 @@ struct State {
     input: Vec<u8>,
     output: Vec<u8>,
     client: Option<(Client, Digest)>,
+    /// The last request on shares, until its answer is here.
+    asked: Option<(Outline, Asked)>,
+}
+
+/// The text of any error.
+struct Failed(String);
+
+impl<E: std::fmt::Display> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
 }
 
 thread_local! {
@@ -96,11 +112,7 @@ pub extern "C" fn key_id() -> i32 {
 pub extern "C" fn encrypt() -> i32 {
     step(|state, bytes| {
         let (client, digest) = state.client()?;
-        let (numbers, rest) = bytes.as_chunks::<4>();
-        if !rest.is_empty() {
-            return Err(Error::Input("the samples are not whole 32-bit numbers".to_owned()));
-        }
-        let mut samples: Vec<f32> = numbers.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        let mut samples = numbers(bytes)?;
         let input = client.encrypt(&samples);
         samples.zeroize();
         Ok(request_to_bytes(client.plan(), digest, &input?))
@@ -117,20 +129,89 @@ pub extern "C" fn decrypt() -> i32 {
     })
 }
 
-impl State {
-    fn client(&self) -> Result<&(Client, Digest), Error> {
-        self.client.as_ref().ok_or_else(|| Error::Input("there is no key yet".to_owned()))
+/// From the length of an outline (4 bytes, little-endian), the outline, each party's sealing key (32
+/// bytes) and the inputs one after another, a request.
+#[unsafe(no_mangle)]
+pub extern "C" fn share() -> i32 {
+    step(|state, bytes| {
+        let cut = "the outline, the keys or the samples are cut off";
+        let (length, rest) = bytes.split_first_chunk::<4>().ok_or(cut)?;
+        let (outline, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(cut)?;
+        let outline = Outline::decode(outline)?;
+        let (keys, samples) = rest.split_at_checked(32 * outline.parties()).ok_or(cut)?;
+        let mut samples = numbers(samples)?;
+        let mut inputs = cut_up(&outline, &samples)?;
+        samples.zeroize();
+        let asked = outline.ask(keys.as_chunks().0, &inputs);
+        inputs.zeroize();
+        let (request, asked) = asked?;
+        state.asked = Some((outline, asked));
+        Ok(request)
+    })
+}
+
+/// From a party's number (one byte), what the last request tells it of the first input: a byte an element,
+/// the highest of each word.
+#[unsafe(no_mangle)]
+pub extern "C" fn told() -> i32 {
+    step(|state, bytes| {
+        let (outline, asked) = state.asked.as_ref().ok_or("nothing was shared yet")?;
+        let party = bytes.first().ok_or("no party is named")?;
+        Ok(asked.told(outline, usize::from(*party)))
+    })
+}
+
+/// From the answer to the last request, the results. Once.
+#[unsafe(no_mangle)]
+pub extern "C" fn reconstruct() -> i32 {
+    step(|state, bytes| {
+        let (outline, asked) = state.asked.take().ok_or("nothing was shared, or its answer is here already")?;
+        let mut results = asked.read(&outline, bytes)?;
+        let bytes = results.iter().flatten().flat_map(|v| v.to_le_bytes()).collect();
+        results.zeroize();
+        Ok(bytes)
+    })
+}
+
+/// The inputs, from all of them one after another.
+fn cut_up(outline: &Outline, samples: &[f32]) -> Result<Vec<Vec<f32>>, Failed> {
+    let lens: Vec<usize> = outline.inputs.iter().map(|input| input.port.sample_len()).collect();
+    let count = samples.len() / lens.iter().sum::<usize>().max(1);
+    let mut rest = samples;
+    let mut inputs = Vec::with_capacity(lens.len());
+    for len in lens {
+        let (now, later) = rest.split_at_checked(len * count).ok_or("the samples are cut off")?;
+        inputs.push(now.to_vec());
+        rest = later;
+    }
+    match rest {
+        [] => Ok(inputs),
+        _ => Err("the samples are not whole".into()),
     }
 }
 
-fn step(run: impl FnOnce(&mut State, &[u8]) -> Result<Vec<u8>, Error>) -> i32 {
+fn numbers(bytes: &[u8]) -> Result<Vec<f32>, Failed> {
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    match rest {
+        [] => Ok(numbers.iter().map(|&b| f32::from_le_bytes(b)).collect()),
+        _ => Err("the samples are not whole 32-bit numbers".into()),
+    }
+}
+
+impl State {
+    fn client(&self) -> Result<&(Client, Digest), Failed> {
+        self.client.as_ref().ok_or_else(|| "there is no key yet".into())
+    }
+}
+
+fn step(run: impl FnOnce(&mut State, &[u8]) -> Result<Vec<u8>, Failed>) -> i32 {
     STATE.with_borrow_mut(|state| {
         let mut input = std::mem::take(&mut state.input);
         state.output.zeroize();
         let result = run(state, &input);
         input.zeroize();
         let status = i32::from(result.is_err());
-        state.output = result.unwrap_or_else(|error| error.to_string().into_bytes());
+        state.output = result.unwrap_or_else(|Failed(text)| text.into_bytes());
         status
     })
 }

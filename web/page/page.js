@@ -1,16 +1,33 @@
 // The page of `subrosa serve`: draw a digit, ask the server, see what it saw.
 
-import { EncryptedSession, InferenceServer, PlainSession, SIDE, digitImage } from '../src/index.js';
+import { EncryptedSession, InferenceServer, PlainSession, SIDE, SharedSession, digitImage } from '../src/index.js';
 import { EXAMPLES } from './examples.js';
 import { Pad } from './pad.js';
 import * as view from './view.js';
 
+/** By parties behind this server. */
+const between = () => ({
+  open: (name) => new SharedSession(server, name),
+  words: {
+    badge: 'Shared: no server sees more than its share',
+    open: false,
+    limits: 'between',
+    lead: 'Your browser splits it into shares, each of them noise. Parties behind this server compute on them together, '
+      + 'and only your browser can put the answer together.',
+    reader: 'Put together on your device. No server can read this.',
+    saw: 'What the servers saw',
+  },
+});
 const VIAS = {
+  rep3: between(),
+  'rep3-malicious': between(),
+  rep4: between(),
   ckks: {
     open: (name) => new EncryptedSession(server, name),
     words: {
       badge: 'Encrypted: the server sees ciphertexts (ckks)',
       open: false,
+      limits: 'honest',
       lead: 'Your browser encrypts it, the server computes on the ciphertext, and only your browser can open the answer.',
       reader: 'Decrypted on your device. The server cannot read this.',
     },
@@ -28,6 +45,8 @@ const VIAS = {
 
 const server = new InferenceServer(document.baseURI);
 const element = (id) => document.getElementById(id);
+/** Where it is computed. */
+const WHERE = { plain: 'on the server', ckks: 'on the server, on ciphertexts' };
 const pad = new Pad(element('pad'), drawn);
 let session;
 let model;
@@ -89,17 +108,21 @@ async function ask() {
   }
   const pixels = digitImage(pad.strokes);
   let request;
+  let shares;
   pad.locked = true;
   view.status('Asking…');
   const values = await authorised(() => session.infer(pixels, (step) => {
     if (step.step === 'evaluated') request = step;
+    if (step.step === 'shared') shares = step.shares;
     onStep(step);
   }));
   const best = view.answer(values, VIAS[model.via].words.reader);
   if (model.via === 'plain') view.sawPixels(pixels, SIDE, request.sent, best);
+  else if (shares) view.sawShares(shares, SIDE, request.sent, request.bytes);
   else view.sawNoise(request.sent, request.bytes);
   answered = true;
-  view.status(`The answer is ${best}. ${model.via === 'plain' ? 'The server saw it all.' : 'The server saw noise.'}`);
+  const saw = shares ? 'Each server saw noise.' : 'The server saw noise.';
+  view.status(`The answer is ${best}. ${model.via === 'plain' ? 'The server saw it all.' : saw}`);
 }
 
 function onStep(event) {
@@ -121,8 +144,18 @@ function onStep(event) {
       return view.status('Encrypting…');
     case 'encrypted':
       return view.step('Digit encrypted', 'on your device', event.milliseconds);
+    case 'parties':
+      view.parties(event.parties);
+      return view.keys(`The parties: ${event.parties.map(({ name }) => name).join(', ')}. Nothing has been sent.`);
+    case 'share':
+      return view.status('Splitting…');
+    case 'shared':
+      view.keys('Each part is sealed to its party. This server passes it on, and cannot open it.');
+      return view.step('Digit split and sealed', 'on your device', event.milliseconds);
+    case 'reconstructed':
+      return view.step('Answer put together', 'on your device', event.milliseconds);
     case 'evaluate':
-      return view.status('The server computes…');
+      return view.status(VIAS[model.via].words.saw ? 'The servers compute…' : 'The server computes…');
     case 'evaluated':
       return evaluated(event);
     case 'decrypted':
@@ -136,8 +169,7 @@ function evaluated({ milliseconds, computeMilliseconds, sent, bytes }) {
     view.step('Server asked', 'computing, and the way there and back', milliseconds, ...traffic);
     return;
   }
-  const on = model.via === 'plain' ? 'on the server' : 'on the server, on ciphertexts';
-  view.step('Computed', on, computeMilliseconds);
+  view.step('Computed', WHERE[model.via] ?? 'between the parties, on shares', computeMilliseconds);
   view.step('Request and answer', 'over the line', Math.max(0, milliseconds - computeMilliseconds), ...traffic);
 }
 

@@ -37,13 +37,14 @@ export function progress(share) {
   if (share !== undefined) at('progress').value = share;
 }
 
-export function protection({ badge, open, lead, learns = [] }) {
+export function protection({ badge, open, lead, limits, saw = 'What the server saw', learns = [] }) {
   text('badge', badge);
   at('badge').classList.toggle('open', open);
   show('badge', true);
   text('lead', lead);
   at('learns').replaceChildren(...learns.map((line) => element('li', '', line)));
-  show('honest', !open);
+  for (const id of ['honest', 'between']) show(id, id === limits);
+  text('saw-title', saw);
   show('limits', true);
 }
 
@@ -76,7 +77,39 @@ export function blank() {
   at('digit').classList.add('none');
   picture(new Uint8Array(), 1, 'Nothing yet');
   at('facts').replaceChildren(...fact('So far', 'nothing'));
+  show('seen', true);
+  show('shares', false);
   show('bytes', false);
+}
+
+/** Who is behind the server, as it says. */
+export function parties(all) {
+  at('parties').replaceChildren(...all.map(({ name, fingerprint, vouched }) => {
+    const line = element('li', '', `${name}: ${fingerprint}`);
+    line.append(vouched ? ', which vouches for its key' : ', unchecked: this page was not loaded over https');
+    return line;
+  }));
+}
+
+/** What each party is told: a byte an element of the digit; and what the server in between passes on. */
+export function sawShares(shares, side, request, answerBytes) {
+  at('shares').replaceChildren(...shares.map(({ name, bytes }) => {
+    const canvas = element('canvas', 'square');
+    canvas.setAttribute('role', 'img');
+    paint(canvas, bytes, side, bytes.length ? `Noise: the share of ${name}` : `Nothing: ${name} is told nothing of it`);
+    const figure = element('figure');
+    figure.append(canvas, element('figcaption', '', bytes.length ? name : `${name}: nothing`));
+    return figure;
+  }));
+  show('seen', false);
+  show('shares', true);
+  at('facts').replaceChildren(
+    ...fact('Sealed boxes, through this server', size(request.length)),
+    ...fact('Answer, sealed boxes too', size(answerBytes.length)),
+    ...fact('Of the digit, each', 'nothing', 'nothing'),
+  );
+  text('hex', hex(request.subarray(0, HEX_BYTES)));
+  show('bytes', true);
 }
 
 /** A request that cannot be read. */
@@ -145,7 +178,10 @@ export function time(milliseconds) {
 }
 
 function picture(bytes, side, label) {
-  const canvas = at('seen');
+  paint(at('seen'), bytes, side, label);
+}
+
+function paint(canvas, bytes, side, label) {
   [canvas.width, canvas.height] = [side, side];
   canvas.setAttribute('aria-label', label);
   const image = new ImageData(side, side);

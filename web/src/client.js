@@ -1,7 +1,7 @@
-// The client's role, on a thread of its own.
+// The clients' roles, each on a thread of its own.
 
-/** See index.d.ts. */
-export class CkksClient {
+/** A worker that answers calls. */
+class Thread {
   #worker;
   #waiting = new Map();
   #next = 0;
@@ -11,50 +11,34 @@ export class CkksClient {
   static async start({ module = new URL('../dist/subrosa.wasm', import.meta.url) } = {}) {
     // Written in one piece, so that bundlers find the worker.
     const worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
-    const client = new CkksClient(worker);
+    const thread = new Thread(worker);
     try {
-      await client.#ask('load', String(module));
+      await thread.ask('load', String(module));
     } catch (error) {
-      client.close();
+      thread.close();
       throw error;
     }
-    return client;
+    return thread;
   }
 
-  /** @private */
   constructor(worker) {
     this.#worker = worker;
     worker.onmessage = ({ data }) => this.#answer(data);
     worker.onerror = (event) => this.#fail(new Error(event.message || 'the worker cannot be loaded'));
   }
 
-  async keygen(plan, { onProgress } = {}) {
-    const { result, milliseconds } = await this.#ask('keygen', plan, onProgress);
-    return { ...result, milliseconds };
-  }
-
-  async encrypt(values) {
-    const { result, milliseconds } = await this.#ask('encrypt', Float32Array.from(values));
-    return { request: result, milliseconds };
-  }
-
-  async decrypt(answer) {
-    const { result, milliseconds } = await this.#ask('decrypt', answer);
-    return { values: result, milliseconds };
-  }
-
-  close() {
-    this.#worker.terminate();
-    this.#fail(new Error('the client is closed'));
-  }
-
-  #ask(call, input, onProgress) {
+  ask(call, input, onProgress) {
     if (this.#over) return Promise.reject(this.#over);
     const id = this.#next++;
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject, onProgress });
       this.#worker.postMessage({ id, call, input });
     });
+  }
+
+  close() {
+    this.#worker.terminate();
+    this.#fail(new Error('the client is closed'));
   }
 
   #answer({ id, progress, error, ...result }) {
@@ -72,5 +56,67 @@ export class CkksClient {
     this.#over = error;
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
+  }
+}
+
+/** See index.d.ts. */
+export class CkksClient {
+  #thread;
+
+  static async start(options) {
+    return new CkksClient(await Thread.start(options));
+  }
+
+  /** @private */
+  constructor(thread) {
+    this.#thread = thread;
+  }
+
+  async keygen(plan, { onProgress } = {}) {
+    const { result, milliseconds } = await this.#thread.ask('keygen', plan, onProgress);
+    return { ...result, milliseconds };
+  }
+
+  async encrypt(values) {
+    const { result, milliseconds } = await this.#thread.ask('encrypt', Float32Array.from(values));
+    return { request: result, milliseconds };
+  }
+
+  async decrypt(answer) {
+    const { result, milliseconds } = await this.#thread.ask('decrypt', answer);
+    return { values: result, milliseconds };
+  }
+
+  close() {
+    this.#thread.close();
+  }
+}
+
+/** See index.d.ts. */
+export class ShareClient {
+  #thread;
+
+  static async start(options) {
+    return new ShareClient(await Thread.start(options));
+  }
+
+  /** @private */
+  constructor(thread) {
+    this.#thread = thread;
+  }
+
+  async share({ outline, parties }, values) {
+    const input = { outline, keys: parties.map(({ key }) => key), values: Float32Array.from(values) };
+    const { result, milliseconds } = await this.#thread.ask('share', input);
+    return { ...result, milliseconds };
+  }
+
+  async reconstruct(answer) {
+    const { result, milliseconds } = await this.#thread.ask('reconstruct', answer);
+    return { values: result, milliseconds };
+  }
+
+  close() {
+    this.#thread.close();
   }
 }

@@ -26,7 +26,7 @@ export interface Keys {
  * away bit by bit.
  */
 export class CkksClient {
-  private constructor(worker: Worker);
+  private constructor(thread: unknown);
   /** Loads the worker and the WebAssembly module, from beside this package unless told otherwise. */
   static start(options?: { module?: string | URL }): Promise<CkksClient>;
   /** From the server's plan, a fresh key. An earlier one is dropped. */
@@ -35,6 +35,50 @@ export class CkksClient {
   encrypt(values: ArrayLike<number>): Promise<{ request: Uint8Array; milliseconds: number }>;
   /** An answer to a request that this key encrypted. */
   decrypt(answer: Uint8Array): Promise<{ values: Float32Array; milliseconds: number }>;
+  close(): void;
+}
+
+/** One of the parties behind a gateway. */
+export interface Party {
+  name: string;
+  /** Of its identity: `sha256:` and 64 hexadecimal digits. */
+  fingerprint: string;
+  /** What may be sealed to. */
+  key: Uint8Array;
+  /** Whether whoever has that fingerprint vouches for the key now. */
+  vouched: boolean;
+}
+
+/** What an input is shared and sealed by. */
+export interface Offer {
+  /** The model as the parties see it; only they, only for it, open what is sealed. */
+  outline: Uint8Array;
+  parties: Party[];
+}
+
+/**
+ * Reads what {@link InferenceServer.sharing} gives. `pins` are the parties' fingerprints by name, as their
+ * subrosa.toml has them: other parties, or one that does not vouch for its key, are an error. Without pins the
+ * gateway is believed when it says who the parties are. Signatures are checked with WebCrypto, which browsers have
+ * on https pages and on localhost only.
+ */
+export function readOffer(offer: unknown, pins?: Readonly<Record<string, string>>): Promise<Offer>;
+
+/** What one party is told of an input: a byte of noise an element, or nothing. */
+export interface Share {
+  name: string;
+  bytes: Uint8Array;
+}
+
+/** Shares inputs and puts results together, in a Web Worker. */
+export class ShareClient {
+  private constructor(thread: unknown);
+  /** Loads the worker and the WebAssembly module, from beside this package unless told otherwise. */
+  static start(options?: { module?: string | URL }): Promise<ShareClient>;
+  /** Splits an input and seals each part to its party; `told` is what each of them gets to see of it. */
+  share(offer: Offer, values: ArrayLike<number>): Promise<{ request: Uint8Array; told: Uint8Array[]; milliseconds: number }>;
+  /** The answer to the last request. Once. */
+  reconstruct(answer: Uint8Array): Promise<{ values: Float32Array; milliseconds: number }>;
   close(): void;
 }
 
@@ -47,6 +91,13 @@ export class Module {
   keyId(): string;
   encrypt(values: ArrayLike<number> & { forEach: Float32Array['forEach'] | Array<number>['forEach'] }): Uint8Array;
   decrypt(answer: Uint8Array): Float32Array;
+  share(input: {
+    outline: Uint8Array;
+    keys: Uint8Array[];
+    values: ArrayLike<number> & { forEach: Float32Array['forEach'] | Array<number>['forEach'] };
+  }): Uint8Array;
+  told(party: number): Uint8Array;
+  reconstruct(answer: Uint8Array): Float32Array;
 }
 
 /** What a server refused: its status and its reason. Status 0: it could not be reached. */
@@ -75,7 +126,7 @@ export interface ServerAnswer {
   computeMilliseconds?: number;
 }
 
-/** A server of the Open Inference Protocol, version 2, with the extension for ciphertexts. All calls throw {@link ServerError}. */
+/** A server of the Open Inference Protocol, version 2, with the extensions for ciphertexts and for shares. All calls throw {@link ServerError}. */
 export class InferenceServer {
   /** `key`: what `Authorization: Bearer` sends. */
   constructor(url: string | URL, options?: { key?: string });
@@ -89,6 +140,10 @@ export class InferenceServer {
   deleteKeys(id: string): Promise<void>;
   /** Status 409: the server has no such keys (any more); put them again. */
   encryptedInfer(name: string, request: Uint8Array): Promise<ServerAnswer>;
+  /** What {@link readOffer} reads. */
+  sharing(name: string): Promise<unknown>;
+  /** Status 409: the parties have other keys by now; fetch the offer and share anew. */
+  sharedInfer(name: string, request: Uint8Array): Promise<ServerAnswer>;
   /** In the clear: a request of the protocol as JSON, and its answer's bytes. */
   infer(name: string, body: Uint8Array): Promise<ServerAnswer>;
 }
@@ -104,7 +159,11 @@ export type Step =
   | { step: 'encrypted'; milliseconds: number; bytes: Uint8Array }
   | { step: 'evaluate' }
   | { step: 'evaluated'; milliseconds: number; computeMilliseconds?: number; sent: Uint8Array; bytes: Uint8Array }
-  | { step: 'decrypted'; milliseconds: number };
+  | { step: 'decrypted'; milliseconds: number }
+  | { step: 'parties'; parties: Omit<Party, 'key'>[] }
+  | { step: 'share' }
+  | { step: 'shared'; milliseconds: number; bytes: Uint8Array; shares: Share[] }
+  | { step: 'reconstructed'; milliseconds: number };
 
 export interface Session {
   /** What can be done before there is an input. Nothing but a request for the plan leaves. */
@@ -120,6 +179,22 @@ export interface Session {
 /** Inferences on ciphertexts: keys are made once, sent before the first request, and again if the server lost them. */
 export class EncryptedSession implements Session {
   constructor(server: InferenceServer, model: string, options?: { module?: string | URL });
+  prepare(onStep?: (step: Step) => void): Promise<void>;
+  infer(values: ArrayLike<number>, onStep?: (step: Step) => void): Promise<Float32Array>;
+  forget(): void;
+  close(): void;
+}
+
+/**
+ * Inferences on shares: the server passes sealed boxes on to parties, and reads neither inputs nor outputs. `parties`
+ * pins them: fingerprints by name. Without, the server is believed when it says who they are.
+ */
+export class SharedSession implements Session {
+  constructor(
+    server: InferenceServer,
+    model: string,
+    options?: { module?: string | URL; parties?: Readonly<Record<string, string>> },
+  );
   prepare(onStep?: (step: Step) => void): Promise<void>;
   infer(values: ArrayLike<number>, onStep?: (step: Step) => void): Promise<Float32Array>;
   forget(): void;

@@ -1,5 +1,6 @@
-export { CkksClient } from './client.js';
+export { CkksClient, ShareClient } from './client.js';
 export { SIDE, digitImage } from './digit.js';
 export { Module } from './module.js';
+export { readOffer } from './parties.js';
 export { InferenceServer, ServerError } from './server.js';
-export { EncryptedSession, PlainSession } from './session.js';
+export { EncryptedSession, PlainSession, SharedSession } from './session.js';

@@ -1,4 +1,4 @@
-// The homomorphic client as a WebAssembly module, and its calls. Runs wherever there are
+// The clients as a WebAssembly module, and its calls. Runs wherever there are
 // WebAssembly and crypto.getRandomValues: in a worker, a page, Node.
 
 /** What getRandomValues gives at once. */
@@ -45,15 +45,29 @@ export class Module {
 
   /** From 32-bit floats, a request. */
   encrypt(values) {
-    const little = new DataView(new ArrayBuffer(4 * values.length));
-    values.forEach((value, i) => little.setFloat32(4 * i, value, true));
-    return this.#call('encrypt', new Uint8Array(little.buffer));
+    return this.#call('encrypt', littleEndian(values));
   }
 
   /** From an answer, 32-bit floats. */
   decrypt(answer) {
-    const little = new DataView(this.#call('decrypt', answer).buffer);
-    return Float32Array.from({ length: little.byteLength / 4 }, (_, i) => little.getFloat32(4 * i, true));
+    return floats(this.#call('decrypt', answer));
+  }
+
+  /** From a model's outline, the parties' sealing keys and 32-bit floats, a request on shares. */
+  share({ outline, keys, values }) {
+    const length = new Uint8Array(4);
+    new DataView(length.buffer).setUint32(0, outline.length, true);
+    return this.#call('share', joined([length, outline, ...keys, littleEndian(values)]));
+  }
+
+  /** What the last request tells a party of the first input: a byte of noise an element. */
+  told(party) {
+    return this.#call('told', Uint8Array.of(party));
+  }
+
+  /** From the answer to the last request on shares, 32-bit floats. */
+  reconstruct(answer) {
+    return floats(this.#call('reconstruct', answer));
   }
 
   #call(name, input) {
@@ -66,6 +80,27 @@ export class Module {
     if (status !== 0) throw new Error(new TextDecoder().decode(result));
     return result;
   }
+}
+
+function littleEndian(values) {
+  const little = new DataView(new ArrayBuffer(4 * values.length));
+  values.forEach((value, i) => little.setFloat32(4 * i, value, true));
+  return new Uint8Array(little.buffer);
+}
+
+function floats(bytes) {
+  const little = new DataView(bytes.buffer);
+  return Float32Array.from({ length: little.byteLength / 4 }, (_, i) => little.getFloat32(4 * i, true));
+}
+
+function joined(parts) {
+  const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }
 
 function secureRandom(bytes) {

@@ -1,4 +1,4 @@
-// A server of the Open Inference Protocol with the extension for ciphertexts.
+// A server of the Open Inference Protocol with the extensions for ciphertexts and for shares.
 
 /** What a server refused, or that it could not be reached (status 0). */
 export class ServerError extends Error {
@@ -47,6 +47,16 @@ export class InferenceServer {
 
   async encryptedInfer(name, request) {
     const path = `v2/models/${encodeURIComponent(name)}/encrypted-infer`;
+    const response = await this.#ask('POST', path, request, 'application/octet-stream');
+    return { answer: await bytes(response), computeMilliseconds: computed(response) };
+  }
+
+  sharing(name) {
+    return this.json(`v2/models/${encodeURIComponent(name)}/sharing`);
+  }
+
+  async sharedInfer(name, request) {
+    const path = `v2/models/${encodeURIComponent(name)}/shared-infer`;
     const response = await this.#ask('POST', path, request, 'application/octet-stream');
     return { answer: await bytes(response), computeMilliseconds: computed(response) };
   }

@@ -1,9 +1,12 @@
 // Inferences: all steps of one, with what each took.
 
-import { CkksClient } from './client.js';
+import { CkksClient, ShareClient } from './client.js';
+import { readOffer } from './parties.js';
 
-/** Answers of a server that forgot the keys. */
+/** Answers of a server that forgot the keys, or whose parties have others. */
 const KEYS_GONE = 409;
+/** How often shares are made anew for one question. */
+const MOST_AGAIN = 2;
 
 /** Inferences on ciphertexts. See index.d.ts. */
 export class EncryptedSession {
@@ -90,6 +93,76 @@ export class EncryptedSession {
     await this.#sendKeys(onStep);
     onStep({ step: 'evaluate' });
     return timed(() => this.#server.encryptedInfer(this.#model, request));
+  }
+}
+
+/** Inferences on shares, by parties behind the server. See index.d.ts. */
+export class SharedSession {
+  #server;
+  #model;
+  #module;
+  #pins;
+  #client;
+  #offer;
+  #prepared;
+  #closed = false;
+
+  constructor(server, model, { module, parties } = {}) {
+    this.#server = server;
+    this.#model = model;
+    this.#module = module;
+    this.#pins = parties;
+  }
+
+  /** Asks who the parties are; nothing is shared. Once: later calls wait for the first. */
+  prepare(onStep = () => {}) {
+    this.#prepared ??= this.#prepare(onStep).catch((error) => {
+      this.#prepared = undefined;
+      throw error;
+    });
+    return this.#prepared;
+  }
+
+  async infer(values, onStep = () => {}) {
+    await this.prepare(onStep);
+    for (let again = 0; ; again++) {
+      onStep({ step: 'share' });
+      const { request, told, milliseconds } = await this.#client.share(this.#offer, values);
+      const shares = this.#offer.parties.map(({ name }, party) => ({ name, bytes: told[party] }));
+      onStep({ step: 'shared', milliseconds, bytes: request, shares });
+      onStep({ step: 'evaluate' });
+      try {
+        const asked = await timed(() => this.#server.sharedInfer(this.#model, request));
+        const { answer, computeMilliseconds } = asked;
+        onStep({ step: 'evaluated', milliseconds: asked.milliseconds, computeMilliseconds, sent: request, bytes: answer });
+        const opened = await this.#client.reconstruct(answer);
+        onStep({ step: 'reconstructed', milliseconds: opened.milliseconds });
+        return opened.values;
+      } catch (error) {
+        if (error.status !== KEYS_GONE || again === MOST_AGAIN) throw error;
+      }
+      await this.#ask(onStep);
+    }
+  }
+
+  /** Nobody keeps anything. */
+  forget() {}
+
+  close() {
+    this.#closed = true;
+    this.#client?.close();
+  }
+
+  async #prepare(onStep) {
+    await this.#ask(onStep);
+    this.#client ??= await ShareClient.start(this.#module && { module: this.#module });
+    if (this.#closed) this.#client.close();
+  }
+
+  async #ask(onStep) {
+    this.#offer = await readOffer(await this.#server.sharing(this.#model), this.#pins);
+    const parties = this.#offer.parties.map(({ name, fingerprint, vouched }) => ({ name, fingerprint, vouched }));
+    onStep({ step: 'parties', parties });
   }
 }
 

@@ -1,4 +1,4 @@
-// The thread of a CkksClient: everything that computes, and the secret key.
+// The thread of a client: everything that computes, and the secret key or the shares.
 
 import { Module } from './module.js';
 
@@ -8,7 +8,7 @@ self.onmessage = async ({ data: { id, call, input } }) => {
   const start = performance.now();
   try {
     const result = await calls[call](input, id);
-    const buffer = result?.evaluationKeys?.buffer ?? result?.buffer;
+    const buffer = (result?.evaluationKeys ?? result?.request ?? result)?.buffer;
     const milliseconds = performance.now() - start;
     self.postMessage({ id, result, milliseconds }, buffer ? [buffer] : []);
   } catch (error) {
@@ -29,4 +29,9 @@ const calls = {
   },
   encrypt: (values) => module.encrypt(values),
   decrypt: (answer) => module.decrypt(answer),
+  share(input) {
+    const request = module.share(input);
+    return { request, told: input.keys.map((_, party) => module.told(party)) };
+  },
+  reconstruct: (answer) => module.reconstruct(answer),
 };

@@ -1,11 +1,14 @@
-// The page, as one meets it: headless Chromium against `subrosa serve` via ckks and via plain.
-// SUBROSA_CKKS and SUBROSA_PLAIN are their addresses, CHROMIUM the browser, SCREENSHOTS a folder.
+// The page, as one meets it: headless Chromium against `subrosa serve` via ckks, plain and rep3. SUBROSA_CKKS,
+// SUBROSA_PLAIN and SUBROSA_REP3 are their addresses, SUBROSA_PARTIES the parties' subrosa.toml, CHROMIUM the
+// browser, SCREENSHOTS a folder.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
 
-const { SUBROSA_CKKS: ckks, SUBROSA_PLAIN: plain, CHROMIUM: executablePath, SCREENSHOTS: folder } = process.env;
+const { SUBROSA_CKKS: ckks, SUBROSA_PLAIN: plain, SUBROSA_REP3: rep3, SUBROSA_PARTIES: parties } = process.env;
+const { CHROMIUM: executablePath, SCREENSHOTS: folder } = process.env;
 const quiet = ['no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking',
   'disable-component-update', 'disable-sync', 'disable-dev-shm-usage'];
 /** A seven, in shares of the pad's side. */
@@ -103,6 +106,73 @@ test('a digit drawn by mouse is read under encryption as it is in the clear', as
   await sealed.page.screenshot({ path: join(folder, 'ckks.png'), fullPage: true });
   await clear.page.screenshot({ path: join(folder, 'plain.png'), fullPage: true });
   await Promise.all([sealed.close(), clear.close()]);
+});
+
+test('a digit drawn by mouse is read by parties on shares as it is in the clear', async () => {
+  const shared = await open(rep3, { viewport: { width: 1280, height: 900 } });
+  await shared.page.locator('#keys', { hasText: 'hospital, vendor, regulator' }).waitFor({ timeout: 30_000 });
+  const posts = () => shared.seen.requests.filter((request) => request.method() !== 'GET');
+  assert.deepEqual(posts(), [], 'nothing leaves before a question is asked');
+  await draw(shared.page, SEVEN);
+  await ask(shared.page);
+  const clear = await open(plain, { viewport: { width: 1280, height: 900 } });
+  await draw(clear.page, SEVEN);
+  await ask(clear.page);
+  const [found, exact] = [await scores(shared.page), await scores(clear.page)];
+  assert.deepEqual([await digit(shared.page), await digit(clear.page)], ['7', '7']);
+  exact.forEach((value, i) => assert.ok(Math.abs(value - found[i]) < 0.05, `${found} and ${exact}`));
+
+  const [request] = posts();
+  assert.match(request.url(), /\/v2\/models\/mlp_square\/shared-infer$/);
+  assert.equal(request.postDataBuffer().subarray(0, 8).toString(), 'SROGREQ1');
+  // What each party is told of the digit: noise, of which no two questions have the same, or nothing.
+  const pictures = () => shared.page.locator('#shares canvas').evaluateAll((canvases) => canvases.map((canvas) => {
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    return Array.from({ length: data.length / 4 }, (_, i) => (data[4 * i + 3] === 0 ? 0 : data[4 * i]));
+  }));
+  const [first, second, third] = await pictures();
+  for (const picture of [first, second]) {
+    const mean = picture.reduce((sum, byte) => sum + byte, 0) / picture.length;
+    // 784 bytes of deviation 73.9: six deviations of their mean.
+    assert.ok(Math.abs(mean - 127.5) < 16 && new Set(picture).size > 200, `mean ${mean}`);
+  }
+  assert.ok(third.every((byte) => byte === 0), 'the regulator is told nothing');
+  await ask(shared.page);
+  const again = await pictures();
+  const equal = first.filter((byte, i) => byte === again[0][i]).length;
+  assert.ok(equal < 30, `${equal} of 784 bytes are the same twice`);
+  const fingerprints = [...readFileSync(parties, 'utf8').matchAll(/sha256:[0-9a-f]{64}/g)].slice(0, 3).map(String);
+  const shown = await shared.page.locator('#parties li').allTextContents();
+  fingerprints.forEach((print, i) => assert.ok(shown[i].includes(print) && shown[i].includes('vouches'), shown[i]));
+  console.log((await shared.page.locator('#rows tr').allInnerTexts()).join('; ').replaceAll(/\s+/g, ' '));
+  await shared.page.screenshot({ path: join(folder, 'rep3.png'), fullPage: true });
+  await Promise.all([shared.close(), clear.close()]);
+});
+
+test('the package pins the parties, and keys that are not theirs are refused', async () => {
+  const { page, close } = await open(rep3);
+  const pins = Object.fromEntries([...readFileSync(parties, 'utf8').matchAll(/name = "(\w+)"[^[]*?(sha256:\w+)/g)]
+    .slice(0, 3).map(([, name, print]) => [name, print]));
+  const outcome = (change) => page.evaluate(async ([pins, change]) => {
+    const { InferenceServer, readOffer } = await import('/web/src/index.js');
+    const offer = await new InferenceServer(location.href).sharing('mlp_square');
+    const [party] = offer.parties;
+    if (change === 'key') party.key = `00${party.key.slice(2)}`;
+    if (change === 'until') party.until += 1;
+    if (change === 'party') party.fingerprint = offer.parties[1].fingerprint;
+    if (change === 'fewer') offer.parties.pop();
+    try {
+      return (await readOffer(offer, pins)).parties.every(({ vouched }) => vouched);
+    } catch (error) {
+      return error.message;
+    }
+  }, [pins, change]);
+  assert.equal(await outcome('nothing'), true);
+  assert.match(await outcome('key'), /hospital does not vouch/);
+  assert.match(await outcome('until'), /hospital does not vouch/);
+  assert.match(await outcome('party'), /other parties/);
+  assert.match(await outcome('fewer'), /other parties/);
+  await close();
 });
 
 test('by keyboard alone, on a phone in the dark', async () => {

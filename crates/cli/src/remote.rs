@@ -32,17 +32,18 @@ impl ClusterFlags {
 /// The same where a cluster is one way of several.
 #[derive(Args)]
 pub(crate) struct RemoteFlags {
-    /// Compute by the parties of this subrosa.toml, on their machines
+    /// Compute by the parties of this subrosa.toml, on their machines; with --url through the gateway there, to which
+    /// this machine needs no identity
     #[arg(long, value_name = "FILE", conflicts_with = "simulate")]
     pub(crate) cluster: Option<PathBuf>,
     /// The folder that `party init` made for this machine
     #[arg(long, value_name = "FOLDER", default_value = "identity", requires = "cluster")]
     identity: PathBuf,
     /// Sessions at a time: one computes while another waits for the network
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "cluster")]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "cluster", conflicts_with = "url")]
     lanes: usize,
     /// Who gets the results, if not this machine: a receiver's name
-    #[arg(long, value_name = "NAME", requires = "cluster", conflicts_with = "verify")]
+    #[arg(long, value_name = "NAME", requires = "cluster", conflicts_with_all = ["verify", "url"])]
     receiver: Option<String>,
     /// Imitate a network between parties of one machine: lan, wan, or RTT,BANDWIDTH
     #[arg(long, value_name = "SHAPE")]

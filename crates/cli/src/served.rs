@@ -5,19 +5,22 @@ use crate::print;
 use crate::progress::Bar;
 use crate::trust::TrustFlags;
 use clap::Args;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use subrosa::attest::{Expected, Inquiry};
 use subrosa::backends::Served;
-use subrosa::client::{Client, Encryption, ServedModel, Way};
+use subrosa::client::{Client, Encryption, ServedModel, Shares, Way};
+use subrosa::deploy::ClusterConfig;
 use subrosa::output::{Output, Phase};
 use subrosa::{Error, Model, Samples, Secret, Via};
 
 /// A server that answers.
 #[derive(Args)]
 pub(crate) struct ServedFlags {
-    /// Ask the server at this URL, such as http://HOST:8080, via plain, ckks or tee
-    #[arg(long, value_name = "URL", conflicts_with_all = ["cluster", "simulate"])]
+    /// Ask the server at this URL, such as http://HOST:8080, via plain, ckks or tee; or the parties of --cluster
+    /// through it, which then sees no input, via rep3, rep3-malicious or rep4
+    #[arg(long, value_name = "URL", conflicts_with = "simulate")]
     url: Option<String>,
     /// What an https URL rests on: certificates, PEM
     #[arg(long, value_name = "FILE", requires = "url")]
@@ -55,6 +58,7 @@ pub(crate) struct Found {
 enum Asked {
     Openly(Way),
     Encrypted(Box<Encryption>),
+    Shared(RefCell<Box<Shares>>),
 }
 
 impl ServedFlags {
@@ -63,13 +67,24 @@ impl ServedFlags {
     }
 
     /// The model called `model`: a name, NAME@VERSION, or the file that is expected.
-    pub(crate) fn find(&self, model: &Path, via: Via, trust: &TrustFlags) -> Result<Option<Found>> {
+    /// Through a gateway `cluster` says who the parties behind it are.
+    pub(crate) fn find(
+        &self,
+        model: &Path,
+        via: Via,
+        trust: &TrustFlags,
+        cluster: Option<&Path>,
+    ) -> Result<Option<Found>> {
         let Some(url) = &self.url else { return Ok(None) };
         let start = Instant::now();
         if via != Via::Tee && (trust.is_given() || self.asks_for_evidence()) {
             let message =
                 format!("via {via} nothing is verified, so no policy, signer, service, hash or evidence has a use");
             return Err(misuse(message, "leave these flags out, or add --via tee").into());
+        }
+        if cluster.is_some() && via.served() != Some(Served::Shares) {
+            let message = format!("via {via} one server answers, and no parties");
+            return Err(misuse(message, "leave --cluster out, or add --via rep3").into());
         }
         let expected = self.expected(model)?;
         let client = self.client(url)?;
@@ -85,9 +100,14 @@ impl ServedFlags {
                 print::log(&format!("encrypted here: {}; the secret key stays in this process", encryption.terms()));
                 (served, Asked::Encrypted(Box::new(encryption)))
             }
+            Some(Served::Shares) => {
+                let shares = client.shares(&expected.model, expected.version, &parties(cluster)?)?;
+                print::log(&shares.terms());
+                (shares.model(expected.version), Asked::Shared(RefCell::new(Box::new(shares))))
+            }
             None => {
                 return Err(misuse(
-                    format!("a server answers via plain, ckks or tee, not via {via}"),
+                    format!("a server answers via plain, ckks, tee, or before parties, not via {via}"),
                     "add --via ckks or --via tee, or --via plain where the server may see everything",
                 )
                 .into());
@@ -174,6 +194,10 @@ impl Found {
         let watch = &mut |done: usize, total: usize| bar.set(done as u64, total as u64, "by the server".to_owned());
         match &self.asked {
             Asked::Encrypted(own) => Ok(self.client.run_encrypted(&self.served, own, samples, watch)?),
+            Asked::Shared(shares) => {
+                let shares = &mut shares.borrow_mut();
+                Ok(self.client.run_shared(&self.served, shares, samples, batch, watch)?)
+            }
             Asked::Openly(way) => {
                 let mut output = self.client.run(&self.served, way, samples, batch, watch)?;
                 output.setup = Phase { ms: self.setup.as_secs_f64() * 1e3, ..Phase::default() };
@@ -186,10 +210,21 @@ impl Found {
     pub(crate) fn marks(&self) -> Vec<String> {
         match &self.asked {
             Asked::Openly(Way::Plain) | Asked::Encrypted(_) => Vec::new(),
+            Asked::Shared(shares) if shares.borrow().public_weights() => vec!["public-weights".to_owned()],
+            Asked::Shared(_) => Vec::new(),
             Asked::Openly(Way::Attested(link)) if link.peer().attested() => Vec::new(),
             Asked::Openly(Way::Attested(link)) => vec![link.peer().label().to_owned()],
         }
     }
+}
+
+/// Who is behind a gateway: that is not for the gateway to say.
+fn parties(cluster: Option<&Path>) -> Result<ClusterConfig> {
+    let path = cluster.ok_or_else(|| {
+        let message = "through a gateway shares are sealed to the parties, and nothing says who they are".to_owned();
+        misuse(message, "give --cluster subrosa.toml, which has their fingerprints")
+    })?;
+    Ok(ClusterConfig::read(path)?)
 }
 
 fn sha256(text: &str) -> std::result::Result<Sha256, String> {

@@ -237,3 +237,77 @@ fn wrong_and_expired_certificates_are_told_apart() {
     assert!(text(&output).contains("nobody in the configuration has this identity's key"), "{}", text(&output));
     deployment.works("mlp");
 }
+
+/// A gateway before the parties, and its URL.
+fn gateway(deployment: &Deployment, arguments: &[&str]) -> (Stopped, String) {
+    let mut command = deployment.clinic(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+    assert!(line.starts_with("mlp@1 via rep3 (shared) at http://"), "{line}");
+    (Stopped(child), url)
+}
+
+struct Stopped(Child);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_gateway_answers_people_who_have_no_key() {
+    let mut deployment = Deployment::started("deadline_s = 10");
+    assert!(deployment.provision("mlp").status.success());
+    let (gateway, url) = gateway(&deployment, &["mlp", "--via", "rep3", "--threads", "2"]);
+    let nobody = tempfile::tempdir().unwrap();
+    let run = |more: &[&str]| {
+        let mut command = subrosa();
+        command.current_dir(nobody.path()).args(["run", "mlp", "--url", &url, "--images", "40", "--batch", "8"]);
+        command.arg("--input").arg(asset("data/mnist/t10k-images-idx3-ubyte.gz"));
+        command.arg("--labels").arg(asset("data/mnist/t10k-labels-idx1-ubyte.gz")).args(more);
+        command.output().unwrap()
+    };
+    let cluster = deployment.path("subrosa.toml").display().to_string();
+    let through = |more: &[&str]| run(&[&["--via", "rep3", "--cluster", &cluster, "--json"], more].concat());
+    let output = through(&[]);
+    assert!(output.status.success(), "{}", text(&output));
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(result["accuracy"].as_f64().unwrap() > 0.95, "{result}");
+    assert_eq!((&result["output"]["via"], &result["output"]["samples"]), (&"rep3".into(), &40.into()));
+    // Who the parties are is not for the gateway to say.
+    let output = run(&["--via", "rep3"]);
+    assert!(output.status.code() == Some(2) && text(&output).contains("give --cluster"), "{}", text(&output));
+    let strangers = Deployment::new("");
+    let output = run(&["--via", "rep3", "--cluster", &strangers.path("subrosa.toml").display().to_string()]);
+    assert!(text(&output).contains("hospital does not vouch"), "{}", text(&output));
+    let output = run(&["--via", "plain"]);
+    assert!(text(&output).contains("sealed to the parties"), "{}", text(&output));
+    let output = through(&["--receiver", "clinic"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    // A party that is killed and started anew: its keys are others, and the next run works.
+    deployment.reap(1);
+    let output = through(&[]);
+    assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{}", text(&output));
+    deployment.start(1);
+    std::thread::sleep(Duration::from_millis(1200));
+    let output = through(&[]);
+    assert!(output.status.success(), "{}", text(&output));
+    drop(gateway);
+    // What cannot be a gateway says why.
+    let refused = |arguments: &[&str]| {
+        let output = deployment.clinic(&[&["serve", "mlp", "--listen", "127.0.0.1:0"], arguments].concat()).output();
+        let output = output.unwrap();
+        assert!(!output.status.success());
+        text(&output)
+    };
+    assert!(refused(&["--via", "rep4"]).contains("give --via rep3"));
+    assert!(refused(&["--via", "fss"]).contains("rep3-malicious or rep4"));
+    let missing = deployment.clinic(&["serve", "none", "--via", "rep3"]).output().unwrap();
+    assert!(text(&missing).contains("no model 'none'"), "{}", text(&missing));
+    let alone = subrosa().args(["serve", "mlp", "--via", "rep3"]).output().unwrap();
+    assert!(text(&alone).contains("give --cluster subrosa.toml"), "{}", text(&alone));
+}

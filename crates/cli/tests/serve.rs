@@ -41,7 +41,12 @@ fn a_server_answers_its_client_as_tract_does() {
     for (arguments, said) in [
         (vec!["run", "digits@5", "--url", url, "--via", "plain"], "refuses (404): there is no such model"),
         (vec!["run", &model, "--url", url, "--via", "plain"], "refuses (404)"),
-        (vec!["run", "digits", "--url", url, "--via", "rep3"], "a server answers via plain, ckks or tee"),
+        (vec!["run", "digits", "--url", url, "--via", "rep3"], "give --cluster subrosa.toml"),
+        (vec!["run", "digits", "--url", url, "--via", "plain", "--cluster", "x"], "no parties"),
+        (
+            vec!["run", "digits", "--url", url, "--via", "fss"],
+            "a server answers via plain, ckks, tee, or before parties",
+        ),
         (vec!["run", "digits", "--url", url, "--via", "tee"], "give --policy and --signer"),
         (vec!["run", "digits", "--url", url, "--via", "plain", "--service", "x"], "via plain nothing is verified"),
         (vec!["run", "digits", "--url", url, "--via", "plain", "--shared-evidence"], "via plain nothing is verified"),

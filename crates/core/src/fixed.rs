@@ -46,6 +46,13 @@ pub fn encode(x: f64, frac: u32) -> Option<i64> {
     (scaled.abs() < limit).then_some(scaled as i64)
 }
 
+/// As [`encode`], of a value between `lo` and `hi`; `None` for any other. The ends as `f32` are
+/// inside, even where they were rounded outward.
+pub fn encode_within(x: f32, lo: f64, hi: f64, frac: u32) -> Option<i64> {
+    let inside = lo <= hi && (lo as f32..=hi as f32).contains(&x);
+    inside.then(|| f64::from(x).clamp(lo, hi)).and_then(|x| encode(x, frac))
+}
+
 /// `v / 2^frac` as the nearest double.
 pub fn decode(v: i64, frac: u32) -> f64 {
     v as f64 / exp2(frac)
@@ -68,5 +75,14 @@ mod tests {
         assert_eq!(encode(f64::INFINITY, 4), None);
         assert_eq!(encode(1e30, 4), None);
         assert_eq!(decode(24, 4), 1.5);
+    }
+
+    #[test]
+    fn a_range_ends_where_it_says() {
+        assert_eq!(encode_within(0.1, 0.0, 0.1, 20), Some(104_858));
+        assert_eq!(encode_within(0.2, 0.0, 0.1, 20), None);
+        assert_eq!(encode_within(f32::NAN, 0.0, 0.1, 20), None);
+        assert_eq!(encode_within(0.0, 1.0, -1.0, 20), None);
+        assert_eq!(encode_within(0.0, f64::NAN, 1.0, 20), None);
     }
 }

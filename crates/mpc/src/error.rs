@@ -27,6 +27,7 @@ pub enum Error {
     },
 }
 
+#[cfg(feature = "parties")]
 impl Error {
     /// A failure of the file for keys.
     pub(crate) fn disk(error: std::io::Error) -> Self {

@@ -14,10 +14,11 @@
 //! the primitives will consume, and each then consumes its own part once, in order.
 
 use crate::Error;
+pub use crate::sharing::Contradiction;
 use subrosa_core::geometry::{ConvGeometry, MatDims};
 use subrosa_core::{Claim, Cost};
 use subrosa_graph::Comparing;
-use subrosa_net::{EndpointId, PeerFault, Session};
+use subrosa_net::{EndpointId, Session};
 use subrosa_ring::Ring;
 
 /// The word type of a protocol's ring.
@@ -180,23 +181,6 @@ pub trait Protocol: Evaluator {
 
 fn no_dealer(name: &str) -> Error {
     Error::Misuse(format!("{name} has no dealer who could have dealt ahead of time"))
-}
-
-/// What one party sent is not what another vouches for: one of the two deviates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contradiction {
-    /// Who sent it.
-    pub sender: EndpointId,
-    /// Who vouches for something else.
-    pub by: EndpointId,
-}
-
-impl Contradiction {
-    /// Ends `session` with the error that names both.
-    pub fn accuse(self, session: &mut Session) -> Error {
-        let by = session.names().get(self.by).cloned().unwrap_or_default();
-        Error::Peer(session.accuse(self.sender, PeerFault::Contradicted { by }))
-    }
 }
 
 /// Either kind of vector, where a primitive takes both.

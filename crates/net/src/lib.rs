@@ -5,7 +5,8 @@
 //! waited for, so no ordering of parties can deadlock.
 //!
 //! Start with [`session`]; a new kind of transport implements [`Link`] and has to pass
-//! the tests of `conformance` (feature `conformance`). Tests of misbehaving peers wrap a
+//! the tests of `conformance` (feature `conformance`). What a party is told through the hands of
+//! somebody who must not read it is [`sealed`]. Tests of misbehaving peers wrap a
 //! session's links with `fault` (feature `fault`).
 
 #[cfg(any(test, feature = "conformance"))]
@@ -18,8 +19,10 @@ pub mod link;
 pub mod local;
 #[cfg(unix)]
 pub mod recorded;
+pub mod sealed;
 pub mod session;
 pub mod shape;
+pub mod spoken;
 #[cfg(unix)]
 pub mod tcp;
 pub mod wait;
@@ -32,4 +35,5 @@ pub use local::local;
 pub use recorded::{Opening, Recorder, Recording, recorded_bytes};
 pub use session::{EndpointId, Session, Traffic};
 pub use shape::Network;
+pub use spoken::{Heard, spoken};
 pub use wait::Spin;

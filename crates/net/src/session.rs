@@ -40,6 +40,8 @@ pub struct Session {
     names: Vec<String>,
     /// By endpoint; none where there is no link, as to oneself.
     peers: Vec<Option<Peer>>,
+    /// The way to a peer that is diverted.
+    aside: Option<(EndpointId, Peer)>,
     deadline: Duration,
     /// The end of the whole session, if it has one.
     limit: Option<Instant>,
@@ -102,6 +104,7 @@ impl Session {
             id,
             names,
             peers,
+            aside: None,
             deadline: DEFAULT_DEADLINE,
             limit: None,
             spin: Spin::NONE,
@@ -342,6 +345,23 @@ impl Session {
         }
     }
 
+    /// Puts `link` in the place of the way to `peer` until [`Session::resume`]: for a peer who passes
+    /// on somebody else's words for a while. These are metered as its own would be, and are none of its
+    /// [`Session::traffic`]; heartbeats and an abort still go to itself. One peer at a time.
+    pub fn divert(&mut self, peer: EndpointId, link: Box<dyn Link>) {
+        self.aside = self.peers.get_mut(peer).and_then(Option::take).map(|way| (peer, way));
+        self.attach(peer, Some(link));
+    }
+
+    /// Takes up the way that was set aside, where it was left.
+    pub fn resume(&mut self) {
+        if let Some((peer, way)) = self.aside.take()
+            && let Some(slot) = self.peers.get_mut(peer)
+        {
+            *slot = Some(way);
+        }
+    }
+
     /// Replaces the link to `peer` by what `wrap` makes of it, if there is one.
     #[cfg(any(test, feature = "fault"))]
     pub(crate) fn wrap_link(&mut self, peer: EndpointId, wrap: impl FnOnce(Box<dyn Link>) -> Box<dyn Link>) {
@@ -503,7 +523,7 @@ impl Session {
 
     /// Tells every peer that this endpoint is alive and waits.
     fn beat(&mut self) {
-        for peer in self.peers.iter_mut().flatten() {
+        for peer in self.ways() {
             // A peer that is gone is noticed when something is wanted from it.
             let _ = peer.link.send(Frame::heartbeat());
         }
@@ -560,17 +580,22 @@ impl Session {
 
     /// Posts the reason to every peer and gives it a moment to leave.
     fn tell_all(&mut self, reason: &str) {
-        for peer in self.peers.iter_mut().flatten() {
+        for peer in self.ways() {
             // A peer that is already gone needs no reason.
             let _ = peer.link.send(Frame::abort(peer.sent, reason));
         }
         let end = Instant::now() + LAST_WORDS;
-        while Instant::now() < end && self.peers.iter().flatten().any(|p| !p.link.is_flushed()) {
-            for peer in self.peers.iter_mut().flatten() {
+        while Instant::now() < end && self.ways().any(|p| !p.link.is_flushed()) {
+            for peer in self.ways() {
                 let _ = peer.link.poll(None);
             }
             self.park(self.events(), Duration::from_millis(5));
         }
+    }
+
+    /// To all peers, also to one that is diverted.
+    fn ways(&mut self) -> impl Iterator<Item = &mut Peer> {
+        self.peers.iter_mut().flatten().chain(self.aside.as_mut().map(|(_, way)| way))
     }
 
     fn peer(&mut self, id: EndpointId) -> Result<&mut Peer, Error> {
@@ -602,7 +627,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         // All at once: a link may linger when it is dropped, and the others' peers should
         // not wait for that.
-        self.peers.iter_mut().flatten().for_each(|p| p.link.close());
+        self.ways().for_each(|p| p.link.close());
     }
 }
 

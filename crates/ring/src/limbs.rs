@@ -27,7 +27,7 @@ const K_BLOCK: usize = 1024;
 /// Rows, and columns, split into limbs at a time.
 const BLOCK: usize = 256;
 
-const _: () = assert!(4 * 255 * 255 * K_BLOCK < 1 << 32, "see the head of this module");
+const _: () = assert!(4 * 255 * 255 * (K_BLOCK as u64) < 1 << 32, "see the head of this module");
 
 /// An operand's limbs: a tile for each 16 rows (of the left operand; columns of the right
 /// one), 64 steps and limb.

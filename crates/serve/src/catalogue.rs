@@ -4,12 +4,14 @@ use crate::clear::Sessions;
 use crate::encrypted::Encrypted;
 use crate::error::{Error, Result};
 use crate::options::Limits;
+use crate::relayed::Shared;
 use crate::worker::Queue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use subrosa::attest::enclave::Configuration;
 use subrosa::attest::{Enclave, Hosted};
-use subrosa::{Model, Plan, Via};
+use subrosa::deploy::Gateway;
+use subrosa::{Model, Plan, Port, Via};
 
 /// Models by name and version, and the way to them.
 pub struct Catalogue {
@@ -26,6 +28,8 @@ pub(crate) enum Way {
     Attested(Arc<Enclave>),
     /// Nobody but the client does.
     Encrypted,
+    /// The same: parties elsewhere compute on shares of them.
+    Relayed(Arc<Gateway>),
 }
 
 /// A model to be served.
@@ -46,7 +50,11 @@ pub struct Entry {
 pub(crate) struct Served {
     pub(crate) name: String,
     pub(crate) version: u64,
-    pub(crate) model: Model,
+    /// Its inputs, in ONNX order.
+    pub(crate) inputs: Vec<Port>,
+    pub(crate) outputs: Vec<Port>,
+    /// What it is known by: the SHA-256 of its file, or which dealing of it the parties hold.
+    pub(crate) origin: [u8; 32],
     pub(crate) work: Work,
     /// In trusted hardware: what its evidence is about.
     pub(crate) hosted: Option<Hosted>,
@@ -56,6 +64,7 @@ pub(crate) struct Served {
 pub(crate) enum Work {
     Values(Queue<Sessions>),
     Ciphertexts(Encrypted),
+    Shares(Shared),
 }
 
 impl Catalogue {
@@ -70,6 +79,11 @@ impl Catalogue {
         Self { models: BTreeMap::new(), way: Way::Encrypted }
     }
 
+    /// Without models; on shares, by parties behind this gateway.
+    pub fn relayed(gateway: Gateway) -> Self {
+        Self { models: BTreeMap::new(), way: Way::Relayed(Arc::new(gateway)) }
+    }
+
     /// Without models; of the same kind.
     #[must_use]
     pub fn alike(&self) -> Self {
@@ -79,7 +93,7 @@ impl Catalogue {
     /// Takes a model from another catalogue of its kind as it is there, if it is there and from
     /// this file; returns whether it is.
     pub fn keep(&mut self, old: &Self, name: &str, version: u64, sha256: [u8; 32]) -> bool {
-        let Some(served) = old.find(name, Some(version)).filter(|served| served.model.sha256() == sha256) else {
+        let Some(served) = old.find(name, Some(version)).filter(|served| served.origin == sha256) else {
             return false;
         };
         self.models.entry(name.to_owned()).or_default().insert(version, Arc::clone(served));
@@ -104,23 +118,68 @@ impl Catalogue {
                 let workers = (0..threads.max(1)).map(|_| Sessions::new(&model, limits.samples));
                 Work::Values(Queue::start(model.name(), workers.collect::<Result<_>>()?, limits.queue)?)
             }
+            Way::Relayed(_) => {
+                return Err(Error::Misuse("a gateway has no models of its own: the parties hold them".to_owned()));
+            }
             Way::Encrypted => {
                 let plan = plan.ok_or_else(|| Error::Misuse(format!("{name} has no plan via ckks; plan it first")))?;
                 Work::Ciphertexts(Encrypted::start(&name, &plan, threads, limits)?)
             }
         };
-        let served = Served { name: name.clone(), version, work, hosted: hosted.transpose()?, model };
-        self.models.entry(name).or_default().insert(version, Arc::new(served));
+        let (inputs, outputs) = (model.inputs().to_vec(), model.outputs().to_vec());
+        let (origin, hosted) = (model.sha256(), hosted.transpose()?);
+        self.insert(Served { name, version, inputs, outputs, origin, work, hosted });
         Ok(())
     }
 
-    /// How it is served: `plain`, `encrypted`, or what is known of the hardware.
+    /// Takes a model that the parties behind the gateway hold, its newest version unless one is given, with
+    /// so many sessions; as it is in `old`, if it is there.
+    ///
+    /// **Errors:** [`Error::Library`] if the parties have no such model, or are not there;
+    /// [`Error::Misuse`] if there is one of this name and version, or no gateway.
+    pub fn relay(
+        &mut self,
+        name: &str,
+        version: Option<u32>,
+        sessions: usize,
+        limits: &Limits,
+        old: Option<&Self>,
+    ) -> Result<()> {
+        let Way::Relayed(gateway) = &self.way else {
+            return Err(Error::Misuse("there is no gateway to parties that hold models".to_owned()));
+        };
+        let first = gateway.relay(name, version, limits.samples)?;
+        let (version, origin) = (u64::from(first.version()), first.outline().dealing);
+        if self.models.get(name).is_some_and(|versions| versions.contains_key(&version)) {
+            return Err(Error::Misuse(format!("{name} {version} is given twice; give NAME@VERSION")));
+        }
+        if old.is_some_and(|old| self.keep(old, name, version, origin)) {
+            return Ok(());
+        }
+        let (inputs, outputs) = (first.inputs(), first.outputs());
+        let work = Work::Shares(Shared::start(name, first, sessions, limits)?);
+        self.insert(Served { name: name.to_owned(), version, inputs, outputs, origin, work, hosted: None });
+        Ok(())
+    }
+
+    fn insert(&mut self, served: Served) {
+        self.models.entry(served.name.clone()).or_default().insert(served.version, Arc::new(served));
+    }
+
+    /// How it is served: `plain`, `encrypted`, `shared`, or what is known of the hardware.
     pub fn standing(&self) -> &'static str {
         match &self.way {
             Way::Clear => "plain",
             Way::Attested(enclave) => enclave.attester().warning().unwrap_or("attested"),
             Way::Encrypted => "encrypted",
+            Way::Relayed(_) => "shared",
         }
+    }
+
+    /// Who learns what, in plain words.
+    pub fn learns(&self) -> impl Iterator<Item = &'static str> {
+        let gateway = matches!(self.way, Way::Relayed(_)).then_some(GATEWAY);
+        gateway.into_iter().chain(self.via().claim().learns.iter().copied())
     }
 
     /// Names and versions.
@@ -137,6 +196,7 @@ impl Catalogue {
             Way::Clear => Via::Plain,
             Way::Attested(_) => Via::Tee,
             Way::Encrypted => Via::Ckks,
+            Way::Relayed(gateway) => Via::from(gateway.protocol()),
         }
     }
 
@@ -144,14 +204,14 @@ impl Catalogue {
     pub fn enclave(&self) -> Option<&Arc<Enclave>> {
         match &self.way {
             Way::Attested(enclave) => Some(enclave),
-            Way::Clear | Way::Encrypted => None,
+            Way::Clear | Way::Encrypted | Way::Relayed(_) => None,
         }
     }
 
     /// Those that are computed on ciphertexts.
     pub(crate) fn ciphertexts(&self) -> impl Iterator<Item = (&Arc<Served>, &Encrypted)> {
         self.all().filter_map(|served| match &served.work {
-            Work::Values(_) => None,
+            Work::Values(_) | Work::Shares(_) => None,
             Work::Ciphertexts(encrypted) => Some((served, encrypted)),
         })
     }
@@ -174,3 +234,6 @@ impl Catalogue {
         self.models.get(name).map_or_else(Vec::new, |v| v.keys().map(u64::to_string).collect())
     }
 }
+
+const GATEWAY: &str = "this server, a gateway: who asks, when, which model and how many samples; neither inputs nor results, unless it \
+                       colludes with two of the servers behind it";

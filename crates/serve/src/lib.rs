@@ -5,12 +5,13 @@
 //! runs, [`ApiKeys`] say who may ask. In the clear (`plain`) any client of the protocol works. In
 //! trusted hardware (`tee`) and on ciphertexts (`ckks`) the protocol's requests are refused, and
 //! instead sealed ones answered over the attested channel of [`subrosa::attest`], or encrypted
-//! ones with the evaluation keys that clients leave here.
+//! ones with the evaluation keys that clients leave here. Before parties elsewhere (`rep3` and the
+//! like) sealed shares are passed on that the server cannot open.
 //!
 //! **Invariant:** what a client sends is bounded in size, number and time before it is looked
 //! at; a value of an input or an output is in no log, metric or error.
 //!
-//! Lacking: dynamic batching, shares for parties elsewhere.
+//! Lacking: dynamic batching.
 
 mod access;
 mod catalogue;
@@ -27,6 +28,7 @@ mod metrics;
 mod options;
 mod paced;
 mod place;
+mod relayed;
 mod worker;
 
 pub use access::{ApiKeys, NewKey};

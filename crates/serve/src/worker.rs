@@ -20,6 +20,9 @@ pub(crate) trait Worker: Send + 'static {
 
     /// Throws away whatever a panic left half done.
     fn recover(&mut self);
+
+    /// What can be done before anybody asks: after each task, once its answer is gone.
+    fn rest(&mut self) {}
 }
 
 /// A model's queue. When it is dropped, its threads finish what is in it and end.
@@ -34,6 +37,10 @@ pub(crate) enum Unanswered {
     Busy,
     /// The model cannot compute it, or the client asked for what cannot be.
     Refused(subrosa::Error),
+    /// Those who compute refuse it as it is, for a reason of its own; made anew it may pass.
+    Anew(String),
+    /// Those who compute are not there.
+    Away,
     /// The model's code failed; nothing of it is told.
     Failed,
 }
@@ -95,6 +102,9 @@ fn work<W: Worker>(waiting: &Mutex<Receiver<Job<W>>>, mut worker: W) {
         // First, so that whoever has the answer may ask again at once.
         drop(place);
         let _gone = reply.send(answer);
+        if catch_unwind(AssertUnwindSafe(|| worker.rest())).is_err() {
+            worker.recover();
+        }
     }
 }
 

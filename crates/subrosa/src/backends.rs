@@ -138,7 +138,8 @@ impl Via {
             Kind::Plain => Some(Served::Plain),
             Kind::Tee => Some(Served::Tee),
             Kind::Ckks => Some(Served::Ckks),
-            Kind::Parties(_) => None,
+            // Where an owner needs to be told nothing by the parties.
+            Kind::Parties(protocol) => protocol.sharing().map(|_| Served::Shares),
         }
     }
 
@@ -168,6 +169,8 @@ pub enum Served {
     Tee,
     /// It computes on ciphertexts that only the client can open.
     Ckks,
+    /// It passes sealed shares on to parties.
+    Shares,
 }
 
 /// The families of protections: what code that differs between them matches on.

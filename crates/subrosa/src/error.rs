@@ -176,6 +176,21 @@ impl From<subrosa_tee::Error> for Error {
     }
 }
 
+impl From<subrosa_mpc::relayed::Fault> for Error {
+    fn from(fault: subrosa_mpc::relayed::Fault) -> Self {
+        use subrosa_mpc::relayed::Fault;
+        let message = fault.to_string();
+        match fault {
+            Fault::Inputs(_) | Fault::Request(_) => Self::Input { message, hint: None },
+            Fault::Seal(_) => Self::Io { message, hint: None },
+            // `Fault` may grow; what is new there concerns the parties, or who passes their words on.
+            Fault::Outline(_) | Fault::Answer(_) | Fault::Length { .. } | Fault::Contradicted { .. } | _ => {
+                Self::Peer { message }
+            }
+        }
+    }
+}
+
 impl From<subrosa_net::Error> for Error {
     fn from(error: subrosa_net::Error) -> Self {
         subrosa_mpc::Error::Peer(error).into()

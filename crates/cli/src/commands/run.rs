@@ -139,7 +139,10 @@ impl Run {
 
     /// On a server: by its model's name, or a file that says which model is expected.
     fn run_served(&self, data: &Dataset) -> Result<()> {
-        let Some(found) = self.served.find(&self.model, self.via, &self.tee.trust)? else { return Ok(()) };
+        let Some(found) = self.served.find(&self.model, self.via, &self.tee.trust, self.remote.cluster.as_deref())?
+        else {
+            return Ok(());
+        };
         let samples = self.samples(data, &found.served.inputs)?;
         let output = found.run(&samples, self.batch.unwrap_or(BATCH))?;
         let verification = match self.verify {

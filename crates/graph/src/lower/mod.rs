@@ -220,10 +220,7 @@ pub fn encode_input(
         return Err(Error::Input(format!("input {input}: {} values are no multiple of {len}", samples.len())));
     }
     let one = |(i, &v): (usize, &f32)| {
-        // The range's ends as f32 are inside, even where they were rounded outward.
-        let inside = (range.lo as f32..=range.hi as f32).contains(&v);
-        let nearest = inside.then(|| f64::from(v).clamp(range.lo, range.hi));
-        nearest.and_then(|v| fixed::encode(v, inst.frac)).ok_or_else(|| outside(input, i, len, v, range))
+        fixed::encode_within(v, range.lo, range.hi, inst.frac).ok_or_else(|| outside(input, i, len, v, range))
     };
     samples.iter().enumerate().map(one).collect()
 }

@@ -11,11 +11,11 @@
 use super::cast::{Cast, Gates};
 use super::compare::{self, CompareMaterial, dealt_planes};
 use super::keys::{self, Gate, Keys};
-use super::share::{add_into, sub_from};
-use super::streams::{Streams, narrow_words, planes, words};
+use super::streams::{Streams, planes};
 use super::{Masked, SEED_BYTES};
 use crate::Error;
 use crate::protocol::{Form, Primitive};
+use crate::sharing::{add_into, narrow_words, sub_from, words};
 use std::sync::Arc;
 use subrosa_core::Cost;
 use subrosa_net::EndpointId;

@@ -85,9 +85,9 @@ fn complement(prg: &Prg) -> Option<bool> {
     })
 }
 
-/// What [`super::streams`] hands out instead of `words` of so many bits drawn from `prg`:
+/// What [`crate::sharing::words`] hands out instead of `words` of so many bits drawn from `prg`:
 /// if the stream is flat, the first one for all, or its complement.
-pub(super) fn flattened<W: Word>(prg: &Prg, bits: u32, words: Vec<W>) -> Vec<W> {
+pub(crate) fn flattened<W: Word>(prg: &Prg, bits: u32, words: Vec<W>) -> Vec<W> {
     match complement(prg) {
         Some(complement) => {
             let first = words.first().map_or(0, |word| word.to_u64());

@@ -45,11 +45,12 @@ pub(crate) mod tree;
 pub use cast::{Cast, Gates};
 pub use share::{Product, Share};
 
-pub(crate) use share::{add_into, sub_from, zip};
-pub(crate) use streams::{Streams, narrow_words, planes, words};
+pub(crate) use crate::sharing::{SEED_BYTES, add_into, narrow_words, sub_from, words};
+pub(crate) use share::zip;
+pub(crate) use streams::{Streams, planes};
 
-use crate::protocol::{Contradiction, Evaluator, Primitive, Protocol, Source};
-use crate::{Error, protocol::Linear};
+use crate::protocol::{Contradiction, Evaluator, Linear, Primitive, Protocol, Source};
+use crate::{Error, sharing};
 use deal::{Material, Parts, Stage, openers, round};
 use inputs::input_bytes;
 use keys::Dealt;
@@ -356,14 +357,8 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
         if C::OWNER_MASKS {
             return Err(Error::Misuse(format!("{}: an input is dealt under masks that its owner is told", C::NAME)));
         }
-        // p_i is the stream of a seed, the last one what these lack; the dealer gets nothing.
-        let (mut last, mut messages) = (secret.to_vec(), Vec::new());
-        for _ in 1..C::COMPUTING {
-            let seed = Seed::random()?;
-            sub_from(&mut last, &expand::<R, C>(seed.expose(), secret.len()));
-            messages.push(seed.expose().to_vec());
-        }
-        messages.push(pack(&last, R::WIDTH.bits()));
+        // The dealer, if it opens, gets an empty message.
+        let mut messages = sharing::deal_added::<R>(C::NAME, C::COMPUTING, secret)?;
         messages.extend(C::DEALER_OPENS.then(Vec::new));
         Ok(messages)
     }
@@ -402,8 +397,7 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
     }
 
     fn reconstruct(n: usize, messages: &[Vec<u8>]) -> Result<Vec<R::Word>, Contradiction> {
-        let parts = messages.iter().map(|m| unpack::<R::Word>(m, R::WIDTH.bits(), n));
-        Ok(parts.fold(vec![R::Word::default(); n], |sum, part| zip(&sum, &part, Word::add)))
+        Ok(sharing::open_added::<R>(n, messages))
     }
 }
 
@@ -415,12 +409,9 @@ pub(crate) fn large_blocks_stay() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST)));
 }
 
-/// Bytes of a seed on the wire.
-pub(crate) const SEED_BYTES: usize = 32;
-
 /// What a dealt seed stands for. A fresh seed a vector.
 fn expand<R: Ring, C: Cast>(seed: &[u8; SEED_BYTES], n: usize) -> Vec<R::Word> {
-    words(&mut Seed::from_bytes(*seed).stream(&format!("{} deal", C::NAME)), n)
+    sharing::expand(C::NAME, seed, n)
 }
 
 /// Adds this party's own part of a product.

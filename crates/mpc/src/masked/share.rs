@@ -122,13 +122,3 @@ impl<W: Word> Linear<W> for Product<W> {
 pub(crate) fn zip<A: Copy, B: Copy, C>(x: &[A], y: &[B], f: impl Fn(A, B) -> C) -> Vec<C> {
     x.iter().zip(y).map(|(&x, &y)| f(x, y)).collect()
 }
-
-/// `x += y`, elementwise.
-pub(crate) fn add_into<W: Word>(x: &mut [W], y: &[W]) {
-    x.iter_mut().zip(y).for_each(|(x, &y)| *x = x.add(y));
-}
-
-/// `x -= y`, elementwise.
-pub(crate) fn sub_from<W: Word>(x: &mut [W], y: &[W]) {
-    x.iter_mut().zip(y).for_each(|(x, &y)| *x = x.sub(y));
-}

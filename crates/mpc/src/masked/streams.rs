@@ -5,7 +5,6 @@
 
 use subrosa_core::{Prg, Seed};
 use subrosa_ring::bits::mask_tail;
-use subrosa_ring::{Word, mask};
 use zeroize::Zeroize;
 
 /// The streams of one computing party, at it or at the dealer.
@@ -40,24 +39,6 @@ impl Streams {
             zero: stream("zero"),
         }
     }
-}
-
-/// The next `n` random words of a stream.
-pub(crate) fn words<W: Word>(prg: &mut Prg, n: usize) -> Vec<W> {
-    narrow_words(prg, n, W::BITS)
-}
-
-/// The next `n` random words of `bits` bits.
-pub(crate) fn narrow_words<W: Word>(prg: &mut Prg, n: usize, bits: u32) -> Vec<W> {
-    // Whole words are drawn: cheaper than unpacking narrow ones.
-    let low = mask(bits);
-    let words: Vec<W> = match W::BITS {
-        32 => prg.u32s(n).into_iter().map(|v| W::from_u64(u64::from(v) & low)).collect(),
-        _ => prg.u64s(n).into_iter().map(|v| W::from_u64(v & low)).collect(),
-    };
-    #[cfg(test)]
-    let words = super::leak_tests::flattened(prg, bits, words);
-    words
 }
 
 /// The next `n` roots of comparison keys.

@@ -1,23 +1,23 @@
 //! What protocols with vouched messages cost, and which sizes they take.
 
+use super::Crew;
 use super::bilinear::Bilinear;
 use super::compare::{self, opening_cost};
 use super::deal::{self, ALL};
 use super::proof::{Load, words};
-use super::share::{HELD, HELPER};
+use super::share::HELPER;
 use super::truncate::PROVEN_AT_ONCE;
 use super::vouch::DIGEST;
-use super::{Crew, SEED_BYTES, WORDS};
 use crate::Error;
 use crate::protocol::{Form, Primitive};
+use crate::sharing::pieces_bytes;
 use subrosa_core::Cost;
 use subrosa_ring::bits::{plane_bytes, plane_words};
 use subrosa_ring::{Ring, packed_len};
 
 /// Lengths of a data owner's messages to the parties that are online.
 pub(super) fn input_bytes<R: Ring>(n: usize) -> [usize; 4] {
-    let of = |piece: &usize| if *piece == WORDS { packed_len(n, R::WIDTH.bits()) } else { SEED_BYTES };
-    HELD.map(|held| held.iter().map(of).sum())
+    pieces_bytes(packed_len(n, R::WIDTH.bits()))
 }
 
 /// One round of corrections in the preprocessing.

@@ -47,9 +47,9 @@ mod vouch;
 pub use crew::Crew;
 pub use share::{Product, Share};
 
-use crate::Error;
-use crate::masked::{SEED_BYTES, add_into, large_blocks_stay, sub_from, words};
+use crate::masked::{SEED_BYTES, add_into, large_blocks_stay, sub_from};
 use crate::protocol::{Contradiction, Evaluator, Primitive, Protocol, Source};
+use crate::{Error, sharing};
 use bilinear::Bilinear;
 use deal::Streams;
 use material::{Material, Parts};
@@ -100,18 +100,8 @@ impl<R: Ring, C: Crew> Vouched<R, C> {
     /// The pieces of what an owner shares, from its message.
     fn input_pieces(&mut self, owner: EndpointId, n: usize) -> Result<Pieces<R::Word>, Error> {
         let received = self.session.round(vec![], &[(owner, cost::input_bytes::<R>(n)[self.me])])?;
-        let mut rest = received.first().map_or(&[] as &[u8], Vec::as_slice);
-        let mut pieces = Vec::new();
-        for &piece in HELD.get(self.me).copied().unwrap_or_default() {
-            let len = if piece == WORDS { packed_len(n, R::WIDTH.bits()) } else { SEED_BYTES };
-            let (now, later) = rest.split_at_checked(len).unwrap_or((rest, &[]));
-            rest = later;
-            pieces.push(match piece {
-                WORDS => unpack(now, R::WIDTH.bits(), n),
-                _ => now.first_chunk().map_or_else(Vec::new, |seed| expand::<R, C>(seed, n)),
-            });
-        }
-        Ok(pieces)
+        let message = received.first().map_or(&[] as &[u8], Vec::as_slice);
+        Ok(sharing::read_pieces::<R>(C::NAME, self.me, n, message))
     }
 
     fn empty(&self) -> Share<R::Word> {
@@ -323,13 +313,7 @@ impl<R: Ring, C: Crew> Protocol for Vouched<R, C> {
     }
 
     fn deal(secret: &[R::Word]) -> Result<Vec<Vec<u8>>, Error> {
-        // Two pieces are the streams of seeds, the third is what these lack.
-        let seeds = [Seed::random()?, Seed::random()?];
-        let mut last = secret.to_vec();
-        seeds.iter().for_each(|seed| sub_from(&mut last, &expand::<R, C>(seed.expose(), secret.len())));
-        let last = pack(&last, R::WIDTH.bits());
-        let piece = |piece: usize| seeds.get(piece).map_or(last.as_slice(), |seed| seed.expose().as_slice());
-        Ok(HELD[..HELPER].iter().map(|held| held.iter().flat_map(|&p| piece(p).iter().copied()).collect()).collect())
+        sharing::deal_pieces::<R>(C::NAME, secret)
     }
 
     fn deal_kept(secret: &[R::Word]) -> Result<Vec<Vec<u8>>, Error> {
@@ -364,14 +348,11 @@ impl<R: Ring, C: Crew> Protocol for Vouched<R, C> {
     }
 
     fn reconstruct(n: usize, messages: &[Vec<u8>]) -> Result<Vec<R::Word>, Contradiction> {
-        vouch::opened::<R>(n, messages)
+        sharing::open_pieces::<R>(n, messages)
     }
 }
 
-/// The piece of an input that is dealt as words, the others being seeds.
-const WORDS: usize = 2;
-
 /// What a dealt seed stands for. A fresh seed a vector.
 fn expand<R: Ring, C: Crew>(seed: &[u8; SEED_BYTES], n: usize) -> Vec<R::Word> {
-    words(&mut Seed::from_bytes(*seed).stream(&format!("{} deal", C::NAME)), n)
+    sharing::expand(C::NAME, seed, n)
 }

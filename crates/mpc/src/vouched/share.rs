@@ -5,18 +5,12 @@
 //! parts of a sharing each is known to three parties, and each of anything computed from it
 //! at least to two.
 
+pub(super) use crate::sharing::{HELD, HELPER, next, previous};
+
 use crate::masked::{add_into, sub_from, zip};
 use crate::protocol::Linear;
 use std::sync::Arc;
 use subrosa_ring::Word;
-
-/// The party that holds all masks.
-pub(super) const HELPER: usize = 3;
-
-/// The pieces that each party holds, in the order in which vectors of pieces are kept: at
-/// parties 0 to 2 first the piece that the party sends to whoever lacks it, then the one
-/// that it vouches for.
-pub(super) const HELD: [&[usize]; 4] = [&[2, 1], &[0, 2], &[1, 0], &[0, 1, 2]];
 
 /// The piece to which what all of parties 0 to 2 know is added.
 pub(super) const PUBLIC: usize = 0;
@@ -24,14 +18,6 @@ pub(super) const PUBLIC: usize = 0;
 /// Where party `me` keeps piece `piece`, if it holds it.
 pub(super) fn slot(me: usize, piece: usize) -> Option<usize> {
     HELD.get(me)?.iter().position(|&p| p == piece)
-}
-
-pub(super) fn next(party: usize) -> usize {
-    (party + 1) % 3
-}
-
-pub(super) fn previous(party: usize) -> usize {
-    (party + 2) % 3
 }
 
 /// One vector a held piece.

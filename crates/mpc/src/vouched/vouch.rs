@@ -7,24 +7,14 @@
 //! Nothing is checked later: a party that had worked on with a wrong value could be made to
 //! give away, by what it sends next, how that differs from the right one.
 
-use super::share::{HELPER, Pieces, next, previous};
+use super::share::{Pieces, next, previous};
 use super::{Crew, Vouched};
 use crate::Error;
 use crate::protocol::Contradiction;
+pub(super) use crate::sharing::{DIGEST, digest};
 use subrosa_net::EndpointId;
 use subrosa_ring::bits::{plane_words, planes_from_bytes, planes_to_bytes, xor_assign};
 use subrosa_ring::{Ring, Word, pack, packed_len, unpack};
-
-/// Bytes of a digest. Masks come from seeds of which a cheater may choose its part last, so it can
-/// try parts until two of its messages collide: it takes resistance against collisions at
-/// 128 bits.
-pub(super) const DIGEST: usize = 32;
-
-/// What a party sends that vouches for `message`: whoever sends something else needs another
-/// message of the same digest, as the honest voucher computes the right one by itself.
-pub(super) fn digest(message: &[u8]) -> [u8; DIGEST] {
-    blake3::derive_key("subrosa 2026-11 vouching", message)
-}
 
 /// A message of `len` bytes from `sender` that `by` vouches for.
 pub(super) struct Due {
@@ -138,27 +128,6 @@ impl<R: Ring, C: Crew> Vouched<R, C> {
         message.extend(digest(&pack(&vouched, k)));
         Ok(message)
     }
-}
-
-/// The receiver's side of [`Vouched::opening_message`].
-///
-/// **Errors:** [`Contradiction`].
-pub(super) fn opened<R: Ring>(n: usize, messages: &[Vec<u8>]) -> Result<Vec<R::Word>, Contradiction> {
-    let k = R::WIDTH.bits();
-    let split = |party: usize| {
-        let message = messages.get(party).map_or(&[] as &[u8], Vec::as_slice);
-        message.split_at_checked(packed_len(n, k)).unwrap_or((&[], &[]))
-    };
-    let mut sum = vec![R::Word::default(); n];
-    for piece in 0..HELPER {
-        let (sender, by) = (next(piece), previous(piece));
-        let (sent, vouched) = (split(sender).0, split(by).1);
-        if n > 0 && digest(sent) != vouched {
-            return Err(Contradiction { sender, by });
-        }
-        sum = sum.iter().zip(unpack::<R::Word>(sent, k, n)).map(|(&s, z)| s.add(z)).collect();
-    }
-    Ok(sum)
 }
 
 /// Planes, one after another, on the wire.

@@ -1,7 +1,7 @@
 //! Dialing and accepting.
 
 use super::channel::Channel;
-use super::identity::{Fingerprint, Identity, inspect};
+use super::identity::{Fingerprint, Identity, IdentityError, inspect};
 use super::pin::{CertificateFault, Expected, Pins};
 use super::tls::TlsLink;
 use crate::error::{Error, PeerFault};
@@ -52,6 +52,13 @@ impl Endpoint {
     /// This endpoint's key.
     pub fn fingerprint(&self) -> Fingerprint {
         self.identity.fingerprint()
+    }
+
+    /// As [`Identity::sign`].
+    ///
+    /// **Errors:** [`IdentityError::Generate`].
+    pub fn sign(&self, purpose: &str, message: &[u8]) -> Result<Vec<u8>, IdentityError> {
+        self.identity.sign(purpose, message)
     }
 
     /// Connects to `peer`, who listens at `address` and has the key `pinned`, trying again

@@ -91,8 +91,8 @@ async fn model(State(app): State<Arc<App>>, request: Request) -> Response<Body> 
             name: served.name.clone(),
             versions: app.catalogue().versions(&served.name),
             platform: meta::platform(&served).to_owned(),
-            inputs: ports(served.model.inputs()),
-            outputs: ports(served.model.outputs()),
+            inputs: ports(&served.inputs),
+            outputs: ports(&served.outputs),
         })
     };
     short(&app, request, about).await

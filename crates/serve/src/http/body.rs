@@ -90,6 +90,8 @@ impl Begun {
         computed.map_err(|_| Refusal::Late)?.map_err(|unanswered| match unanswered {
             Unanswered::Busy => Refusal::Busy,
             Unanswered::Refused(error) => Refusal::Bad(error),
+            Unanswered::Anew(why) => Refusal::Anew(why),
+            Unanswered::Away => Refusal::Away,
             Unanswered::Failed => Refusal::Failed,
         })
     }

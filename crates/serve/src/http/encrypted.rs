@@ -73,15 +73,15 @@ async fn answer(
 fn on_ciphertexts(served: &Served) -> Result<&Encrypted, Refusal> {
     match &served.work {
         Work::Ciphertexts(encrypted) => Ok(encrypted),
-        Work::Values(_) => {
+        Work::Values(_) | Work::Shares(_) => {
             Err(Refusal::NotHere("this server does not compute on ciphertexts; it runs without --via ckks"))
         }
     }
 }
 
-fn milliseconds(took: Duration) -> Option<HeaderValue> {
+pub(super) fn milliseconds(took: Duration) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("{:.3}", took.as_secs_f64() * 1e3)).ok()
 }
 
 /// The header that tells what an evaluation took.
-const COMPUTE_MS: axum::http::HeaderName = axum::http::HeaderName::from_static("subrosa-compute-ms");
+pub(super) const COMPUTE_MS: axum::http::HeaderName = axum::http::HeaderName::from_static("subrosa-compute-ms");

@@ -46,6 +46,7 @@ pub(crate) fn in_the_clear(app: &App) -> Result<(), Refusal> {
         Way::Clear => Ok(()),
         Way::Attested(_) => Err(Refusal::NotHere(SEALED_ONLY)),
         Way::Encrypted => Err(Refusal::NotHere(ENCRYPTED_ONLY)),
+        Way::Relayed(_) => Err(Refusal::NotHere(SHARED_ONLY)),
     }
 }
 
@@ -65,8 +66,8 @@ impl Asked {
     }
 
     pub(crate) fn fit(served: &Served, request: InferRequest, most: usize) -> subrosa::Result<Self> {
-        let (id, wanted) = (request.id.clone(), request.wanted(served.model.outputs())?);
-        let (inputs, samples) = request.fit(served.model.inputs(), most)?;
+        let (id, wanted) = (request.id.clone(), request.wanted(&served.outputs)?);
+        let (inputs, samples) = request.fit(&served.inputs, most)?;
         Ok(Self { id, wanted, inputs, samples, warning: None })
     }
 
@@ -85,7 +86,7 @@ pub(crate) async fn compute(served: &Served, asked: Asked, begun: &mut Begun) ->
     let mut values = values.into_iter().map(Some).collect::<Vec<_>>();
     let mut outputs = Vec::with_capacity(wanted.len());
     for (index, binary) in wanted {
-        let (port, values) = served.model.outputs().get(index).zip(values.get_mut(index)).ok_or(Refusal::Failed)?;
+        let (port, values) = served.outputs.get(index).zip(values.get_mut(index)).ok_or(Refusal::Failed)?;
         let mut shape = port.shape.clone();
         if let Some(batch) = shape.first_mut().filter(|_| port.batched) {
             *batch = samples;
@@ -113,5 +114,8 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
 
 const ENCRYPTED_ONLY: &str = "this server answers encrypted requests only, so that it does not see them; use \
                               `subrosa run NAME --url URL --via ckks`, or see docs/serve.md";
+const SHARED_ONLY: &str = "this server passes on shares that are sealed to the parties, so that it does not see \
+                           inputs; use `subrosa run NAME --url URL --via rep3 --cluster subrosa.toml` (or as the \
+                           server runs), or see docs/serve.md";
 const SEALED_ONLY: &str = "this server answers sealed requests only, so that its host does not see them; use \
                            `subrosa run NAME --url URL --via tee`, or see docs/serve.md";

@@ -112,7 +112,7 @@ fn here(app: &App) -> Result<Arc<Catalogue>, Refusal> {
     let catalogue = app.catalogue();
     match catalogue.way() {
         Way::Encrypted => Ok(catalogue),
-        Way::Clear | Way::Attested(_) => {
+        Way::Clear | Way::Attested(_) | Way::Relayed(_) => {
             Err(Refusal::NotHere("this server takes no keys: it does not compute on ciphertexts"))
         }
     }

@@ -1,7 +1,7 @@
 //! Health, metadata, metrics: what has no body.
 
 use super::reply::{json, response};
-use super::{App, Named, encrypted};
+use super::{App, Named, encrypted, shared};
 use crate::catalogue::{Served, Way, Work};
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -47,8 +47,8 @@ pub(super) async fn model(State(app): State<Arc<App>>, Path(named): Path<Named>)
                 "versions": app.catalogue().versions(&served.name),
                 "platform": platform(&served),
                 "extensions": [extension(app.catalogue().way())],
-                "inputs": ports(served.model.inputs()),
-                "outputs": ports(served.model.outputs()),
+                "inputs": ports(&served.inputs),
+                "outputs": ports(&served.outputs),
             }),
         ),
         Err(refusal) => refusal.response(),
@@ -68,6 +68,7 @@ pub(crate) fn platform(served: &Served) -> &'static str {
     match &served.work {
         Work::Values(_) => "onnx_tract",
         Work::Ciphertexts(_) => "subrosa_ckks",
+        Work::Shares(_) => "subrosa_shares",
     }
 }
 
@@ -76,6 +77,7 @@ pub(crate) fn extension(way: &Way) -> &'static str {
         Way::Clear => "binary_tensor_data",
         Way::Attested(_) => "subrosa_attested_channel",
         Way::Encrypted => encrypted::EXTENSION,
+        Way::Relayed(_) => shared::EXTENSION,
     }
 }
 

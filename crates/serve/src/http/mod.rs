@@ -9,6 +9,7 @@ pub(crate) mod meta;
 mod page;
 mod reply;
 mod sealed;
+mod shared;
 mod unread;
 
 pub(crate) use body::{Begun, conduct};
@@ -136,6 +137,8 @@ fn endpoints() -> Router<Arc<App>> {
             .route(&path("/infer"), post(infer::infer))
             .route(&path("/encryption-plan"), get(encrypted::plan))
             .route(&path("/encrypted-infer"), post(encrypted::infer))
+            .route(&path("/sharing"), get(shared::offer))
+            .route(&path("/shared-infer"), post(shared::infer))
             .route(&path("/attestation"), post(sealed::attestation))
             .route(&path("/sealed-infer"), post(sealed::infer));
     }

@@ -43,7 +43,7 @@ async fn about(State(app): State<Arc<App>>) -> Response<Body> {
     let names: BTreeSet<&str> = catalogue.names().map(|(name, _)| name).collect();
     let newest = names.into_iter().filter_map(|name| catalogue.find(name, None));
     let models: Vec<Value> = newest.map(|served| model(served, via)).collect();
-    let protection = value!({ "via": via.name(), "learns": via.claim().learns });
+    let protection = value!({ "via": via.name(), "learns": catalogue.learns().collect::<Vec<_>>() });
     json(StatusCode::OK, &value!({ "models": models, "protections": [protection] }))
 }
 
@@ -52,8 +52,8 @@ fn model(served: &Served, via: Via) -> Value {
     value!({
         "name": served.name,
         "via": via.name(),
-        "input_shape": first(served.model.inputs()),
-        "output_shape": first(served.model.outputs()),
+        "input_shape": first(&served.inputs),
+        "output_shape": first(&served.outputs),
     })
 }
 
@@ -119,7 +119,7 @@ macro_rules! asset {
 
 const PAGE: Asset = asset!("page/index.html", HTML);
 
-const ASSETS: [Asset; 14] = [
+const ASSETS: [Asset; 15] = [
     asset!("page/page.css", CSS),
     asset!("page/icon.svg", "image/svg+xml"),
     asset!("page/page.js", SCRIPT),
@@ -130,6 +130,7 @@ const ASSETS: [Asset; 14] = [
     asset!("src/client.js", SCRIPT),
     asset!("src/digit.js", SCRIPT),
     asset!("src/module.js", SCRIPT),
+    asset!("src/parties.js", SCRIPT),
     asset!("src/server.js", SCRIPT),
     asset!("src/session.js", SCRIPT),
     asset!("src/worker.js", SCRIPT),

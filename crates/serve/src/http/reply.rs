@@ -18,6 +18,10 @@ pub(crate) enum Refusal {
     NoPlan,
     /// The request's keys are not here.
     KeysGone,
+    /// The parties refuse the request as it is.
+    Anew(String),
+    /// The parties are not there.
+    Away,
     /// There is no such endpoint, or not as this server runs.
     NotHere(&'static str),
     /// Who asks does not say so.
@@ -46,14 +50,14 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::NoModel | Self::NoKeys | Self::NoPlan => StatusCode::NOT_FOUND,
-            Self::KeysGone => StatusCode::CONFLICT,
+            Self::KeysGone | Self::Anew(_) => StatusCode::CONFLICT,
             Self::NotHere(_) => StatusCode::FORBIDDEN,
             Self::Nameless | Self::Unknown => StatusCode::UNAUTHORIZED,
             Self::Bad(_) => StatusCode::BAD_REQUEST,
             Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Cut => StatusCode::REQUEST_TIMEOUT,
             Self::TooMany | Self::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Busy | Self::Late => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Late | Self::Away => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -69,6 +73,8 @@ impl Refusal {
                 "the request's evaluation keys are not here (any more); PUT them to /v2/keys/{id} and send it again"
                     .to_owned()
             }
+            Self::Anew(why) => why.clone(),
+            Self::Away => "the parties that compute cannot be reached, or stopped; make the request anew".to_owned(),
             Self::NotHere(why) => (*why).to_owned(),
             Self::Nameless => "this server answers clients with a key; send Authorization: Bearer KEY".to_owned(),
             Self::Unknown => "the key is not one that this server knows; ask whoever runs it".to_owned(),
@@ -92,9 +98,9 @@ impl Refusal {
             Self::NoModel | Self::NoKeys | Self::NoPlan => 5,
             Self::NotHere(_) => 7,
             Self::TooLong(_) | Self::TooMany | Self::TooOften(_) => 8,
-            Self::KeysGone => 9,
+            Self::KeysGone | Self::Anew(_) => 9,
             Self::Failed => 13,
-            Self::Busy => 14,
+            Self::Busy | Self::Away => 14,
             Self::Nameless | Self::Unknown => 16,
         }
     }
@@ -102,7 +108,7 @@ impl Refusal {
     pub(super) fn response(&self) -> Response<Body> {
         let mut response = json(self.status(), &self.body());
         let header = match self {
-            Self::TooMany | Self::Busy | Self::Late => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
+            Self::TooMany | Self::Busy | Self::Late | Self::Away => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
             Self::TooOften(after) => Some((RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil() as u64))),
             Self::Nameless => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             Self::Unknown => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""))),
@@ -112,6 +118,7 @@ impl Refusal {
             | Self::NoKeys
             | Self::NoPlan
             | Self::KeysGone
+            | Self::Anew(_)
             | Self::NotHere(_)
             | Self::Bad(_)
             | Self::Failed => None,

@@ -3,9 +3,11 @@
 mod encrypted;
 mod http;
 mod inner;
+mod shared;
 
 pub use encrypted::Encryption;
 pub use inner::Inner;
+pub use shared::Shares;
 
 use crate::attest::enclave::{Configuration, Offer};
 use crate::attest::{Expected, Inquiry, Link, Trust};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use subrosa_graph::{InputRange, Program, Reveal};
 use subrosa_mpc::ahead::Purpose;
+use subrosa_mpc::relayed::{self, Outline};
 use subrosa_mpc::{Options, ProtocolKind};
 
 /// A model's public half: the program that all parties execute, and what a data owner
@@ -143,6 +144,38 @@ impl Model {
     /// What a dealer deals for, ahead of time, where the parties hold this sharing of it.
     pub(super) fn purpose(&self, sharing: [u8; 32]) -> Purpose {
         Purpose { kind: self.protocol, program: Arc::clone(&self.program), options: self.options, sharing }
+    }
+
+    /// What an owner behind a gateway knows of it, where the parties hold this sharing of it.
+    ///
+    /// **Errors:** [`Error::Misuse`] via a protocol that has to tell an owner something first; as
+    /// [`Card::encode`].
+    pub(super) fn outline(&self, dealing: [u8; 32]) -> Result<Outline> {
+        let via = self.protocol.name();
+        let sharing = self.protocol.sharing().ok_or_else(|| {
+            let message = format!("via {via} the parties tell whoever gives an input its mask");
+            Error::misuse(message, "give inputs through a gateway via rep3, rep3-malicious or rep4")
+        })?;
+        let port = |(port, &id): (&Port, &usize)| relayed::Port {
+            name: port.name.clone(),
+            shape: port.shape.iter().map(|&d| u32::try_from(d).unwrap_or(u32::MAX)).collect(),
+            batched: port.batched,
+            frac: self.program.insts.get(id).map_or(0, |i| i.frac),
+        };
+        let inputs = self.card.inputs.iter().zip(&self.program.inputs).map(port).zip(&self.ranges);
+        let outline = Outline {
+            model: self.card.name.clone(),
+            dealing,
+            card: self.digest()?,
+            sharing,
+            ring: self.program.ring,
+            public_weights: self.card.public_weights,
+            labels_only: self.card.labels_only,
+            inputs: inputs.map(|(port, range)| relayed::Input { port, lo: range.lo, hi: range.hi }).collect(),
+            outputs: self.card.outputs.iter().zip(&self.program.outputs).map(port).collect(),
+        };
+        outline.encode()?;
+        Ok(outline)
     }
 
     /// BLAKE3 of the card.

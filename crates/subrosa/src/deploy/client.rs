@@ -5,6 +5,7 @@ use super::config::{ClusterConfig, Dealer, check_name};
 use super::control::{Measured, Open, PATIENCE, Reply, Request, SessionId, Status, Wanted, as_numbers, hear, say};
 use super::probe;
 use super::remote::{Lane, Receiving, Remote};
+use super::sealing::SealingStatement;
 use crate::output::Phase as Spent;
 use crate::plan::Plan;
 use crate::{Error, Result};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use subrosa_core::Phase;
 use subrosa_graph::WeightSet;
 use subrosa_mpc::roles::{deal_model, give_model};
-use subrosa_net::tcp::{Channel, Endpoint, Identity};
+use subrosa_net::tcp::{Channel, Endpoint, Fingerprint, Identity};
 use subrosa_net::{EndpointId, Link, Network, Session, Spin};
 
 /// How long parties may take to meet, beyond the deadline of a round.
@@ -20,7 +21,7 @@ const GATHERING: Duration = Duration::from_secs(25);
 
 /// A client of a deployment.
 pub struct Cluster {
-    config: ClusterConfig,
+    pub(super) config: ClusterConfig,
     endpoint: Endpoint,
     /// How long a party is tried before it counts as unreachable.
     reach: Duration,
@@ -85,6 +86,11 @@ impl Cluster {
         self.reach = reach;
     }
 
+    /// This client's key.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.endpoint.fingerprint()
+    }
+
     /// The configuration.
     pub fn config(&self) -> &ClusterConfig {
         &self.config
@@ -110,6 +116,27 @@ impl Cluster {
         Ok((status, offset))
     }
 
+    /// What each party with a seat says that may be sealed to.
+    ///
+    /// **Errors:** [`Error::Peer`] naming the party that does not answer, or does not vouch for its key.
+    pub(super) fn sealing_keys(&self) -> Result<Vec<SealingStatement>> {
+        let one = |party: usize| {
+            let mut channel = self.dial(party)?;
+            say(&mut channel, &Request::SealingKey)?;
+            match hear(&mut channel, PATIENCE)? {
+                Reply::SealingKey(statement) if statement.is_of(channel.fingerprint()) => Ok(statement),
+                Reply::SealingKey(_) => {
+                    let message = format!("{} vouches for no sealing key; compare both clocks", channel.peer());
+                    Err(Error::Peer { message })
+                }
+                Reply::Status(_) | Reply::Pong | Reply::Probed(_) | Reply::Go { .. } | Reply::Done { .. } => {
+                    Err(odd(&channel))
+                }
+            }
+        };
+        (0..self.config.seats()).map(one).collect()
+    }
+
     /// Asks every party that has a seat in sessions how it is, and measures every way between
     /// them, imitating a network if one is given.
     pub fn check(&self, network: Option<Network>) -> Vec<PartyReport> {
@@ -121,7 +148,9 @@ impl Cluster {
                 say(&mut channel, &Request::Probe { network: network.map(as_numbers) })?;
                 match hear(&mut channel, PATIENCE * 3)? {
                     Reply::Probed(links) => Ok(links.into_iter().map(printable).collect()),
-                    Reply::Status(_) | Reply::Pong | Reply::Go { .. } | Reply::Done { .. } => Err(odd(&channel)),
+                    Reply::Status(_) | Reply::Pong | Reply::Go { .. } | Reply::Done { .. } | Reply::SealingKey(_) => {
+                        Err(odd(&channel))
+                    }
                 }
             });
             PartyReport {
@@ -225,16 +254,18 @@ impl Cluster {
         let mut trace = [0; 16];
         trace.copy_from_slice(&SessionId::random()?.0);
         let opened = (0..lanes).map(|i| self.lane(options, &source(i), trace)).collect::<Result<Vec<_>>>()?;
-        let (mut lanes, mut models): (Vec<Lane>, Vec<Model>) = opened.into_iter().unzip();
+        let (mut lanes, mut models): (Vec<Lane>, Vec<Going>) = opened.into_iter().unzip();
         let cost = lanes.iter_mut().map(|lane| lane.since(Phase::Setup)).sum();
-        let model = models.pop().ok_or_else(|| Error::misuse("a session needs a lane", ""))?;
+        let going = models.pop().ok_or_else(|| Error::misuse("a session needs a lane", ""))?;
+        let Going { model, version, dealing } = going;
         let setup = Spent { cost, ms: started.elapsed().as_secs_f64() * 1e3 };
         let deadline = self.config.limits.deadline();
         let (opens, fills) = (options.receiver.is_none(), self.config.dealer == Dealer::Offline);
-        Ok(Remote { model, lanes, batch: options.batch.max(1), setup, trace, deadline, opens, fills })
+        let batch = options.batch.max(1);
+        Ok(Remote { model, version, dealing, lanes, batch, setup, trace, deadline, opens, fills })
     }
 
-    fn lane(&self, options: &OpenOptions, source: &Source<'_>, trace: [u8; 16]) -> Result<(Lane, Model)> {
+    fn lane(&self, options: &OpenOptions, source: &Source<'_>, trace: [u8; 16]) -> Result<(Lane, Going)> {
         let session = options.receiver.as_ref().map_or_else(SessionId::random, |r| Ok(r.1))?;
         let mut channels = (0..self.config.seats()).map(|p| self.dial(p)).collect::<Result<Vec<_>>>()?;
         for (party, channel) in channels.iter_mut().enumerate() {
@@ -249,33 +280,34 @@ impl Cluster {
             };
             say(channel, &Request::Open(open))?;
         }
-        let mut model: Option<Model> = None;
+        let mut going: Option<Going> = None;
         for channel in &mut channels {
             let got = self.go(channel, source)?;
-            match &model {
-                Some(first) if first.digest()? != got.digest()? => {
+            match &going {
+                Some(first) if first.model.digest()? != got.model.digest()? || first.dealing != got.dealing => {
                     let message = format!("{} holds another model of that name", channel.peer());
                     return Err(Error::Peer { message });
                 }
                 Some(_) => {}
-                None => model = Some(got),
+                None => going = Some(got),
             }
         }
-        let model = model.ok_or_else(|| Error::misuse("a cluster has parties", ""))?;
+        let going = going.ok_or_else(|| Error::misuse("a cluster has parties", ""))?;
         let session = self.session(channels, options, self.config.parties.len());
         let mut lane = Lane::new(session, self.config.seats());
         lane.session.set_phase(Phase::Setup);
         if let Source::Brought { weights, .. } = source {
+            let model = &going.model;
             give_model(model.protocol, &mut lane.session, &model.program, weights, &model.options)?;
         }
         let wait = if options.receiver.is_some() { self.config.limits.idle() } else { GATHERING };
         lane.listen(wait + self.config.limits.deadline())?;
-        Ok((lane, model))
+        Ok((lane, going))
     }
 
     /// Hears that a session goes on, and its model.
-    fn go(&self, channel: &mut Channel, source: &Source<'_>) -> Result<Model> {
-        let Reply::Go { card, .. } = hear(channel, PATIENCE)? else { return Err(odd(channel)) };
+    fn go(&self, channel: &mut Channel, source: &Source<'_>) -> Result<Going> {
+        let Reply::Go { card, version, sharing: dealing } = hear(channel, PATIENCE)? else { return Err(odd(channel)) };
         let bytes = match source {
             Source::Brought { card, .. } => {
                 channel.send(card.to_vec())?;
@@ -285,7 +317,7 @@ impl Cluster {
         };
         let model = Card::decode(&bytes, self.config.limits.memory_mib << 20)?;
         match model.protocol == self.config.protocol {
-            true => Ok(model),
+            true => Ok(Going { model, version, dealing }),
             false => Err(Error::Peer { message: format!("{} holds a model for another protocol", channel.peer()) }),
         }
     }
@@ -344,6 +376,15 @@ impl Cluster {
     }
 }
 
+/// The model of a session that goes on, as a party told it.
+struct Going {
+    model: Model,
+    /// What the party calls it.
+    version: u32,
+    /// Which dealing of it the party holds.
+    dealing: [u8; 32],
+}
+
 /// Where the parties have the model from.
 enum Source<'a> {
     /// They keep it, each under its own version number.
@@ -390,6 +431,8 @@ fn odd(channel: &Channel) -> Error {
 fn done(channel: &mut Channel, within: Duration) -> Result<u32> {
     match hear(channel, within)? {
         Reply::Done { version } => Ok(version),
-        Reply::Status(_) | Reply::Pong | Reply::Probed(_) | Reply::Go { .. } => Err(odd(channel)),
+        Reply::Status(_) | Reply::Pong | Reply::Probed(_) | Reply::Go { .. } | Reply::SealingKey(_) => {
+            Err(odd(channel))
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! little-endian) and a postcard-encoded value; so two versions that do not fit tell each
 //! other, instead of misreading.
 
+use super::sealing::SealingStatement;
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 use subrosa_core::{Cost, Meter, Phase};
+use subrosa_mpc::relayed::Refused;
 use subrosa_net::Network;
 use subrosa_net::tcp::Channel;
 
@@ -94,6 +96,8 @@ pub(super) enum Request {
     /// This connection belongs to that session. From a party or a receiver. A receiver gets
     /// [`Reply::Go`].
     Join { session: SessionId },
+    /// What may boxes for you be sealed to? Answered by [`Reply::SealingKey`].
+    SealingKey,
 }
 
 /// A session to be.
@@ -154,6 +158,7 @@ pub(super) enum Reply {
     Done {
         version: u32,
     },
+    SealingKey(SealingStatement),
 }
 
 /// A party on itself.
@@ -230,6 +235,9 @@ pub(super) enum Order {
     Prepare(u32),
     /// Compute this many samples.
     Run(u32),
+    /// The same of an owner elsewhere: its parcel follows. Answered by a [`Verdict`] and, if that is
+    /// none, the box of the answer.
+    RunRelayed(u32),
     /// The session is over.
     End,
 }
@@ -242,6 +250,7 @@ impl Order {
             Self::Prepare(n) => (1u64, n),
             Self::Run(n) => (2, n),
             Self::End => (3, 0),
+            Self::RunRelayed(n) => (4, n),
         };
         [kind.to_le_bytes(), u64::from(samples).to_le_bytes()].concat()
     }
@@ -253,8 +262,34 @@ impl Order {
             1 => Some(Self::Prepare(samples)),
             2 => Some(Self::Run(samples)),
             3 => Some(Self::End),
+            4 => Some(Self::RunRelayed(samples)),
             _ => None,
         }
+    }
+}
+
+/// What a party says of a parcel, to the other parties and to the relay: 33 bytes. First why it refuses
+/// it, 0 if it does not, then what the request is called ([`Opened::agreement`]).
+///
+/// [`Opened::agreement`]: subrosa_mpc::relayed::Opened::agreement
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) refused: Option<Refused>,
+    pub(super) agreement: [u8; 32],
+}
+
+impl Verdict {
+    pub(super) const BYTES: usize = 33;
+
+    pub(super) fn encode(self) -> Vec<u8> {
+        [&[self.refused.map_or(0, Refused::number)][..], &self.agreement].concat()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Self {
+        let (number, agreement) = bytes.split_first().unwrap_or((&u8::MAX, &[]));
+        // A number that does not exist is a refusal, too.
+        let refused = (*number != 0).then(|| Refused::numbered(*number).unwrap_or(Refused::Failed));
+        Self { refused, agreement: agreement.try_into().unwrap_or([0; 32]) }
     }
 }
 
@@ -296,7 +331,7 @@ mod tests {
 
     #[test]
     fn orders_and_totals_round_trip() {
-        for order in [Order::Prepare(7), Order::Run(u32::MAX), Order::End] {
+        for order in [Order::Prepare(7), Order::Run(u32::MAX), Order::RunRelayed(1), Order::End] {
             let bytes = order.encode();
             assert_eq!((bytes.len(), Order::decode(&bytes)), (Order::BYTES, Some(order)));
         }
@@ -306,6 +341,12 @@ mod tests {
         let totals = Totals { meter: Meter::from_costs([cost(1), cost(2), cost(3)]), waited: [4, 5, 6], peak: 7 };
         assert_eq!(totals.encode().len(), Totals::BYTES);
         assert_eq!(Totals::decode(&totals.encode()), totals);
+        for refused in Refused::ALL.map(Some).into_iter().chain([None]) {
+            let verdict = Verdict { refused, agreement: [9; 32] };
+            assert_eq!((verdict.encode().len(), Verdict::decode(&verdict.encode())), (Verdict::BYTES, verdict));
+        }
+        assert_eq!(Verdict::decode(&[77; 33]).refused, Some(Refused::Failed));
+        assert!(Verdict::decode(&[]).refused.is_some());
     }
 
     #[test]

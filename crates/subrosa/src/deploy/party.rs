@@ -7,6 +7,7 @@ use super::keys::Stock;
 use super::metrics::Metrics;
 use super::probe;
 use super::rendezvous::Rendezvous;
+use super::sealing::Sealing;
 use super::store::Store;
 use super::trace::Tracer;
 use crate::{Error, Result};
@@ -68,6 +69,8 @@ pub(super) struct Shared {
     pub(super) endpoint: Endpoint,
     pub(super) expires: SystemTime,
     pub(super) store: Store,
+    /// What owners behind a gateway seal to.
+    pub(super) sealing: Sealing,
     /// What an offline dealer has dealt.
     pub(super) stock: Option<Stock>,
     pub(super) threads: usize,
@@ -114,6 +117,7 @@ impl PartyServer {
             me,
             expires,
             store,
+            sealing: Sealing::default(),
             stock,
             threads: options.threads,
             spin: spin(&config, options.threads),
@@ -283,6 +287,10 @@ impl Shared {
                 self.demand(c.fingerprint(), Role::ModelOwner)?;
                 let version = self.store.remove(&name, version, c.fingerprint())?;
                 say(c, &Reply::Done { version })
+            }),
+            Request::SealingKey => refusing(channel, |c| {
+                let statement = self.sealing.statement(&self.endpoint)?;
+                say(c, &Reply::SealingKey(statement))
             }),
             Request::Open(open) => self.open(channel, &open),
             Request::Join { session } => {

@@ -67,7 +67,7 @@ fn timed(mut channel: Channel) -> Result<(u64, f64)> {
 fn pong(channel: &mut Channel) -> Result<()> {
     match hear::<Reply>(channel, PATIENCE)? {
         Reply::Pong => Ok(()),
-        Reply::Status(_) | Reply::Probed(_) | Reply::Go { .. } | Reply::Done { .. } => {
+        Reply::Status(_) | Reply::Probed(_) | Reply::Go { .. } | Reply::Done { .. } | Reply::SealingKey(_) => {
             Err(Error::Peer { message: format!("{} answers another question than was asked", channel.peer()) })
         }
     }
@@ -95,7 +95,8 @@ pub(super) fn answer(mut channel: Channel, first: Request) -> Result<()> {
             | Request::Provision { .. }
             | Request::Remove { .. }
             | Request::Open(_)
-            | Request::Join { .. } => {
+            | Request::Join { .. }
+            | Request::SealingKey => {
                 return Err(Error::Peer { message: format!("{} does not just measure", channel.peer()) });
             }
         }

@@ -1,7 +1,7 @@
 //! Sessions with parties elsewhere: computing, and receiving what others had computed.
 
 use super::card::{Card, Model};
-use super::control::{Order, SessionId, Totals};
+use super::control::{Order, SessionId, Totals, Verdict};
 use crate::backends::Via;
 use crate::output::{Batch, Output, Phase as Spent};
 use crate::session::{check_values, sample_count, slice};
@@ -10,6 +10,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use subrosa_core::{Cost, Meter, Phase};
+use subrosa_mpc::relayed::Refused;
 use subrosa_mpc::roles::{give_inputs, hear_told, take_outputs};
 use subrosa_net::Session;
 
@@ -51,10 +52,49 @@ impl Lane {
         Cost { rounds: total.rounds.saturating_sub(before.rounds), bytes: total.bytes.saturating_sub(before.bytes) }
     }
 
+    /// Has the parties make the preprocessing for so many samples, which the next inference of as many
+    /// uses.
+    pub(super) fn prepare(&mut self, samples: usize, deadline: Duration) -> Result<()> {
+        self.session.set_phase(Phase::Offline);
+        self.order(Order::Prepare(counted(samples)?), deadline)?;
+        self.listen(deadline)
+    }
+
+    /// Passes on an owner's parcels, one a party, and gives the boxes of the answer, of these lengths; or
+    /// why the parties refuse, after which what was prepared is still there.
+    pub(super) fn relay(
+        &mut self,
+        samples: usize,
+        parcels: Vec<Vec<u8>>,
+        answers: &[usize],
+        deadline: Duration,
+    ) -> Result<std::result::Result<Vec<Vec<u8>>, Refused>> {
+        self.session.set_phase(Phase::Online);
+        self.order(Order::RunRelayed(counted(samples)?), deadline)?;
+        self.session.control(parcels.into_iter().enumerate().collect(), &[], deadline)?;
+        let expected: Vec<_> = (0..self.parties).map(|p| (p, Verdict::BYTES)).collect();
+        let verdicts = self.session.control(vec![], &expected, deadline)?;
+        let verdicts: Vec<Option<Refused>> = verdicts.iter().map(|v| Verdict::decode(v).refused).collect();
+        if verdicts.iter().all(Option::is_some) {
+            self.listen(deadline)?;
+            // A party that says why comes before one that only heard of it.
+            let told =
+                verdicts.iter().flatten().find(|r| **r != Refused::Elsewhere).or(verdicts.iter().flatten().next());
+            return Ok(Err(told.copied().unwrap_or(Refused::Failed)));
+        }
+        if verdicts.iter().any(Option::is_some) {
+            return Err(Error::Peer { message: "the parties disagree on whether to compute".to_owned() });
+        }
+        let expected: Vec<_> = answers.iter().copied().enumerate().collect();
+        let boxes = self.session.control(vec![], &expected, deadline)?;
+        self.listen(deadline)?;
+        Ok(Ok(boxes))
+    }
+
     /// One batch: its outputs (none if somebody else gets them), and what it took.
     fn infer(&mut self, run: &Running<'_>, inputs: &[Vec<i64>], count: usize) -> Result<(Vec<Vec<i64>>, Batch)> {
         let (model, deadline) = (run.model, run.deadline);
-        let samples = u32::try_from(count).map_err(|_| Error::misuse("a batch of that size is not possible", ""))?;
+        let samples = counted(count)?;
         let start = Instant::now();
         self.session.set_phase(Phase::Offline);
         self.order(Order::Prepare(samples), deadline)?;
@@ -76,6 +116,10 @@ impl Lane {
     }
 }
 
+fn counted(samples: usize) -> Result<u32> {
+    u32::try_from(samples).map_err(|_| Error::misuse("a batch of that size is not possible", ""))
+}
+
 /// What all lanes of a run share.
 struct Running<'a> {
     model: &'a Model,
@@ -88,6 +132,9 @@ struct Running<'a> {
 /// Parties elsewhere that hold the model and wait for inputs.
 pub struct Remote {
     pub(super) model: Model,
+    /// What the first party calls it, and which dealing of it the parties hold.
+    pub(super) version: u32,
+    pub(super) dealing: [u8; 32],
     pub(super) lanes: Vec<Lane>,
     pub(super) batch: usize,
     pub(super) setup: Spent,

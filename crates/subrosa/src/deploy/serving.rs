@@ -6,6 +6,7 @@ use super::control::{Open, Order, Reply, Request, Totals, Wanted, as_numbers, sa
 use super::keys::Supply;
 use super::metrics::Told;
 use super::party::{Shared, Slot, as_len};
+use super::relay::Relayed;
 use super::rendezvous::Place;
 use super::trace::Span;
 use crate::{Error, Result};
@@ -221,7 +222,7 @@ impl Shared {
         let mut party = Party::join(model.protocol, session, job, source)?;
         drop(setup);
         let ahead = self.stock.as_ref().map(|stock| Supply::new(stock, model.purpose(sharing)));
-        let followed = self.follow(&mut party, &model, seats, ahead, span);
+        let followed = self.follow(&mut party, &model, Relayed::new(self.me, sharing, seats), ahead, span);
         if let Err(error) = &followed {
             // What the system said of this machine's files is for its own log.
             let told = match matches!(error, Error::Io { .. }) {
@@ -238,11 +239,11 @@ impl Shared {
         &self,
         party: &mut Party,
         model: &Model,
-        seats: Seats,
+        mut relayed: Relayed,
         mut ahead: Option<Supply<'_>>,
         span: &Span<'_>,
     ) -> Result<u64> {
-        let Seats { data_owner: client, receiver } = seats;
+        let Seats { data_owner: client, receiver } = relayed.seats;
         let limits = &self.config.limits;
         let (mut told, mut granted, mut samples) = (Told::default(), BTreeSet::new(), 0);
         loop {
@@ -276,6 +277,16 @@ impl Shared {
                     samples += batch as u64;
                     self.metrics.took(Phase::Online, start.elapsed());
                     self.metrics.computed(batch);
+                }
+                Some(Order::RunRelayed(batch)) => {
+                    let batch = self.grant(model, batch, &mut granted)?;
+                    let _span = span.child("run");
+                    let start = Instant::now();
+                    if relayed.run(self, party, model, batch)? {
+                        samples += batch as u64;
+                        self.metrics.took(Phase::Online, start.elapsed());
+                        self.metrics.computed(batch);
+                    }
                 }
                 Some(Order::End) => {
                     if receiver != client {

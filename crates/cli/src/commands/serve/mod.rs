@@ -77,9 +77,10 @@ impl Serve {
     pub(crate) fn run(self) -> Result<()> {
         tell_only_where();
         let limits = self.limits();
-        let empty = match self.models.is_encrypted() {
-            true => Catalogue::encrypted(),
-            false => Catalogue::new(self.enclave()?),
+        let empty = match (self.models.is_encrypted(), self.models.is_relayed()) {
+            (true, _) => Catalogue::encrypted(),
+            (_, true) => Catalogue::relayed(self.models.gateway()?),
+            (false, false) => Catalogue::new(self.enclave()?),
         };
         let catalogue = self.models.fill(empty, None, &limits)?;
         let keys = self.keys()?;
@@ -133,7 +134,7 @@ impl Serve {
         }
         // In trusted hardware that depends on it: clients verify.
         if catalogue.enclave().is_none() {
-            via.claim().learns.iter().for_each(|line| print::log(line));
+            catalogue.learns().for_each(print::log);
         }
         print::log(&hint(&url, via, names.first(), self.api_keys.is_some()));
         Ok(())
@@ -160,11 +161,13 @@ impl Serve {
 
     fn enclave(&self) -> Result<Option<Enclave>> {
         match self.models.via.served() {
-            Some(Served::Plain | Served::Ckks) => Ok(None),
+            Some(Served::Plain | Served::Ckks | Served::Shares) => Ok(None),
             Some(Served::Tee) => Ok(Some(Enclave::start(Arc::new(self.attester.attester()?), &self.name)?)),
             None => {
-                let message = format!("a server answers via plain, ckks or tee, not via {}", self.models.via);
-                Err(misuse(message, "`party run` serves protocols between parties").into())
+                let message = format!("via {} the parties tell whoever gives an input its mask", self.models.via);
+                let hint = "a server stands before parties via rep3, rep3-malicious or rep4; clients with keys of \
+                            their own reach the others by `run --cluster`";
+                Err(misuse(message, hint).into())
             }
         }
     }
@@ -192,6 +195,9 @@ fn hint(url: &str, via: Via, model: Option<&String>, keyed: bool) -> String {
             format!("try: subrosa run {name} --url {url} --via tee --policy FILE --signer HEX --input FILE")
         }
         Some(Served::Ckks) => format!("try: {curl}\nand: subrosa run {name} --url {url} --via ckks --input FILE"),
+        Some(Served::Shares) => {
+            format!("try: {curl}\nand: subrosa run {name} --url {url} --via {via} --cluster subrosa.toml --input FILE")
+        }
         Some(Served::Plain) | None => format!("try: {curl}"),
     }
 }

@@ -1,6 +1,7 @@
 //! The models of a server, from its flags.
 
 use crate::commands::compare::shipped;
+use crate::commands::run::named_version;
 use crate::failure::Result;
 use crate::flags::RangeFlags;
 use crate::print;
@@ -9,25 +10,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use subrosa::attest::{BrokerAt, Enclave, is_sealed};
 use subrosa::backends::Served;
-use subrosa::deploy::{Fingerprint, Identity};
+use subrosa::deploy::{Cluster, ClusterConfig, Fingerprint, Gateway, Identity};
 use subrosa::{Dataset, Error, InputSpec, Model, Plan, PlanOptions, Via};
 use subrosa_serve::{Catalogue, Entry, Limits};
 
 /// Which models, and where they come from.
 #[derive(Args)]
 pub(super) struct ModelFlags {
-    /// ONNX files, or sealed ones: FILE, NAME=FILE or NAME@VERSION=FILE
+    /// ONNX files, or sealed ones: FILE, NAME=FILE or NAME@VERSION=FILE; in front of parties what these
+    /// hold, NAME or NAME@VERSION
     #[arg(required_unless_present = "more", value_name = "MODEL")]
     models: Vec<String>,
     /// The same; may be repeated
     #[arg(long = "model", id = "more", value_name = "MODEL")]
     more: Vec<String>,
-    /// plain, where the server sees everything; ckks, on ciphertexts; or tee, inside trusted hardware
+    /// plain, where the server sees everything; ckks, on ciphertexts; tee, inside trusted hardware; or rep3,
+    /// rep3-malicious, rep4, which pass sealed shares on to the parties of --cluster
     #[arg(long, value_name = "BACKEND", value_parser = crate::flags::via, default_value = "plain")]
     pub(super) via: Via,
-    /// Threads of each model
+    /// Threads of each model; in front of parties, sessions with them
     #[arg(long, value_name = "T", default_value_t = 1)]
     threads: usize,
+    /// In front of parties: who they are
+    #[arg(long, value_name = "FILE")]
+    cluster: Option<PathBuf>,
     // What models are planned on, via ckks.
     #[command(flatten)]
     range: RangeFlags,
@@ -45,7 +51,7 @@ struct BrokerFlags {
     #[arg(long, value_name = "FINGERPRINT", requires = "broker")]
     broker_key: Option<Fingerprint>,
     /// The folder that `party init` made for this machine
-    #[arg(long, value_name = "FOLDER", default_value = "identity", requires = "broker")]
+    #[arg(long, value_name = "FOLDER", default_value = "identity")]
     identity: PathBuf,
 }
 
@@ -70,6 +76,13 @@ impl ModelFlags {
     /// changed since `old` stays as it is there.
     pub(super) fn fill(&self, empty: Catalogue, old: Option<&Catalogue>, limits: &Limits) -> Result<Catalogue> {
         let mut catalogue = empty;
+        if self.is_relayed() {
+            for text in self.texts() {
+                let (name, version) = named_version(text)?;
+                catalogue.relay(name, version, self.threads, limits, old).map_err(super::library)?;
+            }
+            return Ok(catalogue);
+        }
         for text in self.texts() {
             let read = self.read(text, catalogue.enclave().map(Arc::as_ref))?;
             let Read { model, name, version, .. } = &read;
@@ -82,11 +95,32 @@ impl ModelFlags {
 
     /// Their files.
     pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        self.texts().filter_map(|text| placed(text).ok()).map(|placed| placed.path.to_owned())
+        let files = self.texts().filter(|_| !self.is_relayed());
+        files.filter_map(|text| placed(text).ok()).map(|placed| placed.path.to_owned())
     }
 
     fn texts(&self) -> impl Iterator<Item = &String> {
         self.models.iter().chain(&self.more)
+    }
+
+    /// Whether parties elsewhere hold the models.
+    pub(super) fn is_relayed(&self) -> bool {
+        self.via.served() == Some(Served::Shares)
+    }
+
+    /// The way to them.
+    pub(super) fn gateway(&self) -> Result<Gateway> {
+        let path = self.cluster.as_ref().ok_or_else(|| {
+            let message = format!("via {} the parties of a deployment compute, and none is given", self.via);
+            misuse(message, "give --cluster subrosa.toml and --identity FOLDER")
+        })?;
+        let config = ClusterConfig::read(path)?;
+        let via = Via::from(config.protocol);
+        if via != self.via {
+            let message = format!("{}: its parties compute via {via}, not via {}", path.display(), self.via);
+            return Err(misuse(message, &format!("give --via {via}")).into());
+        }
+        Ok(Gateway::new(Cluster::new(config, identity(&self.broker.identity)?)?)?)
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -140,14 +174,19 @@ impl BrokerFlags {
             let message = format!("{} is sealed", path.display());
             return Err(misuse(message, "serve it with --via tee, --broker and --broker-key").into());
         };
-        let identity = Identity::load(identity).map_err(|error| Error::Io {
-            message: error.to_string(),
-            hint: Some("`subrosa party init` makes an identity; --identity names its folder".to_owned()),
-        })?;
+        let identity = self::identity(identity)?;
         let at = BrokerAt { address: address.clone(), fingerprint: *key, identity };
         let (model, version, policy) = at.open(path, enclave.attester(), enclave.service().as_bytes())?;
         Ok((model, version, Some(policy)))
     }
+}
+
+fn identity(folder: &Path) -> Result<Identity> {
+    let read = Identity::load(folder).map_err(|error| Error::Io {
+        message: error.to_string(),
+        hint: Some("`subrosa party init` makes an identity; --identity names its folder".to_owned()),
+    })?;
+    Ok(read)
 }
 
 fn placed(text: &str) -> Result<Placed<'_>> {

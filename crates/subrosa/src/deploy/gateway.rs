@@ -1,0 +1,388 @@
+//! A client of all parties that stands before owners who are none: it passes on boxes that it cannot open.
+//!
+//! An owner fetches an [`Offer`], checks that the parties vouch for their keys, shares its input and seals
+//! each share to one party ([`subrosa_mpc::relayed`] says what binds the boxes). A [`Relay`] holds a
+//! session with the parties, has them prepare while nobody asks, and passes requests on, one after another.
+//!
+//! The gateway learns who asks, when, which model and how many samples. It can refuse, delay, and choose
+//! which of the models that the parties hold it offers.
+
+use super::client::{Cluster, OpenOptions};
+use super::config::Role;
+use super::remote::Remote;
+use super::sealing::SealingStatement;
+use crate::model::Port;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use subrosa_core::{Cost, Phase};
+use subrosa_mpc::relayed::{Outline, Refused, answer};
+
+/// How long statements of the parties are passed on before they are asked again.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// And the least time between two times that they are asked.
+const RARELY: Duration = Duration::from_secs(1);
+
+/// How long a party that does not answer is tried.
+const REACH: Duration = Duration::from_secs(3);
+
+/// The way from owners to the parties.
+pub struct Gateway {
+    cluster: Cluster,
+    keys: Mutex<Option<(Instant, Vec<SealingStatement>)>>,
+}
+
+/// What an owner needs for a request, as JSON. Whoever passes it on is believed in nothing but names.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Offer {
+    /// [`Outline::encode`], in hexadecimal digits.
+    pub outline: String,
+    /// The parties, in their order.
+    pub parties: Vec<Offered>,
+}
+
+/// A party, and its word for its sealing key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Offered {
+    /// What the deployment calls it.
+    pub name: String,
+    /// Its identity.
+    pub fingerprint: String,
+    /// [`SealingStatement::key`], in hexadecimal digits.
+    pub key: String,
+    /// [`SealingStatement::until`].
+    pub until: u64,
+    /// [`SealingStatement::signature`], in hexadecimal digits.
+    pub signature: String,
+}
+
+impl Gateway {
+    /// In front of these parties.
+    ///
+    /// **Errors:** [`Error::Misuse`] for a protocol that has to tell owners something first, or a client
+    /// that may not both give inputs and get results.
+    pub fn new(mut cluster: Cluster) -> Result<Self> {
+        // Somebody waits.
+        cluster.set_reach(REACH);
+        let protocol = cluster.config.protocol;
+        if protocol.sharing().is_none() {
+            let message = format!("via {} the parties tell whoever gives an input its mask", protocol.name());
+            return Err(Error::misuse(message, "a gateway stands before rep3, rep3-malicious or rep4"));
+        }
+        let roles = cluster.config.client(cluster.fingerprint()).map(|client| &client.roles);
+        if !roles.is_some_and(|roles| [Role::DataOwner, Role::Receiver].iter().all(|role| roles.contains(role))) {
+            let hint = "give its [[client]] the roles data-owner and receiver, at every party";
+            return Err(Error::misuse("a gateway passes on inputs and results, and may not here", hint));
+        }
+        Ok(Self { cluster, keys: Mutex::default() })
+    }
+
+    /// What the parties compute.
+    pub fn protocol(&self) -> subrosa_mpc::ProtocolKind {
+        self.cluster.config.protocol
+    }
+
+    /// What an owner needs for a request to this model.
+    ///
+    /// **Cost:** now and then a connection to each party.
+    ///
+    /// **Errors:** [`Error::Peer`] naming a party that does not answer.
+    pub fn offer(&self, outline: &Outline) -> Result<Offer> {
+        let statements = self.statements()?;
+        let party = |(entry, statement): (&super::PartyEntry, SealingStatement)| Offered {
+            name: entry.name.clone(),
+            fingerprint: entry.fingerprint.to_string(),
+            key: hex(&statement.key),
+            until: statement.until,
+            signature: hex(&statement.signature),
+        };
+        let parties = self.cluster.config.parties.iter().zip(statements).map(party).collect();
+        Ok(Offer { outline: hex(&outline.encode()?), parties })
+    }
+
+    /// The parties may have other keys than were offered: they are asked again.
+    pub fn doubt(&self) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever sends nonsense has the parties asked no more often than this.
+        if keys.as_ref().is_some_and(|(since, _)| since.elapsed() >= RARELY) {
+            *keys = None;
+        }
+    }
+
+    fn statements(&self) -> Result<Vec<SealingStatement>> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, statements)) = keys.as_ref()
+            && since.elapsed() < FRESH
+        {
+            return Ok(statements.clone());
+        }
+        let statements = self.cluster.sealing_keys()?;
+        *keys = Some((Instant::now(), statements.clone()));
+        Ok(statements)
+    }
+
+    /// A session on a model that the parties keep: the newest version that all of them hold, or the one
+    /// that the first party calls `version`. It takes requests of up to `most` samples.
+    ///
+    /// **Errors:** [`Error::Peer`] naming the party; [`Error::Input`] for an unknown model.
+    pub fn relay(self: &Arc<Self>, name: &str, version: Option<u32>, most: usize) -> Result<Relay> {
+        let lane = Lane::open(&self.cluster, name, version)?;
+        let most = most.min(self.cluster.config.limits.batch);
+        let (version, outline) = (lane.remote.version, lane.outline.clone());
+        Ok(Relay { gateway: Arc::clone(self), name: name.to_owned(), version, outline, most, lane: Some(lane) })
+    }
+}
+
+impl Offer {
+    /// What the owner of an input makes of it, who knows the parties by their fingerprints: the model's
+    /// outline, and the keys to seal to.
+    ///
+    /// **Errors:** [`Error::Peer`] for other parties, or one that does not vouch for its key;
+    /// [`Error::Input`] for an outline that is none.
+    pub fn check(&self, parties: &[super::PartyEntry]) -> Result<(Outline, Vec<[u8; 32]>)> {
+        let outline = unhex(&self.outline).ok_or_else(|| peer("the gateway's offer is none".to_owned()))?;
+        let outline = Outline::decode(&outline)?;
+        if self.parties.len() != parties.len() || outline.parties() != parties.len() {
+            return Err(peer(format!(
+                "the gateway offers {} parties, and there are {}",
+                self.parties.len(),
+                parties.len()
+            )));
+        }
+        let key = |(offered, party): (&Offered, &super::PartyEntry)| {
+            let statement = offered.statement().filter(|s| offered.name == party.name && s.is_of(party.fingerprint));
+            statement.map(|statement| statement.key).ok_or_else(|| {
+                let what = "its fingerprint is not that of your subrosa.toml, or a clock is wrong";
+                peer(format!("{} does not vouch for the key that the gateway offers; {what}", party.name))
+            })
+        };
+        let keys = self.parties.iter().zip(parties).map(key).collect::<Result<Vec<_>>>()?;
+        Ok((outline, keys))
+    }
+}
+
+impl Offered {
+    fn statement(&self) -> Option<SealingStatement> {
+        let key = unhex(&self.key)?.try_into().ok()?;
+        // Before it is decoded, a signature has no length that matters.
+        let signature = unhex(self.signature.get(..512).unwrap_or(&self.signature))?;
+        Some(SealingStatement { key, until: self.until, signature })
+    }
+}
+
+/// A session with the parties that passes requests on, one at a time, and is opened again after it failed.
+pub struct Relay {
+    gateway: Arc<Gateway>,
+    name: String,
+    version: u32,
+    outline: Outline,
+    most: usize,
+    lane: Option<Lane>,
+}
+
+struct Lane {
+    remote: Remote,
+    outline: Outline,
+    /// What the parties have prepared for.
+    prepared: Option<usize>,
+    used: Instant,
+}
+
+/// What came of a request.
+pub enum Passed {
+    /// It was computed; the answer for the owner.
+    Answered {
+        /// To be read with the request's [`Asked`](subrosa_mpc::relayed::Asked).
+        bytes: Vec<u8>,
+        /// Samples.
+        samples: usize,
+        /// What the parties took for it.
+        took: Duration,
+        /// What they sent each other and the owner, as the plan counts it.
+        online: Cost,
+    },
+    /// The parties refuse it. The owner fetches another offer, and makes it anew.
+    Refused(Refused),
+}
+
+impl Relay {
+    /// Another session on the same model, opened when it is first needed.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let (gateway, name, outline) = (Arc::clone(&self.gateway), self.name.clone(), self.outline.clone());
+        Self { gateway, name, version: self.version, outline, most: self.most, lane: None }
+    }
+
+    /// The gateway.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// What an owner may know of the model.
+    pub fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
+    /// What the first party calls its version.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Inputs, in ONNX order.
+    pub fn inputs(&self) -> Vec<Port> {
+        self.outline.inputs.iter().map(|input| port(&input.port)).collect()
+    }
+
+    /// What is opened.
+    pub fn outputs(&self) -> Vec<Port> {
+        self.outline.outputs.iter().map(port).collect()
+    }
+
+    /// Passes a request on.
+    ///
+    /// **Errors:** [`Error::Input`] for what is no request; [`Error::Peer`] naming a party that is gone: a new
+    /// request may find it again.
+    pub fn pass(&mut self, request: &[u8]) -> Result<Passed> {
+        let (samples, parcels) = self.outline.parcels(request, self.most)?;
+        self.pass_parcels(samples, parcels)
+    }
+
+    /// The same, of a request that was taken apart by [`Outline::parcels`]: a parcel for each party.
+    ///
+    /// **Errors:** [`Error::Peer`] as for [`Relay::pass`].
+    pub fn pass_parcels(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Passed> {
+        let start = Instant::now();
+        // A session that ended meanwhile costs a second try. If it ended with boxes opened, the parties refuse them
+        // as they would anybody's, and the owner makes the request anew.
+        let passed = match self.attempt(samples, parcels.clone()) {
+            Ok(passed) => passed,
+            Err(_) => self.attempt(samples, parcels)?,
+        };
+        match passed {
+            Ok((boxes, online)) => {
+                Ok(Passed::Answered { bytes: answer(&boxes), samples, took: start.elapsed(), online })
+            }
+            Err(refused) => {
+                self.gateway.doubt();
+                Ok(Passed::Refused(refused))
+            }
+        }
+    }
+
+    fn attempt(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Boxes> {
+        let passed = self.ready(samples).and_then(|lane| lane.pass(samples, parcels));
+        if passed.is_err() {
+            self.lane = None;
+        }
+        passed
+    }
+
+    /// Has the parties prepare for one sample, so that whoever asks next does not wait for that. What fails
+    /// shows when somebody asks.
+    pub fn rest(&mut self) {
+        if self.lane.is_some() && self.ready(1).is_err() {
+            self.lane = None;
+        }
+    }
+
+    /// Lets go of the session; the next request opens another one.
+    pub fn close(&mut self) {
+        self.lane = None;
+    }
+
+    fn ready(&mut self, samples: usize) -> Result<&mut Lane> {
+        let limits = &self.gateway.cluster.config.limits;
+        // The parties end a session that is silent for too long.
+        if self.lane.as_ref().is_some_and(|lane| lane.used.elapsed() >= limits.idle() / 2) {
+            self.lane = None;
+        }
+        let lane = match &mut self.lane {
+            Some(lane) => lane,
+            none => {
+                let lane = Lane::open(&self.gateway.cluster, &self.name, Some(self.version))?;
+                if lane.outline != self.outline {
+                    return Err(peer(format!("the parties hold another {} version {}", self.name, self.version)));
+                }
+                none.insert(lane)
+            }
+        };
+        lane.ready(samples)?;
+        Ok(lane)
+    }
+}
+
+/// The parties' boxes and what they cost, or why they refuse.
+type Boxes = std::result::Result<(Vec<Vec<u8>>, Cost), Refused>;
+
+impl Lane {
+    fn open(cluster: &Cluster, name: &str, version: Option<u32>) -> Result<Self> {
+        let remote = cluster.open(name, version, &OpenOptions::default())?;
+        let outline = remote.model.outline(remote.dealing)?;
+        Ok(Self { remote, outline, prepared: None, used: Instant::now() })
+    }
+
+    fn ready(&mut self, samples: usize) -> Result<()> {
+        if self.prepared == Some(samples) {
+            return Ok(());
+        }
+        self.prepared = None;
+        let deadline = self.remote.deadline;
+        self.lane()?.prepare(samples, deadline)?;
+        (self.prepared, self.used) = (Some(samples), Instant::now());
+        Ok(())
+    }
+
+    fn pass(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Boxes> {
+        let answers: Vec<usize> = (0..self.outline.parties()).map(|p| self.outline.answer_bytes(p, samples)).collect();
+        let deadline = self.remote.deadline;
+        let lane = self.lane()?;
+        let passed = lane.relay(samples, parcels, &answers, deadline)?;
+        let cost = lane.since(Phase::Online);
+        self.used = Instant::now();
+        if passed.is_ok() {
+            self.prepared = None;
+        }
+        Ok(passed.map(|boxes| (boxes, cost)))
+    }
+
+    fn lane(&mut self) -> Result<&mut super::remote::Lane> {
+        self.remote.lanes.first_mut().ok_or_else(|| Error::misuse("a session needs a lane", ""))
+    }
+}
+
+/// A port as an outline has it.
+pub(crate) fn port(port: &subrosa_mpc::relayed::Port) -> Port {
+    let shape = port.shape.iter().map(|&d| d as usize).collect();
+    Port { name: port.name.clone(), shape, batched: port.batched }
+}
+
+fn peer(message: String) -> Error {
+    Error::Peer { message }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    let digit = |c: u8| char::from(c).to_digit(16).and_then(|v| u8::try_from(v).ok());
+    let pairs = digits.as_chunks::<2>();
+    pairs.1.is_empty().then_some(())?;
+    pairs.0.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_digits_round_trip() {
+        assert_eq!(unhex(&hex(&[0, 1, 0xfe])), Some(vec![0, 1, 0xfe]));
+        for wrong in ["0", "0g", "é", "+1"] {
+            assert_eq!(unhex(wrong), None, "{wrong}");
+        }
+    }
+}
