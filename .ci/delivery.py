@@ -180,28 +180,25 @@ class Pod:
         here.chmod(0o755)
         root = here / "root"
         root.mkdir()
-        lines = ["ip link set lo up"]
         image = os.environ.get("SUBROSA_IMAGE")
+        lines = ["ip link set lo up", f"mount --bind {image or root} {root}"]
         if image:
-            lines.append(f"mount --bind {image} {root}")
+            at = "/usr/local/bin/subrosa"
         else:
+            at = "/subrosa"
             for folder in ("usr", "lib", "lib64"):
-                (root / folder).mkdir(mode=0o755)
-                lines.append(f"mount --bind /{folder} {root / folder}")
-        # The mount points are the runtime's to make, as the image's layers are read-only to nobody but the pod.
+                lines += [f"mkdir {root}/{folder}", f"mount --bind /{folder} {root}/{folder}"]
+            lines += [f"touch {root}{at}", f"mount --bind {PROGRAM} {root}{at}"]
+        # A container runtime makes the mount points too.
         for mount in self.container["volumeMounts"]:
-            where = Path(str(root) + mount["mountPath"])
+            where = f"{root}{mount['mountPath']}"
             held = volumes[mount["name"]]
             source = held if isinstance(held, Path) else laid_out(here / mount["name"], held)
             lines += [f"mkdir -p {where}", f"mount --bind {source} {where}"]
             if mount.get("readOnly"):
                 lines.append(f"mount -o remount,bind,ro {where}")
-        if not image:
-            lines += [f"touch {root}/subrosa", f"mount --bind {PROGRAM} {root}/subrosa"]
-        at = "/usr/local/bin/subrosa" if image else "/subrosa"
         lines += [
-            f"mount {'-o remount,bind,ro' if image else '--bind'} {root} {'' if image else root}".rstrip(),
-            *([] if image else [f"mount -o remount,bind,ro {root}"]),
+            f"mount -o remount,bind,ro {root}",
             "ulimit -c 0",
             f'exec setpriv --no-new-privs chroot --userspec={USER}:{USER} --groups={USER} {root} {at} "$@"',
         ]
@@ -278,7 +275,7 @@ def over_tls(values: Manifest, work: Path) -> None:
     secret = next(m for m in manifests if m["kind"] == "Secret")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
-         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", work / "tls.key", "-out", work / "tls.crt"],
+         "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", work / "tls.key", "-out", work / "tls.crt"],
         check=True, capture_output=True,
     )  # fmt: skip
     (work / "alice.key").write_text(key)
