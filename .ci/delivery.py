@@ -205,6 +205,12 @@ class Pod:
         self.log = open(here / "log", "w+")
         entered = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "bash", "-euc", "\n".join(lines), "-"]
         self.process = subprocess.Popen([*entered, *self.container["args"]], stdout=self.log, stderr=self.log)
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        while not children.read_text():
+            if self.process.poll() is not None:
+                sys.exit(f"FAILED: no pod: {self.said()}")
+            time.sleep(0.01)
+        self.pid = int(children.read_text())
 
     def said(self) -> str:
         self.log.seek(0)
@@ -212,8 +218,7 @@ class Pod:
 
     def inside(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs this machine's program in the pod's network."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        enter = ["nsenter", "--net", "-t", children[0]]
+        enter = ["nsenter", "--net", "-t", str(self.pid)]
         return subprocess.run([*enter, PROGRAM, *command], capture_output=True, text=True, timeout=120, cwd=ROOT)
 
     def ready(self, *more: str) -> None:
@@ -232,11 +237,10 @@ class Pod:
         check(True, "ready")
 
     def ends(self) -> None:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        status = Path(f"/proc/{children[0]}/status").read_text()
+        status = Path(f"/proc/{self.pid}/status").read_text()
         check(re.search(rf"^Uid:\s+{USER}\s+{USER}", status, re.M), "it runs as that user")
         check(re.search(r"^CapEff:\s+0+$", status, re.M) and re.search(r"^NoNewPrivs:\s+1$", status, re.M), "without powers")
-        os.kill(int(children[0]), 15)
+        os.kill(self.pid, 15)
         self.process.wait(timeout=40)
         self.log.close()
         self.folder.cleanup()

@@ -66,7 +66,8 @@ fn health_is_an_exit_code() {
     let (_server, url, _said) = served(folder.path(), &[&shipped("models/mlp.onnx")]);
     let ran = succeed(folder.path(), &["health", &format!("{url}/v2/health/ready")]);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
-    for (at, said) in [(format!("{url}/v2/models/none"), "refuses (404)"), ("http://127.0.0.1:1".to_owned(), "no answer")]
+    for (at, said) in
+        [(format!("{url}/v2/models/none"), "refuses (404)"), ("http://127.0.0.1:1".to_owned(), "no answer")]
     {
         let ran = subrosa(folder.path(), &["health", &at]);
         assert!(ran.code == Some(1) && ran.stderr.contains(said), "{at}: {}", ran.stderr);

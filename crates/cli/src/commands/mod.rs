@@ -6,6 +6,7 @@ pub(crate) mod compare;
 mod completions;
 mod dealer;
 mod doctor;
+mod ending;
 mod health;
 mod inspect;
 mod man;
