@@ -1,11 +1,12 @@
 """The bill of materials, the Compose file and the Helm chart of a release; and the chart's pods, run as a kubelet would: as
 the user that they name, on a read-only root, with just the volumes that they mount, in a network of their own.
-Usage: .ci/delivery.py DIST PROGRAM. SUBROSA_IMAGE names the image's root, where one was built; else the program runs beside
-this machine's libraries. Needs root."""
+Usage: .ci/delivery.py DIST PROGRAM IMAGE. PROGRAM is asked from outside the pods, IMAGE is the root of their image. Needs root."""
 
+import atexit
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "deploy" / "helm" / "subrosa"
 VERSIONS = ["1.30", "1.34"]
 USER = 10001
+# The image's entry point.
+ENTRY = "/usr/local/bin/subrosa"
 passed = 0
 
 Manifest = dict[str, object]
@@ -180,15 +183,7 @@ class Pod:
         here.chmod(0o755)
         root = here / "root"
         root.mkdir()
-        image = os.environ.get("SUBROSA_IMAGE")
-        lines = ["ip link set lo up", f"mount --bind {image or root} {root}"]
-        if image:
-            at = "/usr/local/bin/subrosa"
-        else:
-            at = "/subrosa"
-            for folder in ("usr", "lib", "lib64"):
-                lines += [f"mkdir {root}/{folder}", f"mount --bind /{folder} {root}/{folder}"]
-            lines += [f"touch {root}{at}", f"mount --bind {PROGRAM} {root}{at}"]
+        lines = ["ip link set lo up", f"mount --bind {IMAGE} {root}"]
         # A container runtime makes the mount points too.
         for mount in self.container["volumeMounts"]:
             where = f"{root}{mount['mountPath']}"
@@ -200,11 +195,12 @@ class Pod:
         lines += [
             f"mount -o remount,bind,ro {root}",
             "ulimit -c 0",
-            f'exec setpriv --no-new-privs chroot --userspec={USER}:{USER} --groups={USER} {root} {at} "$@"',
+            f'exec setpriv --no-new-privs chroot --userspec={USER}:{USER} --groups={USER} {root} {ENTRY} "$@"',
         ]
         self.log = open(here / "log", "w+")
         entered = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "bash", "-euc", "\n".join(lines), "-"]
         self.process = subprocess.Popen([*entered, *self.container["args"]], stdout=self.log, stderr=self.log)
+        atexit.register(self.process.kill)
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         while not children.read_text():
             if self.process.poll() is not None:
@@ -244,6 +240,44 @@ class Pod:
         self.process.wait(timeout=40)
         self.log.close()
         self.folder.cleanup()
+
+
+def names() -> None:
+    """The program finds names by itself, though it is static and the image has no libraries: from the files that a
+    container runtime mounts, and from a name server."""
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        here.chmod(0o755)
+        (here / "root").mkdir()
+        (here / "hosts").write_text("127.0.0.1 localhost\n127.0.0.9 regulator\n")
+        (here / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        lines = ["ip link set lo up", f"mount --bind {IMAGE} {here}/root", f"mkdir -p {here}/root/etc"]
+        lines += [f"touch {here}/root/etc/{f} && mount --bind {here}/{f} {here}/root/etc/{f}" for f in ("hosts", "resolv.conf")]
+        lines += [f"exec 3< <(exec {sys.executable} {__file__} name-server)", "trap 'kill $!' EXIT", "read -r -u 3"]
+        ask = f"chroot --userspec={USER}:{USER} {here}/root {ENTRY} health"
+        lines += [f"{ask} http://{name}:1 2>&1 | grep refused" for name in ("regulator", "vendor.example")]
+        lines += [f"{ask} http://nobody.example:1 2>&1 | grep -v refused"]
+        # Not pipefail: the program ends with an error, as nobody listens there; what it says counts.
+        entered = ["unshare", "--mount", "--net", "bash", "-euc", "\n".join(lines)]
+        ran = subprocess.run(entered, capture_output=True, text=True, timeout=60)
+    check(ran.returncode == 0, f"names are found: {ran.stdout} {ran.stderr}")
+
+
+def name_server() -> None:
+    """Knows vendor.example."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 53))
+        print("there", flush=True)
+        while True:
+            question, asker = server.recvfrom(512)
+            end = 12
+            while question[end]:
+                end += question[end] + 1
+            known = question[12:end] == b"\x06vendor\x07example"
+            address = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\x09" if known and question[end + 2] == 1 else b""
+            flags = b"\x81\x80" if known else b"\x81\x83"
+            counts = b"\0\1" + (b"\0\1" if address else b"\0\0") + b"\0\0\0\0"
+            server.sendto(question[:2] + flags + counts + question[12 : end + 5] + address, asker)
 
 
 def laid_out(folder: Path, files: dict[str, bytes]) -> Path:
@@ -351,6 +385,7 @@ def main() -> None:
     digest = "sha256:" + "ab" * 32
     pinned = workload(rendered({**values["ckks"], "image": {"repository": "here/subrosa", "digest": digest}}))
     check(pinned["spec"]["template"]["spec"]["containers"][0]["image"] == f"here/subrosa@{digest}", "a digest stands")
+    names()
     with tempfile.TemporaryDirectory() as folder:
         over_tls(values["plain"], Path(folder))
         on_ciphertexts(values["ckks"])
@@ -359,6 +394,8 @@ def main() -> None:
     print(f"{passed} passed, 0 failed")
 
 
-if __name__ == "__main__":
-    DIST, PROGRAM = Path(sys.argv[1]), str(Path(sys.argv[2]).resolve())
+if sys.argv[1:] == ["name-server"]:
+    name_server()
+elif __name__ == "__main__":
+    DIST, PROGRAM, IMAGE = Path(sys.argv[1]), str(Path(sys.argv[2]).resolve()), sys.argv[3]
     main()
