@@ -71,7 +71,7 @@ def compose(path: Path) -> None:
     for name, service in whole["services"].items():
         hardened = service["read_only"] and service["user"] == f"{USER}:{USER}" and service["cap_drop"] == ["ALL"]
         check(hardened and "no-new-privileges:true" in service["security_opt"], f"{name} is confined")
-        check(re.search(r":[0-9]", service["image"]), f"{name} has an image of a version")
+        check(service["image"] == f"subrosa:{version()}", f"{name} has the image of this version")
         named = {v.split(":")[0] for v in service["volumes"] if v[0] != "."}
         check(named <= set(whole["volumes"]), f"the volumes of {name} are declared")
         parses(service["command"])
@@ -84,6 +84,10 @@ def compose(path: Path) -> None:
     print(f"compose: {', '.join(whole['services'])}")
 
 
+def version() -> str:
+    return tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+
+
 def parses(command: list[str]) -> None:
     """The program knows these flags: it gets as far as a file that is not there, or an address that nobody is at."""
     with tempfile.TemporaryDirectory() as folder:
@@ -94,16 +98,16 @@ def parses(command: list[str]) -> None:
 
 
 def rendered(values: Manifest) -> list[Manifest]:
-    for version in VERSIONS:
-        report = helm.lint(CHART, values, strict=True, kube_version=f"v{version}.0")
+    for kubernetes in VERSIONS:
+        report = helm.lint(CHART, values, strict=True, kube_version=f"v{kubernetes}.0")
         found = [m for m in report["messages"] if m["error"] != "icon is recommended"]
         check(not found and not report["errors"], f"the chart is clean to helm lint: {found}")
     with helm.Chart.load(CHART) as chart:
         texts = chart.render(values, name="demo", namespace="models")
     manifests = [m for path, t in texts.items() if path.endswith(".yaml") for m in yaml.safe_load_all(t) if m]
     for manifest in manifests:
-        for version in VERSIONS:
-            kubernetes_validate.validate(manifest, version, strict=True)
+        for kubernetes in VERSIONS:
+            kubernetes_validate.validate(manifest, kubernetes, strict=True)
         check(True, "it is valid to Kubernetes")
     confined(manifests)
     return manifests
@@ -381,6 +385,8 @@ def main() -> None:
     bill(next(DIST.glob("*.cdx.json")))
     compose(ROOT / "deploy" / "compose.yaml")
     values = {path.stem: yaml.safe_load(path.read_text()) for path in (CHART / "ci").glob("*.yaml")}
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    check(chart["appVersion"] == version(), "the chart is of this version")
     refusals(values["plain"])
     digest = "sha256:" + "ab" * 32
     pinned = workload(rendered({**values["ckks"], "image": {"repository": "here/subrosa", "digest": digest}}))
