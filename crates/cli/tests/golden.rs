@@ -61,6 +61,7 @@ fn help() {
         "decrypt",
         "attest",
         "completions",
+        "health",
     ] {
         check(&format!("help-{command}"), &[command, "--help"]);
     }

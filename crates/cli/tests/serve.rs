@@ -65,6 +65,20 @@ fn a_server_answers_its_client_as_tract_does() {
     }
 }
 
+#[test]
+fn health_is_an_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, url, _said) = served(folder.path(), &[&shipped("models/mlp.onnx")]);
+    let ran = succeed(folder.path(), &["health", &format!("{url}/v2/health/ready")]);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
+    for (at, said) in
+        [(format!("{url}/v2/models/none"), "refuses (404)"), ("http://127.0.0.1:1".to_owned(), "no answer")]
+    {
+        let ran = subrosa(folder.path(), &["health", &at]);
+        assert!(ran.code == Some(1) && ran.stderr.contains(said), "{at}: {}", ran.stderr);
+    }
+}
+
 /// A server with these arguments besides, its URL, and what it says on standard error.
 fn served(folder: &std::path::Path, arguments: &[&str]) -> (Killed, String, BufReader<std::process::ChildStderr>) {
     let all = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();

@@ -1,5 +1,6 @@
 //! `subrosa attest ...`: evidence of trusted hardware, and what its owners do with it.
 
+use super::ending::end_when_told;
 use crate::failure::{Failure, Result};
 use crate::print;
 use clap::{Args, Subcommand};
@@ -261,6 +262,7 @@ pub(crate) struct Keep {
 
 impl Keep {
     fn run(self) -> Result<()> {
+        end_when_told()?;
         let config = BrokerConfig::read(&self.config)?;
         let identity = Identity::load(&self.identity).map_err(|error| Error::Io {
             message: error.to_string(),

@@ -6,6 +6,8 @@ pub(crate) mod compare;
 mod completions;
 mod dealer;
 mod doctor;
+mod ending;
+mod health;
 mod inspect;
 mod man;
 mod party;
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     /// Make a key for a client of `serve --api-keys`
     ServeKey(serve::ServeKey),
+    /// Ask a server or a party whether it is well: exit code 0 if it is
+    Health(health::Health),
     /// Measure models under several protections, side by side
     Compare(compare::Compare),
     /// Make a client's keys for a plan via ckks
@@ -65,6 +69,7 @@ impl Command {
             Self::Run(command) => command.run(),
             Self::Serve(command) => command.run(),
             Self::ServeKey(command) => command.run(),
+            Self::Health(command) => command.run(),
             Self::Compare(command) => command.run(),
             Self::Keygen(command) => command.run(),
             Self::Encrypt(command) => command.run(),

@@ -81,6 +81,13 @@ impl Client {
         Ok(self)
     }
 
+    /// Fetches the very URL of this client, and succeeds if that does.
+    ///
+    /// **Errors:** [`Error::Peer`] if there is no answer in time, or a refusal.
+    pub fn health(&self) -> Result<()> {
+        self.http.get("", MOST_SAID_OF_ITSELF)?.accepted().map(|_| ())
+    }
+
     /// Asks for a model's inputs and outputs.
     ///
     /// **Errors:** [`Error::Peer`].

@@ -252,9 +252,9 @@ pub(super) fn private_folder(path: &Path) -> Result<()> {
 }
 
 fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(path).map_err(|e| Error::io("read", path, &e))?.permissions().mode();
-    if mode & 0o077 != 0 {
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::metadata(path).map_err(|e| Error::io("read", path, &e))?;
+    if !is_private(file.mode(), file.uid()) {
         let message = format!("{} can be read by others than its owner", path.display());
         return Err(Error::misuse(message, "chmod 600 it, and think whether it has been read"));
     }
@@ -264,6 +264,13 @@ fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
         return Err(Error::misuse(message, "a key is 32 random bytes: head -c 32 /dev/urandom"));
     }
     Ok(key)
+}
+
+/// Whether a key's file may be used. Its group may read what root owns: so do secrets come into a
+/// container that does not run as root.
+fn is_private(mode: u32, owner: u32) -> bool {
+    let others = if owner == 0 { 0o037 } else { 0o077 };
+    mode & others == 0
 }
 
 fn make_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
@@ -334,5 +341,14 @@ mod tests {
         std::fs::write(&part, "half").unwrap();
         let store = Store::open(folder.path(), None, 0).unwrap();
         assert!(!part.exists() && store.load("m", None).unwrap().version == 1);
+    }
+
+    #[test]
+    fn a_key_that_others_could_read_is_not_used() {
+        let (user, root) = (10_001, 0);
+        assert!(is_private(0o100_600, user) && is_private(0o100_400, root) && is_private(0o100_640, root));
+        for (mode, owner) in [(0o640, user), (0o604, user), (0o644, root), (0o660, root), (0o601, root)] {
+            assert!(!is_private(0o100_000 | mode, owner), "{mode:o} of {owner}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod check;
 
+use super::ending::end_when_told;
 use crate::failure::{Failure, Result};
 use crate::flags::PlanFlags;
 use crate::print;
@@ -125,6 +126,7 @@ pub(crate) struct Run {
 
 impl Run {
     fn run(self) -> Result<()> {
+        end_when_told()?;
         let (config, identity) = self.cluster.parts()?;
         let options = PartyOptions {
             listen: self.listen,

@@ -6,6 +6,7 @@ mod reload;
 
 pub(crate) use key::ServeKey;
 
+use super::ending::told_to_end;
 use crate::failure::Result;
 use crate::print;
 use crate::trust::AttesterFlags;
@@ -199,19 +200,6 @@ fn hint(url: &str, via: Via, model: Option<&String>, keyed: bool) -> String {
             format!("try: {curl}\nand: subrosa run {name} --url {url} --via {via} --cluster subrosa.toml --input FILE")
         }
         Some(Served::Plain) | None => format!("try: {curl}"),
-    }
-}
-
-/// Ctrl-C, or what service managers send.
-async fn told_to_end() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminated.recv() => {}
     }
 }
 
