@@ -47,6 +47,8 @@ pub(crate) struct Served {
     pub(crate) name: String,
     pub(crate) version: u64,
     pub(crate) model: Model,
+    /// What it was sealed under: its evidence says so.
+    policy: Option<[u8; 32]>,
     pub(crate) work: Work,
     /// In trusted hardware: what its evidence is about.
     pub(crate) hosted: Option<Hosted>,
@@ -76,12 +78,11 @@ impl Catalogue {
         Self { models: BTreeMap::new(), way: self.way.clone() }
     }
 
-    /// Takes a model from another catalogue of its kind as it is there, if it is there and from
-    /// this file; returns whether it is.
-    pub fn keep(&mut self, old: &Self, name: &str, version: u64, sha256: [u8; 32]) -> bool {
-        let Some(served) = old.find(name, Some(version)).filter(|served| served.model.sha256() == sha256) else {
-            return false;
-        };
+    /// Takes a model from another catalogue of its kind as it is there, if it is there, from this
+    /// file and sealed under this policy, or not at all; returns whether it is.
+    pub fn keep(&mut self, old: &Self, name: &str, version: u64, sha256: [u8; 32], policy: Option<[u8; 32]>) -> bool {
+        let same = |served: &&Arc<Served>| served.model.sha256() == sha256 && served.policy == policy;
+        let Some(served) = old.find(name, Some(version)).filter(same) else { return false };
         self.models.entry(name.to_owned()).or_default().insert(version, Arc::clone(served));
         true
     }
@@ -109,7 +110,7 @@ impl Catalogue {
                 Work::Ciphertexts(Encrypted::start(&name, &plan, threads, limits)?)
             }
         };
-        let served = Served { name: name.clone(), version, work, hosted: hosted.transpose()?, model };
+        let served = Served { name: name.clone(), version, work, hosted: hosted.transpose()?, model, policy };
         self.models.entry(name).or_default().insert(version, Arc::new(served));
         Ok(())
     }

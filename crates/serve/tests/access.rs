@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::time::Duration;
+use std::io::Write;
+use std::time::{Duration, Instant};
 use subrosa::Secret;
 use subrosa::client::Client;
 use subrosa_serve::{ApiKeys, Limits, NewKey};
@@ -42,6 +43,8 @@ fn who_has_no_key_is_told_so_and_health_is_open() {
         assert!(stranger.status == 401 && stranger.head.contains("invalid_token"), "{path}: {}", stranger.head);
         assert_ne!(get(&server, path, &alice.key).status, 401, "{path}");
     }
+    assert_eq!(server.get("/page.json").status, 401, "the page asks for the key");
+    assert_eq!(get(&server, "/page.json", &alice.key).status, 200);
     let long = server.ask("POST /v2/models/mlp/infer HTTP/1.1\r\ncontent-length: 1000000000", b"");
     assert_eq!(long.status, 401, "before anything of it is read");
     // The library's client.
@@ -57,6 +60,24 @@ fn who_has_no_key_is_told_so_and_health_is_open() {
     // Other keys, while it runs.
     server.handle.admit_only(read(&[&bob], None));
     assert_eq!((get(&server, "/v2", &alice.key).status, get(&server, "/v2", &bob.key).status), (401, 200));
+}
+
+#[test]
+fn who_hangs_up_is_counted() {
+    let alice = NewKey::make("alice").unwrap();
+    let server = start(&[&alice], None);
+    let head = "POST /v2/models/mlp/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n";
+    let mut stream = server.connect();
+    stream.write_all(format!("{head}authorization: Bearer {}\r\n\r\n", alice.key).as_bytes()).unwrap();
+    let has = |words: &str| get(&server, "/metrics", &alice.key).text().contains(words);
+    let start = Instant::now();
+    while !has("requests_active{standing=\"plain\"} 1") {
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+    drop(stream);
+    while !has("key=\"alice\",status=\"499\"} 1") {
+        assert!(start.elapsed() < Duration::from_secs(20), "it was not counted");
+    }
 }
 
 #[test]

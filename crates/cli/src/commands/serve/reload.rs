@@ -20,26 +20,38 @@ pub(super) async fn reloads(serve: Arc<Serve>, handle: Handle) {
         watched.seen = watched.stamps();
         let (loading, to) = (Arc::clone(&serve), handle.clone());
         // Compiling and planning take their time: beside the connections.
-        let loaded = tokio::task::spawn_blocking(move || loading.reload(&to)).await;
-        match loaded {
-            Ok(Ok(())) => {}
-            Ok(Err(Failure::Library(error))) => handle.refused(&error),
-            Ok(Err(Failure::Negative | Failure::Output(_))) => handle.refused(&"standard output is gone"),
-            Err(_) => handle.refused(&"a model made the program fail"),
+        let loaded = tokio::task::spawn_blocking(move || {
+            // Whoever takes a key away waits for no model, and not for one that is of no use.
+            told(&to, loading.reload_clients(&to));
+            told(&to, loading.reload_models(&to));
+        });
+        if loaded.await.is_err() {
+            handle.refused(&"a model made the program fail");
         }
     }
 }
 
+fn told(handle: &Handle, loaded: Result<()>) {
+    match loaded {
+        Ok(()) => {}
+        Err(Failure::Library(error)) => handle.refused(&error),
+        Err(Failure::Negative | Failure::Output(_)) => handle.refused(&"standard output is gone"),
+    }
+}
+
 impl Serve {
-    /// All or nothing: a model or file of keys that is of no use changes nothing.
-    fn reload(&self, handle: &Handle) -> Result<()> {
-        let old = handle.catalogue();
-        let new = self.models.fill(old.alike(), Some(&old), &self.limits())?;
-        let keys = self.keys()?;
-        handle.replace(new);
-        if let Some(keys) = keys {
+    /// A file of keys that is of no use changes nothing of who may ask.
+    fn reload_clients(&self, handle: &Handle) -> Result<()> {
+        if let Some(keys) = self.keys_now()? {
             handle.admit_only(keys);
         }
+        Ok(())
+    }
+
+    /// All or nothing: a model that is of no use changes no model.
+    fn reload_models(&self, handle: &Handle) -> Result<()> {
+        let old = handle.catalogue();
+        handle.replace(self.models.fill(old.alike(), Some(&old), &self.limits())?);
         Ok(())
     }
 }
