@@ -32,7 +32,7 @@ pub(crate) struct Held<K = Keys> {
 }
 
 /// Whether there is room for keys.
-pub(crate) enum Asked {
+pub(crate) enum Admission {
     /// They are here already, and need none.
     Here,
     /// It is taken.
@@ -55,10 +55,10 @@ impl<K> KeyCache<K> {
 
     /// Room for keys, before they are decoded: the least recently used make way, but none that a
     /// request works with, and none at all if that is not enough.
-    pub(crate) fn room(&self, id: KeysId, bytes: u64) -> Asked {
+    pub(crate) fn room(&self, id: KeysId, bytes: u64) -> Admission {
         let mut kept = self.kept();
         if kept.by_id.contains_key(&id) {
-            return Asked::Here;
+            return Admission::Here;
         }
         let mut idle: Vec<_> = kept.by_id.iter().filter(|(_, entry)| Arc::strong_count(&entry.held) == 1).collect();
         idle.sort_by_key(|(_, entry)| entry.used);
@@ -72,13 +72,13 @@ impl<K> KeyCache<K> {
             leave.push(*id);
         }
         if over > 0 {
-            return Asked::Full;
+            return Admission::Full;
         }
         for id in leave {
             kept.by_id.remove(&id);
         }
         self.taken.fetch_add(bytes, Ordering::Relaxed);
-        Asked::Room(Room { bytes, taken: Arc::clone(&self.taken) })
+        Admission::Room(Room { bytes, taken: Arc::clone(&self.taken) })
     }
 
     /// Keeps keys; returns whether they are new. Those that came in between stay.
@@ -142,9 +142,9 @@ mod tests {
     /// Room for new keys.
     fn room(cache: &KeyCache<&'static str>, bytes: u64) -> Option<Room> {
         match cache.room(id("new"), bytes) {
-            Asked::Room(room) => Some(room),
-            Asked::Full => None,
-            Asked::Here => panic!("they are not"),
+            Admission::Room(room) => Some(room),
+            Admission::Full => None,
+            Admission::Here => panic!("they are not"),
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn the_same_keys_are_kept_once() {
         let cache = full();
-        assert!(matches!(cache.room(id("a"), 10), Asked::Here));
+        assert!(matches!(cache.room(id("a"), 10), Admission::Here));
         cache.forget(id("b"));
         let space = room(&cache, 10).unwrap();
         let first = cache.find(id("a")).unwrap();

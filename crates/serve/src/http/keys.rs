@@ -4,7 +4,7 @@ use super::App;
 use super::body::{Begun, begin};
 use super::reply::{self, JSON, Refusal};
 use crate::catalogue::{Catalogue, Served, Way};
-use crate::keys::Asked;
+use crate::keys::Admission;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response, StatusCode};
@@ -62,9 +62,9 @@ fn keep_as(app: &App, id: KeysId, service: &Service, bytes: &Bytes) -> Result<St
     }
     // Before they are decoded.
     let new = match app.keys.room(id, service.key_memory()) {
-        Asked::Here => false,
-        Asked::Full => return Err(Refusal::Busy),
-        Asked::Room(room) => {
+        Admission::Here => false,
+        Admission::Full => return Err(Refusal::Busy),
+        Admission::Room(room) => {
             let keys = service.read_keys(bytes).map_err(|error| Refusal::of(error, app))?;
             app.keys.keep(id, keys, service.plan_digest(), room)
         }

@@ -8,34 +8,32 @@ use std::time::{Duration, SystemTime};
 use subrosa_serve::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Reads everything anew whenever it should be; does not end.
+/// Reads models and keys anew whenever they should be; does not end. Whoever takes a key away waits
+/// for no model, and not for one that is of no use.
 pub(super) async fn reloads(serve: Arc<Serve>, handle: Handle) {
+    let keys = serve.api_keys.iter().cloned().collect();
+    let clients = repeated(&serve, &handle, Watched::new(keys), Serve::reload_clients);
+    let models = repeated(&serve, &handle, Watched::new(serve.models.paths().collect()), Serve::reload_models);
+    tokio::join!(clients, models);
+}
+
+async fn repeated(serve: &Arc<Serve>, to: &Handle, mut watched: Watched, load: fn(&Serve, &Handle) -> Result<()>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
-    let mut watched = Watched::new(&serve);
     loop {
         tokio::select! {
             _ = hangup.recv() => {}
             () = watched.changed(), if serve.watch => {}
         }
         watched.seen = watched.stamps();
-        let (loading, to) = (Arc::clone(&serve), handle.clone());
+        let (loading, handle) = (Arc::clone(serve), to.clone());
         // Compiling and planning take their time: beside the connections.
-        let loaded = tokio::task::spawn_blocking(move || {
-            // Whoever takes a key away waits for no model, and not for one that is of no use.
-            told(&to, loading.reload_clients(&to));
-            told(&to, loading.reload_models(&to));
-        });
-        if loaded.await.is_err() {
-            handle.refused(&"a model made the program fail");
+        let loaded = tokio::task::spawn_blocking(move || load(&loading, &handle)).await;
+        match loaded {
+            Ok(Ok(())) => {}
+            Ok(Err(Failure::Library(error))) => to.refused(&error),
+            Ok(Err(Failure::Negative | Failure::Output(_))) => to.refused(&"standard output is gone"),
+            Err(_) => to.refused(&"a file made the program fail"),
         }
-    }
-}
-
-fn told(handle: &Handle, loaded: Result<()>) {
-    match loaded {
-        Ok(()) => {}
-        Err(Failure::Library(error)) => handle.refused(&error),
-        Err(Failure::Negative | Failure::Output(_)) => handle.refused(&"standard output is gone"),
     }
 }
 
@@ -66,9 +64,8 @@ struct Watched {
 type Stamp = (SystemTime, u64);
 
 impl Watched {
-    fn new(serve: &Serve) -> Self {
-        let mut watched =
-            Self { paths: serve.models.paths().chain(serve.api_keys.clone()).collect(), seen: Vec::new() };
+    fn new(paths: Vec<PathBuf>) -> Self {
+        let mut watched = Self { paths, seen: Vec::new() };
         watched.seen = watched.stamps();
         watched
     }
