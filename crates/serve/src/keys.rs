@@ -57,7 +57,7 @@ impl<K> KeyCache<K> {
     /// request works with, and none at all if that is not enough.
     pub(crate) fn room(&self, id: KeysId, bytes: u64) -> Admission {
         let mut kept = self.kept();
-        if kept.by_id.contains_key(&id) {
+        if kept.use_of(id).is_some() {
             return Admission::Here;
         }
         let mut idle: Vec<_> = kept.by_id.iter().filter(|(_, entry)| Arc::strong_count(&entry.held) == 1).collect();
@@ -97,12 +97,7 @@ impl<K> KeyCache<K> {
 
     /// Keys, for as long as they are held.
     pub(crate) fn find(&self, id: KeysId) -> Option<Arc<Held<K>>> {
-        let mut kept = self.kept();
-        kept.turn += 1;
-        let turn = kept.turn;
-        let entry = kept.by_id.get_mut(&id)?;
-        entry.used = turn;
-        Some(Arc::clone(&entry.held))
+        self.kept().use_of(id).map(Arc::clone)
     }
 
     /// Forgets keys; a request that works with them goes on.
@@ -122,6 +117,16 @@ impl<K> KeyCache<K> {
 
     fn kept(&self) -> MutexGuard<'_, Kept<K>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K> Kept<K> {
+    /// Keys, that are the last to make way from now on.
+    fn use_of(&mut self, id: KeysId) -> Option<&Arc<Held<K>>> {
+        self.turn += 1;
+        let entry = self.by_id.get_mut(&id)?;
+        entry.used = self.turn;
+        Some(&entry.held)
     }
 }
 
