@@ -368,7 +368,7 @@ fn header(stream: u32) -> Vec<u8> {
     }
     let length = (block.len() as u32).to_be_bytes();
     // HEADERS, all of them, and a body to come.
-    [&length[1..], &[1, 4], &stream.to_be_bytes(), &block].concat()
+    [&length[1..], &[1, 4], &stream.to_be_bytes()[..], &block[..]].concat()
 }
 
 #[test]

@@ -72,3 +72,30 @@ impl From<Denied> for Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{ApiKeys, NewKey};
+    use crate::catalogue::Catalogue;
+    use crate::options::Limits;
+
+    #[test]
+    fn a_request_is_counted_by_what_it_was_told_or_that_its_client_was_gone() {
+        let (key, file) = (NewKey::make("alice").unwrap(), tempfile::NamedTempFile::new().unwrap());
+        std::fs::write(file.path(), &key.line).unwrap();
+        let app = Arc::new(App::new(Catalogue::new(None), Limits::default()));
+        app.admit_only(ApiKeys::read(file.path(), None).unwrap());
+        let header = format!("Bearer {}", key.key);
+        let client = || app.admit(Some(header.as_bytes())).unwrap_or_else(|_| panic!("it has a key"));
+        drop(client());
+        drop(client().answered(Response::new(Body::empty())));
+        let mut told = Response::new(Body::empty());
+        told.extensions_mut().insert(Told(StatusCode::NOT_FOUND));
+        drop(client().answered(told));
+        let metrics = app.metrics.text().unwrap();
+        for status in [499, 200, 404] {
+            assert!(metrics.contains(&format!("key=\"alice\",status=\"{status}\"}} 1")), "{status}: {metrics}");
+        }
+    }
+}
