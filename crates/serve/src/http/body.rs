@@ -258,3 +258,62 @@ const SLOWEST: f64 = (1 << 20) as f64;
 
 /// What log and metrics call the status of an answer that nobody waited for, as others do.
 pub(super) const GONE: u16 = 499;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+    use crate::options::Limits;
+    use crate::place::tests::one;
+    use hyper::body::Frame;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use tokio::time::{Interval, interval};
+
+    /// So many pieces of a MiB, one at each tick, and then an end, or none.
+    struct Pieces {
+        left: usize,
+        tick: Interval,
+        ends: bool,
+    }
+
+    impl hyper::body::Body for Pieces {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            match (self.left, self.ends) {
+                (0, true) => Poll::Ready(None),
+                (0, false) => Poll::Pending,
+                (_, _) => {
+                    std::task::ready!(self.tick.poll_tick(cx));
+                    self.left -= 1;
+                    Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![0; 1 << 20])))))
+                }
+            }
+        }
+    }
+
+    /// What becomes of a body that is given the time of many bytes.
+    async fn read(left: usize, ends: bool) -> Result<Bytes, Refusal> {
+        let (request, idle) = (Duration::from_millis(500), Duration::from_millis(500));
+        let app = Arc::new(App::new(Catalogue::new(None), Limits { request, idle, ..Limits::default() }));
+        let record = Record::new(&app, None, "keys");
+        let mut begun = Begun { until: record.start + request, granted: 0, place: one().1, record };
+        begun.allow(1 << 30);
+        let body = Body::new(Pieces { left, tick: interval(Duration::from_millis(100)), ends });
+        let headers = HeaderMap::new();
+        let reading = begun.read(1 << 30, &headers, body);
+        tokio::time::timeout(Duration::from_secs(60), reading).await.unwrap_or_else(|_| panic!("it goes on for ever"))
+    }
+
+    #[tokio::test]
+    async fn a_long_body_has_the_time_of_what_has_come_of_it() {
+        assert_eq!(read(10, true).await.unwrap().len(), 10 << 20);
+        assert!(matches!(read(0, false).await, Err(Refusal::Cut)));
+        assert!(matches!(read(1, false).await, Err(Refusal::Cut)));
+    }
+}
