@@ -171,6 +171,70 @@ fn a_changed_model_is_taken_and_a_broken_one_is_not() {
     assert!(close(&values(&["digits", "--url", &url]), &square));
 }
 
+/// What a server says to a client with this key.
+fn asked(folder: &std::path::Path, url: &str, key: &str) -> Option<i32> {
+    std::fs::write(folder.join("key"), key).unwrap();
+    let input = shipped("examples/digits.npy");
+    let arguments = ["run", "digits", "--url", url, "--via", "plain", "--input", &input, "--api-key-file", "key"];
+    subrosa(folder, &arguments).code
+}
+
+#[test]
+fn a_key_that_is_taken_away_opens_nothing_whatever_becomes_of_the_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::copy(shipped("models/mlp.onnx"), at("digits.onnx")).unwrap();
+    let [alice, bob] = ["alice", "bob"].map(|name| {
+        let made = succeed(folder.path(), &["serve-key", name, "--append", &format!("{name}.line")]).stdout;
+        made.trim().to_owned()
+    });
+    let clients = |names: &[&str]| {
+        let lines = names.iter().map(|name| std::fs::read_to_string(at(&format!("{name}.line"))).unwrap());
+        std::fs::write(at("clients"), lines.collect::<String>()).unwrap();
+    };
+    clients(&["alice", "bob"]);
+    let (server, url, mut said) = served(folder.path(), &["digits.onnx", "--api-keys", "clients"]);
+    assert_eq!((asked(folder.path(), &url, &alice), asked(folder.path(), &url, &bob)), (Some(0), Some(0)));
+    let mut told = || {
+        let id = server.0.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+        // In either order.
+        let (first, second) = (until(&mut said, "reload"), until(&mut said, "reload"));
+        let refused = if first.contains("clients-reloaded") { second } else { first };
+        assert!(refused.contains("reload-refused") && refused.contains("digits.onnx"), "{refused}");
+    };
+    std::fs::copy(shipped("models/README.md"), at("digits.onnx")).unwrap();
+    clients(&["bob"]);
+    told();
+    assert_eq!((asked(folder.path(), &url, &alice), asked(folder.path(), &url, &bob)), (Some(1), Some(0)));
+    clients(&[]);
+    told();
+    assert_eq!(asked(folder.path(), &url, &bob), Some(1), "nobody has a key");
+}
+
+#[test]
+fn a_server_ends_though_it_waits_for_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(shipped("models/mlp.onnx"), folder.path().join("digits.onnx")).unwrap();
+    let (mut server, _, mut said) = served(folder.path(), &["digits.onnx"]);
+    until(&mut said, "try: curl");
+    // Nobody ever writes into it: whoever opens it to read waits.
+    std::fs::remove_file(folder.path().join("digits.onnx")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(folder.path().join("digits.onnx")).status().unwrap();
+    assert!(made.success());
+    let id = server.0.id().to_string();
+    for signal in ["-HUP", "-TERM"] {
+        assert!(std::process::Command::new("kill").args([signal, &id]).status().unwrap().success());
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    until(&mut said, "\"event\":\"ended\"");
+    let start = std::time::Instant::now();
+    while server.0.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < std::time::Duration::from_secs(20), "it does not end");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_key_is_shown_once_and_its_file_has_a_digest() {
     let folder = tempfile::tempdir().unwrap();

@@ -50,8 +50,23 @@ impl ApiKeys {
     /// Reads a file of lines `NAME SHA256`, the digest in hexadecimal; empty lines and those that
     /// begin with `#` say nothing. Each client may send `rate` requests a second, or any number.
     ///
-    /// **Errors:** [`Error::Io`]; [`Error::ApiKeys`] naming the line.
+    /// **Errors:** [`Error::Io`]; [`Error::ApiKeys`] naming the line, or that there is no key at all.
     pub fn read(path: &Path, rate: Option<f64>) -> Result<Self> {
+        let keys = Self::reread(path, rate)?;
+        match keys.clients.is_empty() {
+            true => {
+                let reason = "it has no key, so that nobody could ask";
+                Err(Error::ApiKeys { path: path.to_owned(), line: 1, reason })
+            }
+            false => Ok(keys),
+        }
+    }
+
+    /// The same for a server that runs, from whose file the last key may have been taken: then
+    /// nobody may ask.
+    ///
+    /// **Errors:** [`Error::Io`]; [`Error::ApiKeys`] naming the line.
+    pub fn reread(path: &Path, rate: Option<f64>) -> Result<Self> {
         let io = |source| Error::Io { what: format!("cannot read {}", path.display()), source };
         let mut text = String::new();
         std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text)).map_err(io)?;
@@ -71,10 +86,7 @@ impl ApiKeys {
             }
             clients.push(Arc::new(client));
         }
-        match clients.is_empty() {
-            true => Err((1, "it has no key, so that nobody could ask")),
-            false => Ok(Self { clients }),
-        }
+        Ok(Self { clients })
     }
 
     /// The client whose key an `Authorization` header carries, if it may ask now.
@@ -207,10 +219,13 @@ mod tests {
 
     #[test]
     fn a_wrong_line_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "# nobody\n").unwrap();
+        assert!(ApiKeys::read(file.path(), None).err().unwrap().to_string().contains("line 1: it has no key"));
+        let nobody = ApiKeys::reread(file.path(), None).unwrap();
+        assert!(matches!(nobody.admit(Some(b"Bearer x")), Err(Denied::Unknown)));
         let digest = "ab".repeat(32);
         for (text, line) in [
-            ("", 1),
-            ("# nobody\n", 1),
             ("alice\n", 1),
             (&format!("alice {digest}\nbob {}\n", &digest[1..]), 2),
             (&format!("alice {digest}\nalice {digest}\n"), 2),

@@ -55,6 +55,8 @@ pub(crate) struct Served {
     pub(crate) outputs: Vec<Port>,
     /// What it is known by: the SHA-256 of its file, or which dealing of it the parties hold.
     pub(crate) origin: [u8; 32],
+    /// What it was sealed under: its evidence says so.
+    policy: Option<[u8; 32]>,
     pub(crate) work: Work,
     /// In trusted hardware: what its evidence is about.
     pub(crate) hosted: Option<Hosted>,
@@ -90,12 +92,11 @@ impl Catalogue {
         Self { models: BTreeMap::new(), way: self.way.clone() }
     }
 
-    /// Takes a model from another catalogue of its kind as it is there, if it is there and from
-    /// this file; returns whether it is.
-    pub fn keep(&mut self, old: &Self, name: &str, version: u64, sha256: [u8; 32]) -> bool {
-        let Some(served) = old.find(name, Some(version)).filter(|served| served.origin == sha256) else {
-            return false;
-        };
+    /// Takes a model from another catalogue of its kind as it is there, if it is there, of this
+    /// origin and sealed under this policy, or not at all; returns whether it is.
+    pub fn keep(&mut self, old: &Self, name: &str, version: u64, origin: [u8; 32], policy: Option<[u8; 32]>) -> bool {
+        let same = |served: &&Arc<Served>| served.origin == origin && served.policy == policy;
+        let Some(served) = old.find(name, Some(version)).filter(same) else { return false };
         self.models.entry(name.to_owned()).or_default().insert(version, Arc::clone(served));
         true
     }
@@ -128,7 +129,7 @@ impl Catalogue {
         };
         let (inputs, outputs) = (model.inputs().to_vec(), model.outputs().to_vec());
         let (origin, hosted) = (model.sha256(), hosted.transpose()?);
-        self.insert(Served { name, version, inputs, outputs, origin, work, hosted });
+        self.insert(Served { name, version, inputs, outputs, origin, policy, work, hosted });
         Ok(())
     }
 
@@ -153,12 +154,21 @@ impl Catalogue {
         if self.models.get(name).is_some_and(|versions| versions.contains_key(&version)) {
             return Err(Error::Misuse(format!("{name} {version} is given twice; give NAME@VERSION")));
         }
-        if old.is_some_and(|old| self.keep(old, name, version, origin)) {
+        if old.is_some_and(|old| self.keep(old, name, version, origin, None)) {
             return Ok(());
         }
         let (inputs, outputs) = (first.inputs(), first.outputs());
         let work = Work::Shares(Shared::start(name, first, sessions, limits)?);
-        self.insert(Served { name: name.to_owned(), version, inputs, outputs, origin, work, hosted: None });
+        self.insert(Served {
+            name: name.to_owned(),
+            version,
+            inputs,
+            outputs,
+            origin,
+            policy: None,
+            work,
+            hosted: None,
+        });
         Ok(())
     }
 

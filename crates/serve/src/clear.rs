@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::worker::{Unanswered, Worker};
 use std::collections::BTreeMap;
+use std::sync::Weak;
 use subrosa::{Model, PlanOptions, Session, Via};
 
 /// One flat array an output.
@@ -21,16 +22,22 @@ pub(crate) struct Inputs {
     /// One flat array an input.
     pub(crate) values: Values,
     pub(crate) samples: usize,
+    /// Until whoever asked is gone, or was told that it took too long.
+    pub(crate) waited_for: Weak<()>,
 }
 
 impl Worker for Sessions {
     type Task = Inputs;
     type Done = Values;
 
-    fn compute(&mut self, Inputs { values: inputs, samples }: Inputs) -> std::result::Result<Values, Unanswered> {
+    fn compute(&mut self, task: Inputs) -> std::result::Result<Values, Unanswered> {
+        let Inputs { values: inputs, samples, waited_for } = task;
         let mut outputs = vec![Vec::new(); self.model.outputs().len()];
         let mut first = 0;
         while first < samples {
+            if waited_for.strong_count() == 0 {
+                return Err(Unanswered::Failed);
+            }
             let left = samples - first;
             let size = self.largest.min(1 << left.ilog2());
             let part = self.part(&inputs, first, size);
@@ -81,3 +88,21 @@ impl Sessions {
 
 /// Larger batches are no faster a sample.
 const LARGEST: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_nobody_waits_for_is_not_computed_on() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/mlp.onnx");
+        let mut sessions = Sessions::new(&Model::open(path).unwrap(), 2).unwrap();
+        let waiting = Arc::new(());
+        let task = || Inputs { values: vec![vec![0.5; 5 * 784]], samples: 5, waited_for: Arc::downgrade(&waiting) };
+        assert_eq!(sessions.compute(task()).unwrap()[0].len(), 50);
+        let left = task();
+        drop(waiting);
+        assert!(matches!(sessions.compute(left), Err(Unanswered::Failed)));
+    }
+}

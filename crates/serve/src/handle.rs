@@ -35,6 +35,7 @@ impl Handle {
     /// From now on answers these clients only.
     pub fn admit_only(&self, keys: ApiKeys) {
         self.app.admit_only(keys);
+        log::line("clients-reloaded", self.app.warning(), &json!({}));
     }
 
     /// Says in the log why everything stays as it is.

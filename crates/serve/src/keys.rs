@@ -1,6 +1,6 @@
 //! Clients' evaluation keys: so much memory, and no more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use subrosa::ckks::service::{Keys, KeysId};
@@ -28,7 +28,17 @@ pub(crate) struct Held<K = Keys> {
     pub(crate) keys: K,
     /// The plan that they are for.
     pub(crate) plan: String,
-    _room: Room,
+    room: Room,
+}
+
+/// Whether there is room for keys.
+pub(crate) enum Admission {
+    /// They are here already, and need none.
+    Here,
+    /// It is taken.
+    Room(Room),
+    /// Not now.
+    Full,
 }
 
 /// Memory of the cache that is taken.
@@ -44,34 +54,50 @@ impl<K> KeyCache<K> {
     }
 
     /// Room for keys, before they are decoded: the least recently used make way, but none that a
-    /// request works with. None if that is not enough.
-    pub(crate) fn room(&self, bytes: u64) -> Option<Room> {
+    /// request works with, and none at all if that is not enough.
+    pub(crate) fn room(&self, id: KeysId, bytes: u64) -> Admission {
         let mut kept = self.kept();
-        while self.taken().saturating_add(bytes) > self.most {
-            let idle = kept.by_id.iter().filter(|(_, entry)| Arc::strong_count(&entry.held) == 1);
-            let oldest = idle.min_by_key(|(_, entry)| entry.used).map(|(id, _)| *id)?;
-            kept.by_id.remove(&oldest);
+        if kept.use_of(id).is_some() {
+            return Admission::Here;
+        }
+        let mut idle: Vec<_> = kept.by_id.iter().filter(|(_, entry)| Arc::strong_count(&entry.held) == 1).collect();
+        idle.sort_by_key(|(_, entry)| entry.used);
+        let mut over = self.taken().saturating_add(bytes).saturating_sub(self.most);
+        let mut leave = Vec::new();
+        for (id, entry) in idle {
+            if over == 0 {
+                break;
+            }
+            over = over.saturating_sub(entry.held.room.bytes);
+            leave.push(*id);
+        }
+        if over > 0 {
+            return Admission::Full;
+        }
+        for id in leave {
+            kept.by_id.remove(&id);
         }
         self.taken.fetch_add(bytes, Ordering::Relaxed);
-        Some(Room { bytes, taken: Arc::clone(&self.taken) })
+        Admission::Room(Room { bytes, taken: Arc::clone(&self.taken) })
     }
 
-    /// Keeps keys; returns whether they are new.
+    /// Keeps keys; returns whether they are new. Those that came in between stay.
     pub(crate) fn keep(&self, id: KeysId, keys: K, plan: String, room: Room) -> bool {
         let mut kept = self.kept();
         kept.turn += 1;
         let used = kept.turn;
-        kept.by_id.insert(id, Entry { held: Arc::new(Held { keys, plan, _room: room }), used }).is_none()
+        match kept.by_id.entry(id) {
+            hash_map::Entry::Occupied(_) => false,
+            hash_map::Entry::Vacant(entry) => {
+                entry.insert(Entry { held: Arc::new(Held { keys, plan, room }), used });
+                true
+            }
+        }
     }
 
     /// Keys, for as long as they are held.
     pub(crate) fn find(&self, id: KeysId) -> Option<Arc<Held<K>>> {
-        let mut kept = self.kept();
-        kept.turn += 1;
-        let turn = kept.turn;
-        let entry = kept.by_id.get_mut(&id)?;
-        entry.used = turn;
-        Some(Arc::clone(&entry.held))
+        self.kept().use_of(id).map(Arc::clone)
     }
 
     /// Forgets keys; a request that works with them goes on.
@@ -94,6 +120,16 @@ impl<K> KeyCache<K> {
     }
 }
 
+impl<K> Kept<K> {
+    /// Keys, that are the last to make way from now on.
+    fn use_of(&mut self, id: KeysId) -> Option<&Arc<Held<K>>> {
+        self.turn += 1;
+        let entry = self.by_id.get_mut(&id)?;
+        entry.used = self.turn;
+        Some(&entry.held)
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.taken.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -108,11 +144,20 @@ mod tests {
         KeysId::of(name.as_bytes())
     }
 
+    /// Room for new keys.
+    fn room(cache: &KeyCache<&'static str>, bytes: u64) -> Option<Room> {
+        match cache.room(id("new"), bytes) {
+            Admission::Room(room) => Some(room),
+            Admission::Full => None,
+            Admission::Here => panic!("they are not"),
+        }
+    }
+
     /// Room for two.
     fn full() -> KeyCache<&'static str> {
         let cache = KeyCache::new(20);
         for name in ["a", "b"] {
-            let room = cache.room(10).unwrap();
+            let room = room(&cache, 10).unwrap();
             assert!(cache.keep(id(name), name, "plan".to_owned(), room));
         }
         cache
@@ -122,25 +167,26 @@ mod tests {
     fn the_least_recently_used_make_way() {
         let cache = full();
         assert_eq!(cache.find(id("a")).unwrap().keys, "a");
-        let room = cache.room(10).unwrap();
+        let space = room(&cache, 10).unwrap();
         assert!(cache.find(id("b")).is_none() && cache.find(id("a")).is_some());
-        assert!(cache.keep(id("c"), "c", "other".to_owned(), room));
+        assert!(cache.keep(id("c"), "c", "other".to_owned(), space));
         cache.retain(|plan| plan == "plan");
         assert!(cache.find(id("c")).is_none());
         assert_eq!(cache.taken(), 10);
-        assert!(cache.room(21).is_none(), "more than all of it");
+        assert!(room(&cache, 21).is_none(), "more than all of it");
+        assert!(cache.find(id("a")).is_some(), "and nobody made way for nothing");
     }
 
     #[test]
     fn what_is_in_use_takes_its_room_until_it_is_let_go() {
         let cache = full();
         let (a, b) = (cache.find(id("a")).unwrap(), cache.find(id("b")).unwrap());
-        assert!(cache.room(10).is_none(), "a request works with either");
+        assert!(room(&cache, 10).is_none(), "a request works with either");
         cache.forget(id("a"));
-        assert!(cache.find(id("a")).is_none() && cache.room(10).is_none());
+        assert!(cache.find(id("a")).is_none() && room(&cache, 10).is_none());
         assert_eq!((a.keys, cache.taken()), ("a", 20));
         drop(a);
-        assert!(cache.room(10).is_some());
+        assert!(room(&cache, 10).is_some());
         drop(b);
         assert_eq!(cache.taken(), 10, "the room was given back unused");
     }
@@ -148,9 +194,20 @@ mod tests {
     #[test]
     fn the_same_keys_are_kept_once() {
         let cache = full();
+        assert!(matches!(cache.room(id("a"), 10), Admission::Here));
         cache.forget(id("b"));
-        let room = cache.room(10).unwrap();
-        assert!(!cache.keep(id("a"), "a", "plan".to_owned(), room));
+        let space = room(&cache, 10).unwrap();
+        let first = cache.find(id("a")).unwrap();
+        assert!(!cache.keep(id("a"), "a", "plan".to_owned(), space));
+        assert!(Arc::ptr_eq(&first, &cache.find(id("a")).unwrap()));
         assert_eq!(cache.taken(), 10);
+    }
+
+    #[test]
+    fn nobody_makes_way_where_it_is_not_enough() {
+        let cache = full();
+        let _at_work = cache.find(id("a")).unwrap();
+        assert!(room(&cache, 11).is_none());
+        assert!(cache.find(id("b")).is_some() && cache.taken() == 20);
     }
 }

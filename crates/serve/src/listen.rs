@@ -9,8 +9,10 @@ use crate::http::{App, router};
 use crate::log;
 use crate::options::{Limits, Tls};
 use crate::paced::Paced;
+use crate::place::Share;
 use axum::Router;
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -220,7 +222,11 @@ where
     // To read and compute, and again until the answer is read.
     let patience = Patience::new(limits.idle, 2 * limits.request);
     let (router, going) = (TowerToHyperService::new(shared.grpc.clone()), Arc::clone(&patience));
-    let service = service_fn(move |request| {
+    let share = Share::of(limits.requests);
+    // Who keeps to it waits at home, and is not refused.
+    let streams = share.size() as u32;
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(share.clone());
         let (going, answer) = (going.begin(), router.call(request));
         async move {
             // Until the last of the answer is handed over.
@@ -230,7 +236,7 @@ where
     let serving = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEADER as u32)
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(streams)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(2 * WINDOW)
         .max_send_buf_size(WINDOW as usize)
@@ -269,9 +275,6 @@ const MAX_HEADER: usize = 32 << 10;
 
 /// Headers of a request.
 const MAX_HEADERS: usize = 64;
-
-/// Calls at a time of one connection over HTTP/2.
-const MAX_STREAMS: u32 = 64;
 
 /// Bytes of a call, or of an answer, that may be on their way.
 const WINDOW: u32 = 256 << 10;

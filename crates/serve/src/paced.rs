@@ -6,20 +6,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// A stream that has to take what is written within `patience`, from the first byte until it is
-/// flushed: a byte now and then does not start the time again.
+/// flushed, or so much was taken: a byte now and then does not start the time again.
 pub(crate) struct Paced<S> {
     stream: S,
     patience: Duration,
     /// While something is not flushed.
     until: Option<Pin<Box<Sleep>>>,
+    /// Bytes since the time began.
+    taken: usize,
 }
 
 impl<S> Paced<S> {
     pub(crate) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, until: None }
+        Self { stream, patience, until: None, taken: 0 }
     }
 
     fn late(&mut self, cx: &mut Context<'_>) -> Result<()> {
@@ -29,6 +31,20 @@ impl<S> Paced<S> {
             Poll::Ready(()) => Err(Error::new(ErrorKind::TimedOut, "the answer is not read")),
             Poll::Pending => Ok(()),
         }
+    }
+
+    /// An answer, or many in a row, may be longer than any time is for: each piece has its own.
+    fn took(&mut self, written: Poll<Result<usize>>) -> Poll<Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.taken = self.taken.saturating_add(bytes);
+        }
+        if self.taken >= PIECE
+            && let Some(until) = &mut self.until
+        {
+            self.taken = 0;
+            until.as_mut().reset(Instant::now() + self.patience);
+        }
+        written
     }
 }
 
@@ -41,7 +57,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         self.late(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.took(written)
     }
 
     fn poll_write_vectored(
@@ -50,7 +67,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         bytes: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         self.late(cx)?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.took(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -62,7 +80,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
             self.late(cx)?;
         }
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
-        self.until = None;
+        (self.until, self.taken) = (None, 0);
         Poll::Ready(flushed)
     }
 
@@ -72,17 +90,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     }
 }
 
+/// Bytes that have to be taken within a time.
+const PIECE: usize = 64 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::future::poll_fn;
 
-    /// Takes a byte at a time.
-    struct Narrow;
+    /// Takes so many bytes at a time.
+    struct Narrow(usize);
 
     impl AsyncWrite for Narrow {
         fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-            Poll::Ready(Ok(bytes.len().min(1)))
+            Poll::Ready(Ok(bytes.len().min(self.0)))
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
@@ -95,12 +116,12 @@ mod tests {
     }
 
     async fn write(stream: &mut Paced<Narrow>) -> Result<usize> {
-        poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, &[0; 9])).await
+        poll_fn(|cx| Pin::new(&mut *stream).poll_write(cx, &[0; PIECE])).await
     }
 
     #[tokio::test]
     async fn who_takes_a_byte_now_and_then_is_given_up() {
-        let mut stream = Paced::new(Narrow, Duration::from_millis(100));
+        let mut stream = Paced::new(Narrow(1), Duration::from_millis(100));
         for _ in 0..100 {
             if let Err(error) = write(&mut stream).await {
                 return assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -111,8 +132,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_keeps_reading_is_not_given_up_though_there_is_always_more() {
+        let mut stream = Paced::new(Narrow(PIECE / 2), Duration::from_millis(400));
+        for _ in 0..20 {
+            write(&mut stream).await.unwrap();
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    #[tokio::test]
     async fn the_time_of_one_answer_is_not_that_of_the_next() {
-        let mut stream = Paced::new(Narrow, Duration::from_millis(400));
+        let mut stream = Paced::new(Narrow(1), Duration::from_millis(400));
         for _ in 0..3 {
             write(&mut stream).await.unwrap();
             poll_fn(|cx| Pin::new(&mut stream).poll_flush(cx)).await.unwrap();

@@ -42,6 +42,8 @@ fn who_has_no_key_is_told_so_and_health_is_open() {
         assert!(stranger.status == 401 && stranger.head.contains("invalid_token"), "{path}: {}", stranger.head);
         assert_ne!(get(&server, path, &alice.key).status, 401, "{path}");
     }
+    assert_eq!(server.get("/page.json").status, 401, "the page asks for the key");
+    assert_eq!(get(&server, "/page.json", &alice.key).status, 200);
     let long = server.ask("POST /v2/models/mlp/infer HTTP/1.1\r\ncontent-length: 1000000000", b"");
     assert_eq!(long.status, 401, "before anything of it is read");
     // The library's client.

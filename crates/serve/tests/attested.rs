@@ -85,6 +85,7 @@ fn a_verified_server_answers_and_says_what_it_is() {
         assert_eq!(answer.outputs[0].0.values.len(), 30);
     }
     assert!(scene.server.get("/v2").text().contains("SIMULATED, NO CONFIDENTIALITY"));
+    assert!(!scene.server.get("/metrics").text().contains("samples_total{"), "the host reads them");
     assert!(scene.server.get("/metrics").text().contains("standing=\"SIMULATED, NO CONFIDENTIALITY\""));
     let refused = scene.server.post("/v2/models/mlp/infer", b"{}");
     assert!(refused.status == 403 && refused.text().contains("sealed requests only"));

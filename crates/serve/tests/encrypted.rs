@@ -4,13 +4,13 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use subrosa::ckks::roles;
 use subrosa::ckks::service::KeysId;
 use subrosa::client::Client;
 use subrosa::{Dataset, InputSpec, Model, Plan, PlanOptions, Samples, Via};
 use subrosa_serve::{Catalogue, Entry, Limits};
-use support::{Running, model, serve};
+use support::{Running, model, reply, serve};
 
 /// Rows of the table that the models take.
 fn rows() -> Samples {
@@ -253,7 +253,7 @@ fn keys_end_with_the_plan_that_they_are_for() {
     let owner = Owner::of(&server);
     assert_eq!(server.put(&owner.path(), &owner.keys).status, 201);
     let mut same = server.handle.catalogue().alike();
-    assert!(same.keep(&server.handle.catalogue(), "risk", 1, logreg().sha256()));
+    assert!(same.keep(&server.handle.catalogue(), "risk", 1, logreg().sha256(), None));
     server.handle.replace(same);
     assert_eq!(server.post(INFER, &owner.request).status, 200, "what has not changed goes on");
     let mut other = server.handle.catalogue().alike();
@@ -263,6 +263,54 @@ fn keys_end_with_the_plan_that_they_are_for() {
     let refused = server.post(INFER, &owner.request);
     assert!(refused.status == 400 && refused.text().contains("of another plan"), "{}", refused.text());
     assert!(server.get("/metrics").text().contains("key_bytes{standing=\"encrypted\"} 0"));
+}
+
+#[test]
+fn keys_that_come_while_their_plan_goes_are_not_kept() {
+    let server = start(Limits::default());
+    let owner = Owner::of(&server);
+    let (most, last) = owner.keys.split_at(owner.keys.len() - 1);
+    let length = owner.keys.len();
+    let head =
+        format!("PUT {} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n", owner.path());
+    let mut stream = server.connect();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(most).unwrap();
+    while !server.get("/metrics").text().contains("requests_active{standing=\"encrypted\"} 1") {
+        std::thread::yield_now();
+    }
+    let mut other = server.handle.catalogue().alike();
+    other.add(entry(Some(plan(8.0))), 1, &Limits::default()).unwrap();
+    server.handle.replace(other);
+    stream.write_all(last).unwrap();
+    let refused = reply(&mut stream);
+    assert!(refused.status == 404 && refused.text().contains("fetch the plan again"), "{}", refused.text());
+    assert!(server.get("/metrics").text().contains("key_bytes{standing=\"encrypted\"} 0"));
+}
+
+#[test]
+fn uploads_that_stand_still_make_way_for_others() {
+    let second = Duration::from_secs(1);
+    let server = start(Limits { request: second, idle: second, ..Limits::default() });
+    let owner = Owner::of(&server);
+    let head = format!("PUT {} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", owner.path(), owner.keys.len());
+    // As many as there may be, each with a byte now and then.
+    let mut slow: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    let start = Instant::now();
+    for stream in &mut slow {
+        stream.write_all(head.as_bytes()).unwrap();
+    }
+    let cut = || server.get("/metrics").text().contains("endpoint=\"keys\",status=\"408\"} 4");
+    let mut sent = 0;
+    while !cut() {
+        assert!(start.elapsed() < Duration::from_secs(60), "they are never cut");
+        for stream in &mut slow {
+            let _ = stream.write_all(&owner.keys[sent..=sent]);
+        }
+        sent += 1;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(server.put(&owner.path(), &owner.keys).status, 201);
 }
 
 #[test]

@@ -247,6 +247,11 @@ fn what_is_wrong_has_its_code_and_the_server_lives() {
     short.raw[0].truncate(400);
     let mut nan = request(1);
     nan.inputs[0].contents.as_mut().unwrap().fp32[5] = f32::NAN;
+    let mut long_name = request(1);
+    long_name.inputs[0].name = "%".repeat(30_000);
+    long_name.inputs[0].datatype = "X".to_owned();
+    let mut long_type = request(1);
+    long_type.inputs[0].datatype = "\u{e9}".repeat(10_000);
     let mut unknown = request(1);
     unknown.outputs = vec![Name { name: "none".to_owned(), ..Name::default() }];
     for (asked, code, said) in [
@@ -264,13 +269,16 @@ fn what_is_wrong_has_its_code_and_the_server_lives() {
         (flat, Code::InvalidArgument, "has the shape [784]"),
         (cut, Code::InvalidArgument, "no whole values"),
         (short, Code::InvalidArgument, "which its shape does not"),
-        (nan, Code::InvalidArgument, "NaN"),
+        (nan, Code::InvalidArgument, "sample 1, value 6 is not finite"),
+        (long_name, Code::InvalidArgument, "is of the datatype X"),
+        (long_type, Code::InvalidArgument, "is of the datatype "),
         (unknown, Code::InvalidArgument, "no output 'none'"),
         (raw(5), Code::InvalidArgument, "send 1 to 4"),
         (raw(30), Code::ResourceExhausted, "longer than 65541 bytes"),
     ] {
         let status = caller.call::<_, Inferred>("ModelInfer", asked).unwrap_err();
         assert!(status.code() == code && status.message().contains(said), "{said}: {status:?}");
+        assert!(status.message().len() <= 1027, "{said}");
     }
     let status = caller.call::<_, Yes>("Repository", Empty {}).unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
@@ -321,4 +329,72 @@ fn keys_are_asked_for_as_over_http() {
     caller.key = Some(key.key.clone());
     assert_eq!(code(&caller), Code::Ok);
     assert_eq!(code(&caller), Code::ResourceExhausted);
+}
+
+#[test]
+fn what_a_key_was_told_is_counted() {
+    let key = NewKey::make("alice").unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &key.line).unwrap();
+    let keys = ApiKeys::read(file.path(), None).unwrap();
+    let limits = Limits::default();
+    let server = serve_as(mlps(None, &limits), limits, |server| server.only_for(keys));
+    let mut caller = Caller::new(&server);
+    caller.key = Some(key.key.clone());
+    assert!(caller.call::<_, Inferred>("ModelInfer", raw(1)).is_ok());
+    assert!(caller.call::<_, Inferred>("ModelInfer", Infer { model: "none".to_owned(), ..raw(1) }).is_err());
+    assert!(caller.call::<_, Inferred>("ModelInfer", Infer { inputs: vec![], ..raw(1) }).is_err());
+    let metrics = server.ask(&format!("GET /metrics HTTP/1.1\r\nauthorization: Bearer {}", key.key), b"").text();
+    for status in [200, 400, 404] {
+        assert!(metrics.contains(&format!("key=\"alice\",status=\"{status}\"}} 1")), "{status}: {metrics}");
+    }
+}
+
+/// A call's header, as HTTP/2 and HPACK write it without compression.
+fn header(stream: u32) -> Vec<u8> {
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "x"),
+        (":path", "/inference.GRPCInferenceService/ModelInfer"),
+        ("content-type", "application/grpc"),
+    ];
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.extend([0, name.len() as u8]);
+        block.extend(name.as_bytes());
+        block.push(value.len() as u8);
+        block.extend(value.as_bytes());
+    }
+    let length = (block.len() as u32).to_be_bytes();
+    // HEADERS, all of them, and a body to come.
+    [&length[1..], &[1, 4], &stream.to_be_bytes()[..], &block[..]].concat()
+}
+
+#[test]
+fn one_connection_does_not_take_every_place() {
+    let server = start(Limits { requests: 8, ..Limits::default() }, None);
+    let mut stream = std::net::TcpStream::connect(&server.grpc).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    // Two streams are its own; whoever opens more is refused.
+    for number in 0..16 {
+        stream.write_all(&header(2 * number + 1)).unwrap();
+    }
+    let active = || {
+        let metrics = server.get("/metrics").text();
+        let line = metrics.lines().find(|line| line.starts_with("subrosa_serve_requests_active{")).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let start = std::time::Instant::now();
+    while active() == 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "it never took a place");
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(active(), 2);
+    assert!(Caller::new(&server).call::<_, Inferred>("ModelInfer", raw(1)).is_ok());
+    // And they are free when it is gone.
+    drop(stream);
+    while active() > 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "its places are not given back");
+    }
 }

@@ -89,7 +89,8 @@ fn what_is_wrong_is_told_and_the_server_lives() {
         (server.get("/v2/models/mlp/versions/2"), 404, "no such model"),
         (server.get("/v2/models/mlp/versions/-1"), 404, "no such model"),
         (server.get("/v3"), 404, "no such endpoint"),
-        (server.get("/v2/models/mlp/infer"), 405, ""),
+        (server.get("/v2/models/mlp/infer"), 405, "not asked in this way"),
+        (server.get("/v2/models/%ff"), 400, "the path cannot be read"),
         (server.post("/v2/models/mlp/infer", b"{"), 400, "cut off"),
         (server.post("/v2/models/mlp/infer", b"{\"inputs\":[]}"), 400, "is missing"),
         (with("99999999", &body), 400, "beyond the end"),
@@ -106,6 +107,8 @@ fn what_is_wrong_is_told_and_the_server_lives() {
         (server.post("/v2/models/mlp/sealed-infer", b"x"), 403, "no attested channel"),
     ] {
         assert_eq!(reply.status, status, "{}", reply.text());
+        let error: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        assert!(error["error"].is_string());
         assert!(reply.text().contains(said), "{}", reply.text());
     }
     let Message { body, json } = request(&server, 5).encode().unwrap();
@@ -115,7 +118,18 @@ fn what_is_wrong_is_told_and_the_server_lives() {
     bad.inputs[0].values[784 + 5] = f32::NAN;
     let Message { body, json } = bad.encode().unwrap();
     let reply = with(&json.unwrap().to_string(), &body);
-    assert!(reply.status == 400 && reply.text().contains("NaN"), "{}", reply.text());
+    assert!(reply.status == 400 && reply.text().contains("sample 2, value 6 is not finite"), "{}", reply.text());
+    // Words that are as long as a request may be.
+    let name = "n\u{7}".repeat(5_000);
+    for tensor in [
+        serde_json::json!({ "name": name, "shape": [1], "datatype": "X", "data": [1] }),
+        serde_json::json!({ "name": "x", "shape": [1], "datatype": name, "data": [1] }),
+        serde_json::json!({ "name": name, "shape": [1], "datatype": "FP32", "data": [1] }),
+    ] {
+        let body = serde_json::to_vec(&serde_json::json!({ "inputs": [tensor] })).unwrap();
+        let reply = server.post("/v2/models/mlp/infer", &body);
+        assert!(reply.status == 400 && reply.body.len() < 1100, "{} bytes", reply.body.len());
+    }
     // A body without an announced length, longer than the limit.
     let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
     let head = format!("{infer}\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");

@@ -84,9 +84,11 @@ fn only_the_same_file_is_kept() {
     let old = catalogue("mlp.onnx", Catalogue::new(None));
     let sha256 = |file: &str| Model::open(model(file)).unwrap().sha256();
     let mut next = old.alike();
-    assert!(!next.keep(&old, "digits", 1, sha256("mlp_square.onnx")));
-    assert!(!next.keep(&old, "digits", 2, sha256("mlp.onnx")) && !next.keep(&old, "other", 1, sha256("mlp.onnx")));
-    assert!(next.keep(&old, "digits", 1, sha256("mlp.onnx")));
+    let mlp = sha256("mlp.onnx");
+    assert!(!next.keep(&old, "digits", 1, sha256("mlp_square.onnx"), None));
+    assert!(!next.keep(&old, "digits", 2, mlp, None) && !next.keep(&old, "other", 1, mlp, None));
+    assert!(!next.keep(&old, "digits", 1, mlp, Some([1; 32])), "the same file, now sealed");
+    assert!(next.keep(&old, "digits", 1, mlp, None));
     assert_eq!(next.names().collect::<Vec<_>>(), [("digits", 1)]);
 }
 

@@ -3,7 +3,7 @@
 //! **Source:** <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>. Compression is not
 //! offered, and a message that is compressed all the same is refused.
 
-use crate::http::Refusal;
+use crate::http::{Refusal, Told};
 use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Response, StatusCode};
@@ -45,7 +45,9 @@ pub(super) fn succeeded(body: Body) -> Response<Body> {
 
 /// A call that fails: all of it is in the header.
 pub(super) fn failed(refusal: &Refusal) -> Response<Body> {
-    status(refusal.grpc(), &refusal.body().error)
+    let mut response = status(refusal.grpc(), &refusal.body().error);
+    response.extensions_mut().insert(Told(refusal.status()));
+    response
 }
 
 /// A call of what there is not.
@@ -75,12 +77,18 @@ fn typed(mut response: Response<Body>) -> Response<Body> {
 
 /// All but printable ASCII, and the percent sign, as percent and two digits.
 fn escaped(message: &str) -> String {
-    let one = |byte: u8| match byte {
-        b'%' => "%25".to_owned(),
-        b' '..=b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    message.bytes().map(one).collect()
+    let mut out = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        match byte {
+            b' '..=b'$' | b'&'..=b'~' => out.push(char::from(byte)),
+            _ => out.extend(['%', digit(byte >> 4), digit(byte & 15)]),
+        }
+    }
+    out
+}
+
+fn digit(value: u8) -> char {
+    char::from_digit(u32::from(value), 16).unwrap_or('0').to_ascii_uppercase()
 }
 
 fn bad(message: &str) -> Refusal {

@@ -12,7 +12,8 @@ mod patience;
 pub(crate) use patience::Patience;
 
 use crate::http::infer::{self, Asked};
-use crate::http::{App, Begun, Named, Refusal, conduct, meta};
+use crate::http::{App, Begun, Named, Refusal, Refused, conduct, meta, whole};
+use crate::place::Share;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -25,7 +26,7 @@ use messages::{TensorMetadata, Yes};
 use prost::Message;
 use prost::bytes::Bytes;
 use std::sync::Arc;
-use subrosa::oip;
+use subrosa::oip::{self, words};
 
 /// All methods. Health is open to everybody.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -54,11 +55,7 @@ async fn calls_only(request: Request, next: Next) -> Response<Body> {
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response<Body> {
     let header = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes().to_vec());
     match app.admit(header.as_deref()) {
-        Ok(client) => {
-            let response = next.run(request).await;
-            client.asked(&app, response.status());
-            response
-        }
+        Ok(client) => client.answered(next.run(request).await),
         Err(refusal) => frame::failed(&refusal),
     }
 }
@@ -104,10 +101,11 @@ async fn short<I: Message + Default, O: Message>(
     request: Request,
     answer: impl FnOnce(I) -> Result<O, Refusal>,
 ) -> Response<Body> {
-    let reading = tokio::time::timeout(app.limits.idle, axum::body::to_bytes(request.into_body(), MOST_SHORT));
+    let reading = tokio::time::timeout(app.limits.idle, whole(request.into_body(), MOST_SHORT));
     let answered = match reading.await {
-        Ok(Ok(bytes)) => read(&bytes).and_then(answer).and_then(|message| frame::framed(&message)),
-        Ok(Err(_)) | Err(_) => Err(Refusal::Cut),
+        Ok(Ok(bytes)) => read(&bytes.into()).and_then(answer).and_then(|message| frame::framed(&message)),
+        Ok(Err(refusal)) => Err(refusal),
+        Err(_) => Err(Refusal::Cut),
     };
     match answered {
         Ok(bytes) => frame::succeeded(Body::from(bytes)),
@@ -117,7 +115,7 @@ async fn short<I: Message + Default, O: Message>(
 
 async fn infer(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let done = conduct(&app, None, "grpc-infer", async |mut begun| {
+    let done = conduct(&app, None, "grpc-infer", parts.extensions.get::<Share>(), async |mut begun| {
         let read = begun.read(app.limits.body.saturating_add(frame::PREFIX), &parts.headers, body).await;
         let done = match read {
             Ok(bytes) => compute(&app, &mut begun, bytes).await,
@@ -127,18 +125,14 @@ async fn infer(State(app): State<Arc<App>>, request: Request) -> Response<Body> 
     });
     match done.await {
         Ok(answer) => frame::succeeded(answer.into_body()),
-        Err(refusal) => frame::failed(&refusal),
+        Err(Refused { refusal, .. }) => frame::failed(&refusal),
     }
 }
 
 async fn compute(app: &App, begun: &mut Begun, body: Bytes) -> Result<Vec<u8>, Refusal> {
     let message = frame::message(&body)?;
-    if !bounds::is_bounded(&message) {
-        return Err(bad("the request holds more tensors or dimensions than any model takes".to_owned()));
-    }
     let length = message.len();
-    let request = begun.beside(length, move || InferRequest::decode(message)).await?;
-    let mut request = request.map_err(|_| bad("the message is no ModelInferRequest".to_owned()))?;
+    let mut request = begun.beside(length, move || InferRequest::bounded(message)).await??;
     let name = ModelName {
         name: std::mem::take(&mut request.model_name),
         version: std::mem::take(&mut request.model_version),
@@ -149,8 +143,9 @@ async fn compute(app: &App, begun: &mut Begun, body: Bytes) -> Result<Vec<u8>, R
     let raw = !request.raw_inputs.is_empty();
     let (model, most) = (Arc::clone(&served), app.limits.samples);
     let asked = begun.beside(length, move || request.plain(raw).and_then(|request| Asked::fit(&model, request, most)));
-    let answer = infer::compute(&served, asked.await?.map_err(Refusal::Bad)?, begun).await?;
-    begun.beside(length, move || frame::framed(&InferResponse::of(answer))).await?
+    let asked = asked.await?.map_err(|error| Refusal::of(error, app))?;
+    let answer = infer::counted(&served, asked, begun).await?;
+    begun.beside(infer::size(&answer), move || frame::framed(&InferResponse::of(answer))).await?
 }
 
 fn read<I: Message + Default>(body: &Bytes) -> Result<I, Refusal> {
@@ -171,6 +166,14 @@ impl From<&subrosa::Port> for TensorMetadata {
 }
 
 impl InferRequest {
+    /// Reads a request that holds no more than a model could take.
+    fn bounded(message: Bytes) -> Result<Self, Refusal> {
+        if !bounds::is_bounded(&message) {
+            return Err(bad("the request holds more tensors or dimensions than any model takes".to_owned()));
+        }
+        Self::decode(message).map_err(|_| bad("the message is no ModelInferRequest".to_owned()))
+    }
+
     /// As the protocol has it over HTTP; its tensors are in `raw_inputs` if `raw`.
     fn plain(self, raw: bool) -> subrosa::Result<oip::InferRequest> {
         let Self { id, inputs, outputs, raw_inputs, .. } = self;
@@ -190,7 +193,7 @@ impl Tensor {
     fn plain(self, raw: Option<Bytes>) -> subrosa::Result<oip::Tensor> {
         let Self { name, datatype, shape, contents } = self;
         if datatype != FP32 {
-            let message = format!("the tensor '{name}' is of the datatype {datatype}");
+            let message = format!("the tensor '{}' is of the datatype {}", words(&name), words(&datatype));
             return Err(input(message, "this server takes FP32"));
         }
         let values = match (raw, contents) {
@@ -198,7 +201,8 @@ impl Tensor {
             (None, Some(contents)) => contents.fp32,
             (None, None) => Vec::new(),
             (Some(_), Some(_)) => {
-                return Err(input(format!("the tensor '{name}' has raw contents and others"), "give one of them"));
+                let message = format!("the tensor '{}' has raw contents and others", words(&name));
+                return Err(input(message, "give one of them"));
             }
         };
         oip::Tensor::checked(name, shape.into_iter().map(|d| u64::try_from(d).unwrap_or(u64::MAX)), values)
@@ -208,7 +212,7 @@ impl Tensor {
 fn values(name: &str, bytes: &[u8]) -> subrosa::Result<Vec<f32>> {
     let (values, rest) = bytes.as_chunks::<4>();
     if !rest.is_empty() {
-        let message = format!("the raw contents of '{name}' are no whole values");
+        let message = format!("the raw contents of '{}' are no whole values", words(name));
         return Err(input(message, "give 4 bytes each, little-endian"));
     }
     Ok(values.iter().map(|v| f32::from_le_bytes(*v)).collect())
@@ -251,3 +255,65 @@ const FP32: &str = "FP32";
 
 /// Bytes of a call that names a model at most.
 const MOST_SHORT: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+    use crate::options::Limits;
+    use hyper::body::Frame;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll};
+
+    /// A body that comes a byte at a time, each in a buffer of its own.
+    struct Pieces {
+        left: usize,
+        alive: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    }
+
+    struct Buffer(Arc<AtomicUsize>);
+
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            &[0]
+        }
+    }
+
+    impl Drop for Buffer {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    impl hyper::body::Body for Pieces {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            if self.left == 0 {
+                return Poll::Ready(None);
+            }
+            self.left -= 1;
+            let alive = self.alive.fetch_add(1, Ordering::Relaxed) + 1;
+            self.most.fetch_max(alive, Ordering::Relaxed);
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(Buffer(Arc::clone(&self.alive)))))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_short_call_keeps_none_of_the_pieces_that_it_comes_in() {
+        let app = App::new(Catalogue::new(None), Limits::default());
+        for (left, status) in [(frame::PREFIX, None), (MOST_SHORT + 1, Some("8"))] {
+            let (alive, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let body = Pieces { left, alive, most: Arc::clone(&most) };
+            let answer = short(&app, Request::new(Body::new(body)), |Empty {}| Ok(Yes { yes: true })).await;
+            assert_eq!(answer.headers().get("grpc-status").map(|v| v.to_str().unwrap()), status);
+            assert!(most.load(Ordering::Relaxed) < 3, "{most:?} at a time");
+        }
+    }
+}

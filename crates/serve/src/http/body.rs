@@ -5,7 +5,7 @@ use super::unread::Unread;
 use super::{App, Named};
 use crate::catalogue::Served;
 use crate::log;
-use crate::place::Place;
+use crate::place::{Place, Share};
 use crate::worker::{Queue, Unanswered, Worker};
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_LENGTH;
@@ -18,9 +18,17 @@ use std::time::{Duration, Instant};
 /// A request at work.
 pub(crate) struct Begun {
     pub(super) until: Instant,
+    /// Bytes of a body that bring time with them.
+    granted: usize,
     /// What goes on for the request holds a clone.
     place: Place,
     record: Record,
+}
+
+/// A request that is refused, and its place if it had one.
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    place: Option<Place>,
 }
 
 /// What log and metrics will say of a request, whatever becomes of it.
@@ -37,16 +45,25 @@ struct Record {
 }
 
 impl Begun {
-    /// Reads all of a body of up to `limit` bytes.
-    pub(crate) async fn read(&mut self, limit: usize, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    /// Reads all of a body of up to `limit` bytes. Each piece has to come in time, and before the
+    /// client is idle.
+    pub(crate) async fn read(&mut self, limit: usize, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Refusal> {
         let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
         if announced.is_some_and(|n| n > limit as u64) {
             return Err(Refusal::TooLong(limit));
         }
-        let reading = tokio::time::timeout_at(self.until.into(), whole(body, limit));
-        let bytes = reading.await.map_err(|_| Refusal::Cut)??;
-        self.record.bytes_in = bytes.len();
-        Ok(bytes.into())
+        let (begun, idle) = (self.until, self.record.app.limits.idle);
+        let mut all = Vec::new();
+        loop {
+            let until = self.until.min(Instant::now() + idle);
+            let more = tokio::time::timeout_at(until.into(), piece(&mut body, &mut all, limit)).await;
+            if !more.map_err(|_| Refusal::Cut)?? {
+                break;
+            }
+            self.until = begun + Duration::from_secs_f64(all.len().min(self.granted) as f64 / SLOWEST);
+        }
+        self.record.bytes_in = all.len();
+        Ok(all.into())
     }
 
     /// Runs what takes processor time beside the connections, if it is long enough to matter.
@@ -73,9 +90,9 @@ impl Begun {
         done.map_err(|_| Refusal::Late)?.map_err(|_| Refusal::Failed)
     }
 
-    /// Gives time for a body that is long as a matter of course.
+    /// Gives time for a body that is long as a matter of course, up to so many bytes, as they come.
     pub(super) fn allow(&mut self, bytes: usize) {
-        self.until += Duration::from_secs_f64(bytes as f64 / SLOWEST);
+        self.granted = bytes;
     }
 
     /// Takes note of the model that it turned out to be about.
@@ -89,7 +106,7 @@ impl Begun {
         let computed = tokio::time::timeout_at(self.until.into(), computed).await;
         computed.map_err(|_| Refusal::Late)?.map_err(|unanswered| match unanswered {
             Unanswered::Busy => Refusal::Busy,
-            Unanswered::Refused(error) => Refusal::Bad(error),
+            Unanswered::Refused(error) => Refusal::of(error, &self.record.app),
             Unanswered::Anew(why) => Refusal::Anew(why),
             Unanswered::Away => Refusal::Away,
             Unanswered::Failed => Refusal::Failed,
@@ -102,18 +119,24 @@ impl Begun {
     }
 }
 
-/// The bytes of a body. Each piece is let go at once: a client may send one for each byte.
-async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
+/// The bytes of a body.
+pub(crate) async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     let mut all = Vec::new();
-    while let Some(frame) = body.frame().await {
-        // Trailers are none of it.
-        let Ok(data) = frame.map_err(|_| Refusal::Cut)?.into_data() else { continue };
-        if data.len() > limit - all.len() {
-            return Err(Refusal::TooLong(limit));
-        }
-        all.extend_from_slice(&data);
-    }
+    while piece(&mut body, &mut all, limit).await? {}
     Ok(all)
+}
+
+/// The next piece of a body, if there is one. It is let go at once: a client may send one for each
+/// byte, and each keeps alive what it was read into.
+async fn piece(body: &mut Body, all: &mut Vec<u8>, limit: usize) -> Result<bool, Refusal> {
+    let Some(frame) = body.frame().await else { return Ok(false) };
+    // Trailers are none of it.
+    let Ok(data) = frame.map_err(|_| Refusal::Cut)?.into_data() else { return Ok(true) };
+    if data.len() > limit - all.len() {
+        return Err(Refusal::TooLong(limit));
+    }
+    all.extend_from_slice(&data);
+    Ok(true)
 }
 
 /// Does `work` on the model that a path names: see [`conduct`].
@@ -143,34 +166,44 @@ pub(super) async fn begin<F>(
 where
     F: Future<Output = (Begun, Result<Response<Vec<u8>>, Refusal>)>,
 {
-    conduct(app, served, endpoint, work).await.unwrap_or_else(|refusal| refusal.response())
+    match conduct(app, served, endpoint, None, work).await {
+        Ok(answer) => answer,
+        Err(Refused { refusal, place: None }) => refusal.response(),
+        Err(Refused { refusal, place: Some(place) }) => kept(app, refusal.answer(), place),
+    }
 }
 
-/// Does `work` if there is a place for it, and tells log and metrics what became of it. The answer
-/// keeps the place until it is read.
+/// An answer that keeps its request's place until it is read.
+fn kept(app: &App, answer: Response<Vec<u8>>, place: Place) -> Response<Body> {
+    let until = Instant::now() + app.limits.request;
+    answer.map(|bytes| Body::new(Unread::new(bytes, place, until)))
+}
+
+/// Does `work` if there is a place for it, also of the connection's `share` where it has one, and
+/// tells log and metrics what became of it. The answer keeps the place until it is read.
 pub(crate) async fn conduct<F>(
     app: &Arc<App>,
     served: Option<Arc<Served>>,
     endpoint: &'static str,
+    share: Option<&Share>,
     work: impl FnOnce(Begun) -> F,
-) -> Result<Response<Body>, Refusal>
+) -> Result<Response<Body>, Refused>
 where
     F: Future<Output = (Begun, Result<Response<Vec<u8>>, Refusal>)>,
 {
     let mut record = Record::new(app, served, endpoint);
-    let Some(place) = Place::take(&app.requests, &app.metrics.active) else {
-        return Err(record.refused(Refusal::Busy));
+    let Some(place) = Place::take(&app.requests, share, &app.metrics.active) else {
+        return Err(Refused { refusal: record.refused(Refusal::Busy), place: None });
     };
     let until = record.start + app.limits.request;
-    let (Begun { place, mut record, .. }, done) = work(Begun { until, place, record }).await;
+    let (Begun { place, mut record, .. }, done) = work(Begun { until, granted: 0, place, record }).await;
     match done {
         Ok(answer) => {
             record.status = answer.status().as_u16();
             record.bytes_out = answer.body().len();
-            let until = Instant::now() + app.limits.request;
-            Ok(answer.map(|bytes| Body::new(Unread::new(bytes, place, until))))
+            Ok(kept(app, answer, place))
         }
-        Err(refusal) => Err(record.refused(refusal)),
+        Err(refusal) => Err(Refused { refusal: record.refused(refusal), place: Some(place) }),
     }
 }
 
@@ -226,4 +259,63 @@ const LONG: usize = 64 << 10;
 const SLOWEST: f64 = (1 << 20) as f64;
 
 /// What log and metrics call the status of an answer that nobody waited for, as others do.
-const GONE: u16 = 499;
+pub(super) const GONE: u16 = 499;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+    use crate::options::Limits;
+    use crate::place::tests::one;
+    use hyper::body::Frame;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use tokio::time::{Interval, interval};
+
+    /// So many pieces of a MiB, one at each tick, and then an end, or none.
+    struct Pieces {
+        left: usize,
+        tick: Interval,
+        ends: bool,
+    }
+
+    impl hyper::body::Body for Pieces {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            match (self.left, self.ends) {
+                (0, true) => Poll::Ready(None),
+                (0, false) => Poll::Pending,
+                (_, _) => {
+                    std::task::ready!(self.tick.poll_tick(cx));
+                    self.left -= 1;
+                    Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![0; 1 << 20])))))
+                }
+            }
+        }
+    }
+
+    /// What becomes of a body that is given the time of many bytes.
+    async fn read(left: usize, ends: bool) -> Result<Bytes, Refusal> {
+        let (request, idle) = (Duration::from_millis(500), Duration::from_millis(500));
+        let app = Arc::new(App::new(Catalogue::new(None), Limits { request, idle, ..Limits::default() }));
+        let record = Record::new(&app, None, "keys");
+        let mut begun = Begun { until: record.start + request, granted: 0, place: one().1, record };
+        begun.allow(1 << 30);
+        let body = Body::new(Pieces { left, tick: interval(Duration::from_millis(100)), ends });
+        let headers = HeaderMap::new();
+        let reading = begun.read(1 << 30, &headers, body);
+        tokio::time::timeout(Duration::from_secs(60), reading).await.unwrap_or_else(|_| panic!("it goes on for ever"))
+    }
+
+    #[tokio::test]
+    async fn a_long_body_has_the_time_of_what_has_come_of_it() {
+        assert_eq!(read(10, true).await.unwrap().len(), 10 << 20);
+        assert!(matches!(read(0, false).await, Err(Refusal::Cut)));
+        assert!(matches!(read(1, false).await, Err(Refusal::Cut)));
+    }
+}

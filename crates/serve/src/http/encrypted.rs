@@ -61,7 +61,7 @@ async fn answer(
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let Encrypted { service, queue, .. } = on_ciphertexts(served)?;
     let bytes = begun.read(service.request_bytes(), headers, body).await?;
-    let keys = service.keys_of(&bytes).map_err(Refusal::Bad)?;
+    let keys = service.keys_of(&bytes).map_err(|error| Refusal::of(error, app))?;
     let keys = app.keys.find(keys).ok_or(Refusal::KeysGone)?;
     let answer = begun.compute(queue, Request { keys, bytes }).await?;
     begun.computed(answer.samples);

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response};
 use std::sync::Arc;
-use subrosa::oip::{HEADER_LENGTH, InferRequest, InferResponse, Tensor};
+use subrosa::oip::{HEADER_LENGTH, InferRequest, InferResponse, Message, Tensor};
 
 pub(super) async fn infer(
     State(app): State<Arc<App>>,
@@ -36,8 +36,9 @@ async fn answer(
     let bytes = begun.read(app.limits.body, headers, body).await?;
     let (model, most) = (Arc::clone(served), app.limits.samples);
     let asked = begun.beside(bytes.len(), move || Asked::read(&model, &bytes, json, most)).await?;
-    let answer = compute(served, asked.map_err(Refusal::Bad)?, begun).await?;
-    Ok(message(answer.encode().map_err(|_| Refusal::Failed)?))
+    let asked = asked.map_err(|error| Refusal::of(error, app))?;
+    let answer = counted(served, asked, begun).await?;
+    Ok(message(written(answer, begun).await?))
 }
 
 /// Whether this server takes requests that it can read.
@@ -77,12 +78,24 @@ impl Asked {
     }
 }
 
+/// The message of an answer.
+pub(super) async fn written(answer: InferResponse, begun: &Begun) -> Result<Message, Refusal> {
+    let message = begun.beside(size(&answer), move || answer.encode()).await?;
+    message.map_err(|_| Refusal::Failed)
+}
+
+/// Bytes of an answer's values.
+pub(crate) fn size(answer: &InferResponse) -> usize {
+    answer.outputs.iter().map(|(tensor, _)| size_of_val(tensor.values.as_slice())).sum()
+}
+
 /// Computes what is asked, within the request's time.
-pub(crate) async fn compute(served: &Served, asked: Asked, begun: &mut Begun) -> Result<InferResponse, Refusal> {
+pub(super) async fn compute(served: &Served, asked: Asked, begun: &Begun) -> Result<InferResponse, Refusal> {
     let Asked { id, wanted, inputs, samples, warning } = asked;
     let Work::Values(queue) = &served.work else { return Err(Refusal::NotHere(ENCRYPTED_ONLY)) };
-    let values = begun.compute(queue, Inputs { values: inputs, samples }).await?;
-    begun.computed(samples);
+    let waiting = Arc::new(());
+    let inputs = Inputs { values: inputs, samples, waited_for: Arc::downgrade(&waiting) };
+    let values = begun.compute(queue, inputs).await?;
     let mut values = values.into_iter().map(Some).collect::<Vec<_>>();
     let mut outputs = Vec::with_capacity(wanted.len());
     for (index, binary) in wanted {
@@ -101,6 +114,14 @@ pub(crate) async fn compute(served: &Served, asked: Asked, begun: &mut Begun) ->
         warning: warning.map(str::to_owned),
         outputs,
     })
+}
+
+/// As [`compute`], taking note of how many samples it was.
+pub(crate) async fn counted(served: &Served, asked: Asked, begun: &mut Begun) -> Result<InferResponse, Refusal> {
+    let samples = asked.samples;
+    let answer = compute(served, asked, begun).await?;
+    begun.computed(samples);
+    Ok(answer)
 }
 
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {

@@ -4,13 +4,13 @@ use super::App;
 use super::body::{Begun, begin};
 use super::reply::{self, JSON, Refusal};
 use crate::catalogue::{Catalogue, Served, Way};
-use crate::keys::{Held, Room};
+use crate::keys::Admission;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
-use subrosa::ckks::service::{Keys, KeysId, Service};
+use subrosa::ckks::service::{KeysId, Service};
 
 /// `PUT`: 201, or 200 if they are here already.
 pub(super) async fn put(
@@ -42,10 +42,9 @@ async fn keep(
     let (served, service) = planned(&catalogue, &bytes)?;
     begun.about(&served);
     let length = bytes.len();
-    let held = app.keys.find(id);
     let (state, reader) = (Arc::clone(app), Arc::clone(&service));
     let status = begun.apart(move || {
-        let status = keep_as(&state, id, &reader, held, &bytes);
+        let status = keep_as(&state, id, &reader, &bytes);
         drop(turn);
         status
     });
@@ -57,26 +56,25 @@ async fn keep(
 }
 
 /// Long work: hashing and decoding.
-fn keep_as(
-    app: &App,
-    id: KeysId,
-    service: &Service,
-    held: Option<Arc<Held>>,
-    bytes: &Bytes,
-) -> Result<StatusCode, Refusal> {
+fn keep_as(app: &App, id: KeysId, service: &Service, bytes: &Bytes) -> Result<StatusCode, Refusal> {
     if KeysId::of(bytes) != id {
         return Err(bad("the keys are not those that the path names", "PUT them under the BLAKE3 of their file"));
     }
-    if held.is_some() {
-        return Ok(StatusCode::OK);
-    }
     // Before they are decoded.
-    let room: Room = app.keys.room(service.key_memory()).ok_or(Refusal::Busy)?;
-    let keys: Keys = service.read_keys(bytes).map_err(Refusal::Bad)?;
-    match app.keys.keep(id, keys, service.plan_digest(), room) {
-        true => Ok(StatusCode::CREATED),
-        false => Ok(StatusCode::OK),
+    let new = match app.keys.room(id, service.key_memory()) {
+        Admission::Here => false,
+        Admission::Full => return Err(Refusal::Busy),
+        Admission::Room(room) => {
+            let keys = service.read_keys(bytes).map_err(|error| Refusal::of(error, app))?;
+            app.keys.keep(id, keys, service.plan_digest(), room)
+        }
+    };
+    // Other models may have come since the request did, and nobody else would forget these.
+    if !app.catalogue().ciphertexts().any(|(_, encrypted)| encrypted.service.is_for(bytes)) {
+        app.keys.forget(id);
+        return Err(Refusal::NoPlan);
     }
+    Ok(if new { StatusCode::CREATED } else { StatusCode::OK })
 }
 
 /// `GET`: which model they are for, and how long they are.

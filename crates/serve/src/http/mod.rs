@@ -12,7 +12,8 @@ mod sealed;
 mod shared;
 mod unread;
 
-pub(crate) use body::{Begun, conduct};
+pub(crate) use body::{Begun, Refused, conduct, whole};
+pub(crate) use gate::Told;
 pub(crate) use reply::Refusal;
 
 use crate::access::ApiKeys;
@@ -121,13 +122,15 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let open = Router::new().route("/v2/health/live", get(meta::live)).route("/v2/health/ready", get(meta::ready));
     let gate = axum::middleware::from_fn_with_state(Arc::clone(&app), gate::admit);
     let router = open.merge(page::routes()).merge(endpoints().route_layer(gate));
-    router.fallback(reply::no_endpoint).with_state(app)
+    let router = router.fallback(reply::no_endpoint).method_not_allowed_fallback(reply::no_method);
+    router.layer(axum::middleware::map_response(reply::in_json)).with_state(app)
 }
 
 fn endpoints() -> Router<Arc<App>> {
     let mut router = Router::new()
         .route("/v2", get(meta::server))
         .route("/metrics", get(meta::metrics))
+        .route("/page.json", get(page::about))
         .route("/v2/keys/{id}", get(keys::about).put(keys::put).delete(keys::forget));
     for model in ["/v2/models/{name}", "/v2/models/{name}/versions/{version}"] {
         let path = |end: &str| format!("{model}{end}");

@@ -20,9 +20,9 @@ use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use subrosa::{Port, Via};
 
-/// Paths outside `/v2`. They are open to everybody: nothing here is secret.
+/// The page and its parts. They are open to everybody, and the same on every server.
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/", get(page)).route("/page.json", get(about)).route("/web/{*path}", get(asset))
+    Router::new().route("/", get(page)).route("/web/{*path}", get(asset))
 }
 
 async fn page(headers: HeaderMap) -> Response<Body> {
@@ -36,8 +36,8 @@ async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response<Body> {
     }
 }
 
-/// What the page can ask, and who learns what by it.
-async fn about(State(app): State<Arc<App>>) -> Response<Body> {
+/// `GET /page.json`: what the page can ask, and who learns what by it.
+pub(super) async fn about(State(app): State<Arc<App>>) -> Response<Body> {
     let catalogue = app.catalogue();
     let via = catalogue.via();
     let names: BTreeSet<&str> = catalogue.names().map(|(name, _)| name).collect();

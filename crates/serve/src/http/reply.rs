@@ -1,5 +1,7 @@
 //! What clients are answered.
 
+use super::App;
+use crate::log;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Response, StatusCode};
@@ -47,7 +49,17 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) fn status(&self) -> StatusCode {
+    /// What the library says of a request: the client's fault where it is about what it sent, else
+    /// ours, of which it is told no more than that.
+    pub(crate) fn of(error: subrosa::Error, app: &App) -> Self {
+        if matches!(error, subrosa::Error::Input { .. }) {
+            return Self::Bad(error);
+        }
+        log::line("request-failed", app.warning(), &serde_json::json!({ "error": error.to_string() }));
+        Self::Failed
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NoModel | Self::NoKeys | Self::NoPlan => StatusCode::NOT_FOUND,
             Self::KeysGone | Self::Anew(_) => StatusCode::CONFLICT,
@@ -87,6 +99,11 @@ impl Refusal {
             Self::Late => "the answer took too long; send fewer samples at a time".to_owned(),
             Self::Failed => "the server failed on this request".to_owned(),
         };
+        // Nothing bounds what is not read: of clients' words there are few in it, and few of them.
+        let error = match error.len() > MOST_SAID {
+            true => format!("{}...", &error[..error.floor_char_boundary(MOST_SAID)]),
+            false => error,
+        };
         ErrorBody { error }
     }
 
@@ -106,7 +123,12 @@ impl Refusal {
     }
 
     pub(super) fn response(&self) -> Response<Body> {
-        let mut response = json(self.status(), &self.body());
+        self.answer().map(Body::from)
+    }
+
+    pub(super) fn answer(&self) -> Response<Vec<u8>> {
+        let mut response = answer(JSON, serde_json::to_vec(&self.body()).unwrap_or_default());
+        *response.status_mut() = self.status();
         let header = match self {
             Self::TooMany | Self::Busy | Self::Late | Self::Away => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
             Self::TooOften(after) => Some((RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil() as u64))),
@@ -132,6 +154,21 @@ impl Refusal {
 pub(super) async fn no_endpoint() -> Response<Body> {
     let error = "there is no such endpoint; see the Open Inference Protocol, version 2".to_owned();
     json(StatusCode::NOT_FOUND, &ErrorBody { error })
+}
+
+/// A method that a path has not.
+pub(super) async fn no_method() -> Response<Body> {
+    let error = "this path is not asked in this way; see the Open Inference Protocol, version 2".to_owned();
+    json(StatusCode::METHOD_NOT_ALLOWED, &ErrorBody { error })
+}
+
+/// A refusal that is not ours but the router's, as ours are: it cannot read a path.
+pub(super) async fn in_json(response: Response<Body>) -> Response<Body> {
+    let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    match response.status().is_client_error() && kind != Some(JSON.as_bytes()) {
+        true => json(response.status(), &ErrorBody { error: "the path cannot be read".to_owned() }),
+        false => response,
+    }
 }
 
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
@@ -162,5 +199,33 @@ pub(super) fn response(status: StatusCode, kind: &'static str, body: Vec<u8>) ->
     response
 }
 
+/// Bytes of an error's text.
+const MOST_SAID: usize = 1 << 10;
+
 pub(super) const JSON: &str = "application/json";
 pub(super) const BYTES: &str = "application/octet-stream";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+    use crate::options::Limits;
+
+    #[test]
+    fn only_what_a_client_sent_is_its_fault() {
+        let app = App::new(Catalogue::new(None), Limits::default());
+        let (message, hint) = ("a word".to_owned(), None);
+        let theirs = Refusal::of(subrosa::Error::Input { message: message.clone(), hint: None }, &app);
+        assert_eq!((theirs.status(), theirs.body().error.as_str()), (StatusCode::BAD_REQUEST, "a word"));
+        let ours = Refusal::of(subrosa::Error::Model { message, unsupported: Vec::new(), hint }, &app);
+        assert_eq!(ours.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!ours.body().error.contains("a word"));
+    }
+
+    #[test]
+    fn a_refusal_is_short() {
+        let long = Refusal::Bad(subrosa::Error::Input { message: "\u{e9}".repeat(1 << 20), hint: None });
+        let said = long.body().error;
+        assert!(said.len() <= MOST_SAID + 3 && said.ends_with("\u{e9}..."));
+    }
+}

@@ -1,7 +1,7 @@
 //! The attested channel, as endpoints beside the protocol's.
 
 use super::body::{Begun, exchange};
-use super::infer::{Asked, compute};
+use super::infer::{Asked, compute, written};
 use super::reply::{self, BYTES, JSON, Refusal};
 use super::{App, Named};
 use crate::catalogue::Served;
@@ -84,11 +84,12 @@ async fn answer(
     let (model, most, warning) = (Arc::clone(served), app.limits.samples, app.warning());
     let length = bytes.len();
     let opened = begun.beside(length, move || open(&enclave, &model, &bytes, most)).await?;
-    let (asked, owed) = opened.map_err(Refusal::Bad)?;
+    let (asked, owed) = opened.map_err(|error| Refusal::of(error, app))?;
     // What is wrong inside is told inside: the host learns that there was an answer.
     let (status, message) = match asked {
         Ok(asked) => match compute(served, asked.warned(warning), begun).await {
-            Ok(answer) => (200, answer.encode().map_err(|_| Refusal::Failed)?),
+            // Not counted: the host reads log and metrics.
+            Ok(answer) => (200, written(answer, begun).await?),
             Err(refusal @ Refusal::Bad(_)) => refused(&refusal)?,
             Err(refusal) => return Err(refusal),
         },

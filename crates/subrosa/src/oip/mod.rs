@@ -12,8 +12,10 @@ mod flat;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use tensor::Tensor;
+pub use words::words;
 
 use crate::model::Port;
 use crate::{Error, Result};
@@ -193,11 +195,11 @@ impl InferRequest {
     /// The values of each of a model's inputs, in the model's order, and the number of samples.
     ///
     /// **Errors:** [`Error::Input`] naming the input that is missing, doubled, unknown or of
-    /// another shape.
+    /// another shape, or the place of a value that is not finite.
     pub fn fit(self, ports: &[Port], most: usize) -> Result<(Vec<Vec<f32>>, usize)> {
         if let Some(unknown) = self.inputs.iter().find(|t| !ports.iter().any(|p| p.name == t.name)) {
             let names: Vec<_> = ports.iter().map(|p| p.name.as_str()).collect();
-            let message = format!("the model has no input '{}'", unknown.name);
+            let message = format!("the model has no input '{}'", words(&unknown.name));
             return Err(Error::input(message, &format!("it takes {}", names.join(", "))));
         }
         let mut given = self.inputs;
@@ -208,6 +210,7 @@ impl InferRequest {
             let tensor = at.map(|at| given.swap_remove(at));
             let tensor = tensor.ok_or_else(|| Error::input(format!("the input '{}' is missing", port.name), ""))?;
             let count = tensor.samples(port)?;
+            tensor.finite(port)?;
             if samples.is_some_and(|n| n != count) {
                 return Err(Error::input("the inputs hold different numbers of samples", "give as many for each"));
             }
@@ -235,7 +238,7 @@ impl InferRequest {
         for wanted in &self.outputs {
             let index = ports.iter().position(|p| p.name == wanted.name).ok_or_else(|| {
                 let names: Vec<_> = ports.iter().map(|p| p.name.as_str()).collect();
-                let message = format!("the model has no output '{}'", wanted.name);
+                let message = format!("the model has no output '{}'", words(&wanted.name));
                 Error::input(message, &format!("it gives {}", names.join(", ")))
             })?;
             if out.iter().any(|(i, _)| *i == index) {

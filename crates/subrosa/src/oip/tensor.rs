@@ -2,6 +2,7 @@
 
 use super::few::few;
 use super::flat::Flat;
+use super::words::words;
 use crate::model::Port;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,8 @@ impl Tensor {
         let dims: Option<Vec<usize>> = dims.map(|d| usize::try_from(d).ok()).collect();
         let shape = dims.filter(|dims| dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(values.len()));
         let Some(shape) = shape else {
-            let message = format!("the tensor '{name}' holds {} values, which its shape does not", values.len());
+            let message =
+                format!("the tensor '{}' holds {} values, which its shape does not", words(&name), values.len());
             return Err(Error::input(message, "give as many values as the shape has places"));
         };
         Ok(Self { name, shape, values })
@@ -85,7 +87,7 @@ impl Tensor {
     /// **Errors:** [`Error::Input`] for another shape.
     pub(super) fn samples(&self, port: &Port) -> Result<usize> {
         let wrong = || {
-            let message = format!("the input '{}' has the shape {:?}", self.name, self.shape);
+            let message = format!("the input '{}' has the shape {:?}", port.name, self.shape);
             Error::input(message, &format!("it takes {}", port.dims_text()))
         };
         if !port.batched {
@@ -93,6 +95,18 @@ impl Tensor {
         }
         let (count, sample) = self.shape.split_first().ok_or_else(wrong)?;
         if Some(sample) == port.shape.get(1..) { Ok(*count) } else { Err(wrong()) }
+    }
+
+    /// Whether a model can compute on it.
+    ///
+    /// **Errors:** [`Error::Input`] with the place of what is not finite; which of these it is, is a
+    /// value and not told.
+    pub(super) fn finite(&self, port: &Port) -> Result<()> {
+        let Some(at) = self.values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
+        let len = port.sample_len().max(1);
+        let message =
+            format!("the input '{}', sample {}, value {} is not finite", port.name, at / len + 1, at % len + 1);
+        Err(Error::input(message, "replace NaN and infinities first"))
     }
 }
 
@@ -113,7 +127,7 @@ impl Given {
     fn read(self, rest: &mut &[u8]) -> Result<(Tensor, bool)> {
         let Self { name, shape, datatype, parameters, data } = self;
         if datatype != FP32 {
-            let message = format!("the tensor '{name}' is of the datatype {datatype}");
+            let message = format!("the tensor '{}' is of the datatype {}", words(&name), words(&datatype));
             return Err(Error::input(message, "this server takes FP32"));
         }
         let size = parameters.and_then(|p| p.binary_data_size);
@@ -121,7 +135,7 @@ impl Given {
             (Some(size), None) => (take(&name, size, rest)?, true),
             (None, Some(Flat(values))) => (values, false),
             (Some(_), Some(_)) | (None, None) => {
-                let message = format!("the tensor '{name}' has both or neither of data and binary_data_size");
+                let message = format!("the tensor '{}' has both or neither of data and binary_data_size", words(&name));
                 return Err(Error::input(message, "give one of them"));
             }
         };
@@ -131,6 +145,7 @@ impl Given {
 
 fn take(name: &str, size: u64, rest: &mut &[u8]) -> Result<Vec<f32>> {
     let cut = || {
+        let name = words(name);
         let message = format!("the {size} bytes of the tensor '{name}' are not there, or are no whole numbers");
         Error::input(message, "append them to the JSON, 4 a value, and give the JSON's length in the header")
     };

@@ -93,6 +93,40 @@ fn wanted_outputs_are_chosen() {
 }
 
 #[test]
+fn no_error_repeats_many_words() {
+    let long = "n\u{7}".repeat(1 << 20);
+    let tensor = |name: &str, datatype: &str, rest: &str| {
+        let text = serde_json::json!({ "name": name, "shape": [1, 2], "datatype": datatype }).to_string();
+        format!(r#"{{"inputs":[{},{rest}}}]}}"#, &text[..text.len() - 1])
+    };
+    let decoded = [
+        tensor(&long, "X", r#""data":[1,2]"#),
+        tensor("x", &long, r#""data":[1,2]"#),
+        tensor(&long, "FP32", r#""data":[1]"#),
+        tensor(&long, "FP32", r#""parameters":{"binary_data_size":8}"#),
+        tensor(&long, "FP32", r#""data":[1,2],"parameters":{"binary_data_size":8}"#),
+    ];
+    let errors = decoded.iter().map(|text| decode(text).unwrap_err());
+    let unknown = decode(&tensor(&long, "FP32", r#""data":[1,2]"#)).unwrap().fit(&ports(), 2).unwrap_err();
+    let outputs = vec![Wanted { name: long.clone(), binary: None }];
+    let unwanted = InferRequest { outputs, ..InferRequest::default() }.wanted(&ports()).unwrap_err();
+    for error in errors.chain([unknown, unwanted]) {
+        let text = error.to_string();
+        assert!(text.len() < 1024 && !text.contains('\u{7}'), "{} bytes", text.len());
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_named_by_its_place() {
+    for bad in [f32::NAN, f32::NEG_INFINITY] {
+        let values = vec![1.0, 2.0, 3.0, 4.0, 5.0, bad];
+        let inputs = vec![Tensor { name: "x".into(), shape: vec![3, 2], values }];
+        let error = InferRequest { inputs, ..InferRequest::default() }.fit(&ports(), 8).unwrap_err().to_string();
+        assert_eq!(error, "the input 'x', sample 3, value 2 is not finite; replace NaN and infinities first");
+    }
+}
+
+#[test]
 fn no_error_repeats_a_value() {
     let text = r#"{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[31337,"31337"]}]}"#;
     assert!(!decode(text).unwrap_err().to_string().contains("31337"));

@@ -87,7 +87,7 @@ impl Serve {
         let keys = self.keys()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build();
         let runtime = runtime.map_err(|e| Error::Io { message: format!("cannot start threads: {e}"), hint: None })?;
-        runtime.block_on(async {
+        let served = runtime.block_on(async {
             let server = self.bound(catalogue, limits, keys).await.map_err(library)?;
             self.announce(&server)?;
             let reloads = reload::reloads(Arc::new(self), server.handle());
@@ -101,7 +101,10 @@ impl Serve {
                 true => Ok(()),
                 false => Err(misuse("the server ended before all requests were answered".to_owned(), "").into()),
             }
-        })
+        });
+        // What still reads a file or waits for hardware is not waited for.
+        runtime.shutdown_background();
+        served
     }
 
     async fn bound(
@@ -143,6 +146,12 @@ impl Serve {
 
     fn keys(&self) -> Result<Option<ApiKeys>> {
         let read = |path: &PathBuf| ApiKeys::read(path, self.rate).map_err(library);
+        Ok(self.api_keys.as_ref().map(read).transpose()?)
+    }
+
+    /// The same while it runs: of nobody, where the file has become empty.
+    fn keys_now(&self) -> Result<Option<ApiKeys>> {
+        let read = |path: &PathBuf| ApiKeys::reread(path, self.rate).map_err(library);
         Ok(self.api_keys.as_ref().map(read).transpose()?)
     }
 

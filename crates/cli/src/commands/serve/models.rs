@@ -85,8 +85,8 @@ impl ModelFlags {
         }
         for text in self.texts() {
             let read = self.read(text, catalogue.enclave().map(Arc::as_ref))?;
-            let Read { model, name, version, .. } = &read;
-            if !old.is_some_and(|old| catalogue.keep(old, name, *version, model.sha256())) {
+            let Read { model, name, version, policy, .. } = &read;
+            if !old.is_some_and(|old| catalogue.keep(old, name, *version, model.sha256(), *policy)) {
                 catalogue.add(self.entry(read)?, self.threads, limits).map_err(super::library)?;
             }
         }

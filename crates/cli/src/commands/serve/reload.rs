@@ -8,38 +8,48 @@ use std::time::{Duration, SystemTime};
 use subrosa_serve::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Reads everything anew whenever it should be; does not end.
+/// Reads models and keys anew whenever they should be; does not end. Whoever takes a key away waits
+/// for no model, and not for one that is of no use.
 pub(super) async fn reloads(serve: Arc<Serve>, handle: Handle) {
+    let keys = serve.api_keys.iter().cloned().collect();
+    let clients = repeated(&serve, &handle, Watched::new(keys), Serve::reload_clients);
+    let models = repeated(&serve, &handle, Watched::new(serve.models.paths().collect()), Serve::reload_models);
+    tokio::join!(clients, models);
+}
+
+async fn repeated(serve: &Arc<Serve>, to: &Handle, mut watched: Watched, load: fn(&Serve, &Handle) -> Result<()>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return std::future::pending().await };
-    let mut watched = Watched::new(&serve);
     loop {
         tokio::select! {
             _ = hangup.recv() => {}
             () = watched.changed(), if serve.watch => {}
         }
         watched.seen = watched.stamps();
-        let (loading, to) = (Arc::clone(&serve), handle.clone());
+        let (loading, handle) = (Arc::clone(serve), to.clone());
         // Compiling and planning take their time: beside the connections.
-        let loaded = tokio::task::spawn_blocking(move || loading.reload(&to)).await;
+        let loaded = tokio::task::spawn_blocking(move || load(&loading, &handle)).await;
         match loaded {
             Ok(Ok(())) => {}
-            Ok(Err(Failure::Library(error))) => handle.refused(&error),
-            Ok(Err(Failure::Negative | Failure::Output(_))) => handle.refused(&"standard output is gone"),
-            Err(_) => handle.refused(&"a model made the program fail"),
+            Ok(Err(Failure::Library(error))) => to.refused(&error),
+            Ok(Err(Failure::Negative | Failure::Output(_))) => to.refused(&"standard output is gone"),
+            Err(_) => to.refused(&"a file made the program fail"),
         }
     }
 }
 
 impl Serve {
-    /// All or nothing: a model or file of keys that is of no use changes nothing.
-    fn reload(&self, handle: &Handle) -> Result<()> {
-        let old = handle.catalogue();
-        let new = self.models.fill(old.alike(), Some(&old), &self.limits())?;
-        let keys = self.keys()?;
-        handle.replace(new);
-        if let Some(keys) = keys {
+    /// A file of keys that is of no use changes nothing of who may ask.
+    fn reload_clients(&self, handle: &Handle) -> Result<()> {
+        if let Some(keys) = self.keys_now()? {
             handle.admit_only(keys);
         }
+        Ok(())
+    }
+
+    /// All or nothing: a model that is of no use changes no model.
+    fn reload_models(&self, handle: &Handle) -> Result<()> {
+        let old = handle.catalogue();
+        handle.replace(self.models.fill(old.alike(), Some(&old), &self.limits())?);
         Ok(())
     }
 }
@@ -54,9 +64,8 @@ struct Watched {
 type Stamp = (SystemTime, u64);
 
 impl Watched {
-    fn new(serve: &Serve) -> Self {
-        let mut watched =
-            Self { paths: serve.models.paths().chain(serve.api_keys.clone()).collect(), seen: Vec::new() };
+    fn new(paths: Vec<PathBuf>) -> Self {
+        let mut watched = Self { paths, seen: Vec::new() };
         watched.seen = watched.stamps();
         watched
     }
