@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use subrosa::attest::{Expected, Inquiry};
 use subrosa::backends::Served;
-use subrosa::client::{Client, Encryption, ServedModel, Way};
+use subrosa::client::{Client, ServedModel, Way};
 use subrosa::output::{Output, Phase};
 use subrosa::{Error, Model, Samples, Secret, Via};
 
@@ -54,7 +54,7 @@ pub(crate) struct Found {
 /// How it is asked.
 enum Asked {
     Openly(Way),
-    Encrypted(Box<Encryption>),
+    Encrypted,
 }
 
 impl ServedFlags {
@@ -79,12 +79,7 @@ impl ServedFlags {
                 let (served, way) = self.verified(&client, &expected, trust)?;
                 (served, Asked::Openly(way))
             }
-            Some(Served::Ckks) => {
-                let served = client.model(&expected.model, expected.version)?;
-                let encryption = client.encryption(&served)?;
-                print::log(&format!("encrypted here: {}; the secret key stays in this process", encryption.terms()));
-                (served, Asked::Encrypted(Box::new(encryption)))
-            }
+            Some(Served::Ckks) => (client.model(&expected.model, expected.version)?, Asked::Encrypted),
             None => {
                 return Err(misuse(
                     format!("a server answers via plain, ckks or tee, not via {via}"),
@@ -173,7 +168,11 @@ impl Found {
         let mut bar = Bar::new();
         let watch = &mut |done: usize, total: usize| bar.set(done as u64, total as u64, "by the server".to_owned());
         match &self.asked {
-            Asked::Encrypted(own) => Ok(self.client.run_encrypted(&self.served, own, samples, watch)?),
+            Asked::Encrypted => {
+                let own = self.client.encryption(&self.served, samples.count)?;
+                print::log(&format!("encrypted here: {}; the secret key stays in this process", own.terms()));
+                Ok(self.client.run_encrypted(&self.served, &own, samples, watch)?)
+            }
             Asked::Openly(way) => {
                 let mut output = self.client.run(&self.served, way, samples, batch, watch)?;
                 output.setup = Phase { ms: self.setup.as_secs_f64() * 1e3, ..Phase::default() };
@@ -185,7 +184,7 @@ impl Found {
     /// What results are marked with.
     pub(crate) fn marks(&self) -> Vec<String> {
         match &self.asked {
-            Asked::Openly(Way::Plain) | Asked::Encrypted(_) => Vec::new(),
+            Asked::Openly(Way::Plain) | Asked::Encrypted => Vec::new(),
             Asked::Openly(Way::Attested(link)) if link.peer().attested() => Vec::new(),
             Asked::Openly(Way::Attested(link)) => vec![link.peer().label().to_owned()],
         }

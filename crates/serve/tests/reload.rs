@@ -15,7 +15,7 @@ use support::{Running, model, serve};
 fn catalogue(file: &str, empty: Catalogue) -> Catalogue {
     let mut catalogue = empty;
     let model = Model::open(model(file)).unwrap();
-    let entry = Entry { model, name: "digits".to_owned(), version: 1, policy: None, plan: None };
+    let entry = Entry { model, name: "digits".to_owned(), version: 1, policy: None, plans: Vec::new() };
     catalogue.add(entry, 1, &Limits::default()).unwrap();
     catalogue
 }

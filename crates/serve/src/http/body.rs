@@ -9,11 +9,12 @@ use crate::place::Place;
 use crate::worker::{Queue, Unanswered, Worker};
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_LENGTH;
-use axum::http::{HeaderMap, Response};
+use axum::http::{HeaderMap, HeaderName, Response};
 use http_body_util::BodyExt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use subrosa::trace::{Parent, Span};
 
 /// A request at work.
 pub(crate) struct Begun {
@@ -34,6 +35,7 @@ struct Record {
     bytes_in: usize,
     bytes_out: usize,
     status: u16,
+    span: Span,
 }
 
 impl Begun {
@@ -43,6 +45,7 @@ impl Begun {
         if announced.is_some_and(|n| n > limit as u64) {
             return Err(Refusal::TooLong(limit));
         }
+        let _span = self.record.span.child("read");
         let reading = tokio::time::timeout_at(self.until.into(), whole(body, limit));
         let bytes = reading.await.map_err(|_| Refusal::Cut)??;
         self.record.bytes_in = bytes.len();
@@ -85,6 +88,7 @@ impl Begun {
 
     /// Has a queue compute a task, within the request's time.
     pub(super) async fn compute<W: Worker>(&self, queue: &Queue<W>, task: W::Task) -> Result<W::Done, Refusal> {
+        let _span = self.record.span.child("compute");
         let computed = queue.compute(task, self.until, self.place.clone());
         let computed = tokio::time::timeout_at(self.until.into(), computed).await;
         computed.map_err(|_| Refusal::Late)?.map_err(|unanswered| match unanswered {
@@ -119,6 +123,7 @@ pub(super) async fn exchange<F>(
     app: &Arc<App>,
     named: &Named,
     endpoint: &'static str,
+    headers: &HeaderMap,
     work: impl FnOnce(Arc<Served>, Begun) -> F,
 ) -> Response<Body>
 where
@@ -128,7 +133,7 @@ where
         Ok(served) => served,
         Err(refusal) => return refusal.response(),
     };
-    begin(app, Some(Arc::clone(&served)), endpoint, |begun| work(served, begun)).await
+    begin(app, Some(Arc::clone(&served)), endpoint, headers, |begun| work(served, begun)).await
 }
 
 /// As [`conduct`], a refusal being answered as over HTTP.
@@ -136,12 +141,13 @@ pub(super) async fn begin<F>(
     app: &Arc<App>,
     served: Option<Arc<Served>>,
     endpoint: &'static str,
+    headers: &HeaderMap,
     work: impl FnOnce(Begun) -> F,
 ) -> Response<Body>
 where
     F: Future<Output = (Begun, Result<Response<Vec<u8>>, Refusal>)>,
 {
-    conduct(app, served, endpoint, work).await.unwrap_or_else(|refusal| refusal.response())
+    conduct(app, served, endpoint, headers, work).await.unwrap_or_else(|refusal| refusal.response())
 }
 
 /// Does `work` if there is a place for it, and tells log and metrics what became of it. The answer
@@ -150,12 +156,13 @@ pub(crate) async fn conduct<F>(
     app: &Arc<App>,
     served: Option<Arc<Served>>,
     endpoint: &'static str,
+    headers: &HeaderMap,
     work: impl FnOnce(Begun) -> F,
 ) -> Result<Response<Body>, Refusal>
 where
     F: Future<Output = (Begun, Result<Response<Vec<u8>>, Refusal>)>,
 {
-    let mut record = Record::new(app, served, endpoint);
+    let mut record = Record::new(app, served, endpoint, headers);
     let Some(place) = Place::take(&app.requests, &app.metrics.active) else {
         return Err(record.refused(Refusal::Busy));
     };
@@ -173,8 +180,10 @@ where
 }
 
 impl Record {
-    fn new(app: &Arc<App>, served: Option<Arc<Served>>, endpoint: &'static str) -> Self {
+    fn new(app: &Arc<App>, served: Option<Arc<Served>>, endpoint: &'static str, headers: &HeaderMap) -> Self {
+        let sender = headers.get(TRACEPARENT).and_then(|header| Parent::read(header.as_bytes()));
         Self {
+            span: app.tracer().request(sender, endpoint),
             app: Arc::clone(app),
             served,
             endpoint,
@@ -196,8 +205,16 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let took = self.start.elapsed();
-        let Self { app, served, endpoint, samples, bytes_in, bytes_out, status, .. } = self;
+        let Self { app, served, endpoint, samples, bytes_in, bytes_out, status, span, .. } = self;
         let model = served.as_ref().map(|served| served.name.as_str());
+        span.count("http.response.status_code", u64::from(*status));
+        model.iter().for_each(|name| span.tell("subrosa.model", name));
+        if *samples > 0 {
+            span.count("subrosa.samples", *samples as u64);
+        }
+        if *status >= 500 {
+            span.failed();
+        }
         app.metrics.answered(model, endpoint, *status, *samples, took);
         log::line(
             "request",
@@ -212,6 +229,7 @@ impl Drop for Record {
                 bytes_out: *bytes_out,
                 // To the microsecond.
                 ms: (took.as_secs_f64() * 1e6).round() / 1e3,
+                trace: span.trace(),
             },
         );
     }
@@ -222,6 +240,9 @@ const LONG: usize = 64 << 10;
 
 /// Bytes a second that a client with a long body is expected to send.
 const SLOWEST: f64 = (1 << 20) as f64;
+
+/// The header that tells of the trace that a request belongs to.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What log and metrics call the status of an answer that nobody waited for, as others do.
 const GONE: u16 = 499;

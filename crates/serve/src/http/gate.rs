@@ -29,11 +29,11 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
 }
 
 impl App {
-    /// Whoever has the key that an `Authorization` header carries.
+    /// Whoever an `Authorization` header is of.
     pub(crate) fn admit(&self, header: Option<&[u8]>) -> Result<Client, Refusal> {
-        let Some(keys) = self.api_keys() else { return Ok(Client { known: None }) };
-        match keys.admit(header) {
-            Ok(known) => Ok(Client { known: Some(Arc::clone(known)) }),
+        let Some(clients) = self.clients() else { return Ok(Client { known: None }) };
+        match clients.admit(header) {
+            Ok(known) => Ok(Client { known: Some(known) }),
             Err(denied) => {
                 let refusal = Refusal::from(denied);
                 self.metrics.asked("", refusal.status().as_u16());
@@ -57,6 +57,7 @@ impl From<Denied> for Refusal {
         match denied {
             Denied::Nameless => Self::Nameless,
             Denied::Unknown => Self::Unknown,
+            Denied::Invalid => Self::Invalid,
             Denied::TooOften(after) => Self::TooOften(after),
         }
     }

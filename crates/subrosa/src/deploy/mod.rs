@@ -24,7 +24,6 @@ mod remote;
 mod rendezvous;
 mod serving;
 mod store;
-mod trace;
 
 pub use card::Card;
 pub use client::{Cluster, OpenOptions, PartyReport};

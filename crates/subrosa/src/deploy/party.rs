@@ -8,7 +8,7 @@ use super::metrics::Metrics;
 use super::probe;
 use super::rendezvous::Rendezvous;
 use super::store::Store;
-use super::trace::Tracer;
+use crate::trace::Tracer;
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::net::{IpAddr, TcpListener, TcpStream};

@@ -16,6 +16,7 @@ mod tests;
 pub use tensor::Tensor;
 
 use crate::model::Port;
+use crate::session::check_values;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use tensor::{Given, Written};
@@ -193,7 +194,7 @@ impl InferRequest {
     /// The values of each of a model's inputs, in the model's order, and the number of samples.
     ///
     /// **Errors:** [`Error::Input`] naming the input that is missing, doubled, unknown or of
-    /// another shape.
+    /// another shape, or the place of a value that is not finite.
     pub fn fit(self, ports: &[Port], most: usize) -> Result<(Vec<Vec<f32>>, usize)> {
         if let Some(unknown) = self.inputs.iter().find(|t| !ports.iter().any(|p| p.name == t.name)) {
             let names: Vec<_> = ports.iter().map(|p| p.name.as_str()).collect();
@@ -208,6 +209,7 @@ impl InferRequest {
             let tensor = at.map(|at| given.swap_remove(at));
             let tensor = tensor.ok_or_else(|| Error::input(format!("the input '{}' is missing", port.name), ""))?;
             let count = tensor.samples(port)?;
+            check_values(&tensor.values, port, None, 0)?;
             if samples.is_some_and(|n| n != count) {
                 return Err(Error::input("the inputs hold different numbers of samples", "give as many for each"));
             }

@@ -35,10 +35,10 @@ impl Serve {
     fn reload(&self, handle: &Handle) -> Result<()> {
         let old = handle.catalogue();
         let new = self.models.fill(old.alike(), Some(&old), &self.limits())?;
-        let keys = self.keys()?;
+        let clients = self.clients.read()?;
         handle.replace(new);
-        if let Some(keys) = keys {
-            handle.admit_only(keys);
+        if let Some(clients) = clients {
+            handle.admit_only(clients);
         }
         Ok(())
     }
@@ -55,8 +55,7 @@ type Stamp = (SystemTime, u64);
 
 impl Watched {
     fn new(serve: &Serve) -> Self {
-        let mut watched =
-            Self { paths: serve.models.paths().chain(serve.api_keys.clone()).collect(), seen: Vec::new() };
+        let mut watched = Self { paths: serve.models.paths().chain(serve.clients.paths()).collect(), seen: Vec::new() };
         watched.seen = watched.stamps();
         watched
     }
