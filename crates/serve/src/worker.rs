@@ -176,23 +176,31 @@ fn work<W: Worker>(waiting: &Mutex<Waiting<W>>, mut worker: W) {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next(&worker);
         let Some(jobs) = next else { return };
         let (tasks, mut wanted): (Vec<W::Task>, Vec<_>) = jobs.into_iter().map(|job| (job.task, job.wanted)).unzip();
-        match (attempt(&mut worker, &tasks), wanted.len()) {
-            (Ok(done), _) => wanted.into_iter().zip(done).for_each(|(wanted, done)| wanted.answer(Ok(done))),
-            (Err(why), 1) => {
+        let done = attempt(&mut worker, &tasks);
+        if done.is_err() && tasks.len() > 1 {
+            // One of them is to blame, and the others shall not pay for it.
+            wanted.into_iter().zip(tasks).for_each(|(wanted, task)| alone(&mut worker, task, wanted));
+            continue;
+        }
+        // What they hold is free for whoever has the answer.
+        drop(tasks);
+        match done {
+            Ok(done) => wanted.into_iter().zip(done).for_each(|(wanted, done)| wanted.answer(Ok(done))),
+            Err(why) => {
                 if let Some(only) = wanted.pop() {
                     only.answer(Err(why));
                 }
             }
-            // One of them is to blame, and the others shall not pay for it.
-            (Err(_), _) => {
-                for (wanted, task) in wanted.into_iter().zip(&tasks) {
-                    if wanted.is_waited_for() {
-                        let alone = attempt(&mut worker, std::slice::from_ref(task));
-                        wanted.answer(alone.and_then(|mut done| done.pop().ok_or(Unanswered::Failed)));
-                    }
-                }
-            }
         }
+    }
+}
+
+fn alone<W: Worker>(worker: &mut W, task: W::Task, wanted: Wanted<W::Done>) {
+    if wanted.is_waited_for() {
+        let task = [task];
+        let done = attempt(worker, &task).and_then(|mut done| done.pop().ok_or(Unanswered::Failed));
+        drop(task);
+        wanted.answer(done);
     }
 }
 
@@ -313,7 +321,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_is_computed_at_once_in_its_order() {
-        let tasks: Vec<usize> = (0..20).map(|i| 2 * i + 2).filter(|i| !i.is_multiple_of(5)).collect();
+        let tasks: Vec<usize> = (0..20).map(|i| 2 * i + 2).filter(|i: &usize| !i.is_multiple_of(5)).collect();
         let (seen, answers) = held(&tasks).await;
         assert_eq!(seen, tasks.chunks(MOST).map(<[usize]>::to_vec).collect::<Vec<_>>());
         assert!(answers.iter().zip(&tasks).all(|(answer, task)| matches!(answer, Ok(half) if *half == task / 2)));

@@ -34,8 +34,9 @@ fn request(served: &ServedModel) -> InferRequest {
     InferRequest { inputs, binary: true, ..InferRequest::default() }
 }
 
+/// Batches of other sizes are summed in another order.
 fn close(a: &[f32], b: &[f32]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4)
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3)
 }
 
 fn client(server: &Running) -> Client {
