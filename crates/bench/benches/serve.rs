@@ -23,10 +23,13 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     alone(&runtime, &images, if quick { 50 } else { 2000 });
     let time = if quick { Duration::from_millis(300) } else { Duration::from_secs(5) };
-    for clients in [1, 4, 16, 64] {
-        let rates = [1, 32].map(|batch| together(&runtime, &images, clients, batch, time));
-        let [single, batched] = rates;
-        println!("{clients:>3} clients: {single:>8.0} images/s one at a time, {batched:>8.0} in batches of up to 32");
+    for name in ["mlp", "lenet"] {
+        for clients in [4, 64] {
+            let [single, batched] = [1, 32].map(|batch| together(&runtime, name, &images, clients, batch, time));
+            println!(
+                "{name:<6}{clients:>3} clients: {single:>8.0} images/s one at a time, {batched:>8.0} in batches of up to 32"
+            );
+        }
     }
 }
 
@@ -35,7 +38,11 @@ fn shipped(name: &str) -> PathBuf {
 }
 
 fn mlp() -> Model {
-    Model::open(shipped("models/mlp.onnx")).unwrap()
+    model("mlp")
+}
+
+fn model(name: &str) -> Model {
+    Model::open(shipped(&format!("models/{name}.onnx"))).unwrap()
 }
 
 fn images() -> Vec<f32> {
@@ -46,9 +53,9 @@ fn images() -> Vec<f32> {
 }
 
 /// A server that lives as long as the runtime, and its address.
-fn serve(runtime: &tokio::runtime::Runtime, limits: Limits, keys: Option<ApiKeys>) -> String {
+fn serve(runtime: &tokio::runtime::Runtime, name: &str, limits: Limits, keys: Option<ApiKeys>) -> String {
     let mut catalogue = Catalogue::new(None);
-    let entry = Entry { model: mlp(), name: "mlp".to_owned(), version: 1, policy: None, plans: Vec::new() };
+    let entry = Entry { model: model(name), name: name.to_owned(), version: 1, policy: None, plans: Vec::new() };
     catalogue.add(entry, 1, &limits).unwrap();
     let server = runtime.block_on(Server::bind(catalogue, limits, "127.0.0.1:0", None)).unwrap();
     let address = server.address().unwrap().to_string();
@@ -67,7 +74,8 @@ fn alone(runtime: &tokio::runtime::Runtime, images: &[f32], rounds: usize) {
     std::fs::write(&file, &key.line).unwrap();
     let keys = ApiKeys::read(&file, Some(1e6)).unwrap();
     std::fs::remove_file(&file).unwrap();
-    let (open, keyed) = (serve(runtime, Limits::default(), None), serve(runtime, Limits::default(), Some(keys)));
+    let open = serve(runtime, "mlp", Limits::default(), None);
+    let keyed = serve(runtime, "mlp", Limits::default(), Some(keys));
     let (image, authorization) = (&images[..784], format!("authorization: Bearer {}\r\n", key.key));
     let (name, shape) = (mlp().inputs()[0].name.clone(), mlp().inputs()[0].shape.clone());
     let mut session = mlp().plan(&PlanOptions::default()).unwrap().open().unwrap();
@@ -107,15 +115,22 @@ fn alone(runtime: &tokio::runtime::Runtime, images: &[f32], rounds: usize) {
 }
 
 /// Images a second of so many clients, each with one request at a time.
-fn together(runtime: &tokio::runtime::Runtime, images: &[f32], clients: usize, batch: usize, time: Duration) -> f64 {
-    let address = serve(runtime, Limits { batch, ..Limits::default() }, None);
-    let (name, shape) = (mlp().inputs()[0].name.clone(), mlp().inputs()[0].shape.clone());
+fn together(
+    runtime: &tokio::runtime::Runtime,
+    name: &str,
+    images: &[f32],
+    clients: usize,
+    batch: usize,
+    time: Duration,
+) -> f64 {
+    let address = serve(runtime, name, Limits { batch, ..Limits::default() }, None);
+    let (input, shape) = (model(name).inputs()[0].name.clone(), model(name).inputs()[0].shape.clone());
     let start = Instant::now();
     let done: usize = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..clients)
             .map(|client| {
                 let image = &images[784 * (client % 64)..][..784];
-                let request = wire::binary("mlp", &name, &shape, image, "");
+                let request = wire::binary(name, &input, &shape, image, "");
                 let address = &address;
                 scope.spawn(move || {
                     let mut wire = Wire::connect(address).unwrap();

@@ -131,8 +131,8 @@ fn part(values: &[Vec<f32>], ports: &[Port], first: usize, count: usize) -> Valu
     values.iter().zip(ports).map(cut).collect()
 }
 
-/// Larger batches are no faster a sample.
-const LARGEST: usize = 256;
+/// Larger batches take longer a sample: what a layer gives no longer fits the cache near a core.
+const LARGEST: usize = 32;
 
 #[cfg(test)]
 mod tests {
