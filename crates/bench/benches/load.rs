@@ -1,4 +1,5 @@
-//! Sixty-four clients for a while, and an end under load: `load [--seconds=N]`, 5 unless it is said.
+//! Sixty-four clients for a while, and an end under load: `load [--seconds=N] [plain|ckks]`,
+//! 5 seconds unless it is said.
 //!
 //! Against `target/release/subrosa serve`, in the clear and on ciphertexts, each for N seconds over
 //! loopback, on connections that are kept. Fails unless
@@ -37,8 +38,13 @@ fn main() {
     println!("{}, {} cores; {CLIENTS} clients, {} s each", machine.cpu, machine.cores, time.as_secs());
     let folder = std::env::temp_dir().join(format!("subrosa-load-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    plain(&folder, time);
-    ckks(&folder, time);
+    let wanted = |name: &str| std::env::args().skip(1).filter(|a| !a.starts_with('-')).all(|word| word == name);
+    if wanted("plain") {
+        plain(&folder, time);
+    }
+    if wanted("ckks") {
+        ckks(&folder, time);
+    }
     let _ = std::fs::remove_dir_all(&folder);
 }
 

@@ -11,6 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, HeaderName, Response};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,7 +107,10 @@ impl Begun {
 
 /// The bytes of a body. Each piece is let go at once: a client may send one for each byte.
 async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
-    let mut all = Vec::new();
+    // At once, where it is announced: what a growing vector leaves behind is in many small pieces.
+    // Pages are taken as the body comes.
+    let announced = body.size_hint().exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    let mut all = Vec::with_capacity(announced.min(limit));
     while let Some(frame) = body.frame().await {
         // Trailers are none of it.
         let Ok(data) = frame.map_err(|_| Refusal::Cut)?.into_data() else { continue };
