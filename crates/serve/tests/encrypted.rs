@@ -316,6 +316,10 @@ fn a_model_beyond_the_limits_is_not_served() {
         let error = Catalogue::encrypted().add(entry(vec![plan(16.0)]), 1, &limits).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
+    let plans = vec![plan(16.0), plan_of(16.0, 64)];
+    let limits = Limits { body: 100_000, ..Limits::default() };
+    let error = Catalogue::encrypted().add(entry(plans), 1, &limits).unwrap_err().to_string();
+    assert!(error.contains(" samples at once, takes 1 MiB") && error.contains("--max-request"), "{error}");
     let error = Catalogue::encrypted().add(entry(Vec::new()), 1, &Limits::default()).unwrap_err().to_string();
     assert!(error.contains("no plan via ckks"), "{error}");
 }
