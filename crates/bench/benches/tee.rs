@@ -121,7 +121,7 @@ mod served {
         let model = Model::open(shipped("models/lenet.onnx")).unwrap();
         let limits = Limits::default();
         catalogue
-            .add(Entry { model, name: "lenet".to_owned(), version: 1, policy: None, plan: None }, 1, &limits)
+            .add(Entry { model, name: "lenet".to_owned(), version: 1, policy: None, plans: Vec::new() }, 1, &limits)
             .unwrap();
         let server = runtime.block_on(Server::bind(catalogue, limits, "127.0.0.1:0", None)).unwrap();
         let url = format!("http://{}", server.address().unwrap());

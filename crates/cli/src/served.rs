@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use subrosa::attest::{Expected, Inquiry};
 use subrosa::backends::Served;
-use subrosa::client::{Client, Encryption, ServedModel, Shares, Way};
+use subrosa::client::{Client, ServedModel, Shares, Way};
 use subrosa::deploy::ClusterConfig;
 use subrosa::output::{Output, Phase};
 use subrosa::{Error, Model, Samples, Secret, Via};
@@ -57,7 +57,7 @@ pub(crate) struct Found {
 /// How it is asked.
 enum Asked {
     Openly(Way),
-    Encrypted(Box<Encryption>),
+    Encrypted,
     Shared(RefCell<Box<Shares>>),
 }
 
@@ -94,12 +94,7 @@ impl ServedFlags {
                 let (served, way) = self.verified(&client, &expected, trust)?;
                 (served, Asked::Openly(way))
             }
-            Some(Served::Ckks) => {
-                let served = client.model(&expected.model, expected.version)?;
-                let encryption = client.encryption(&served)?;
-                print::log(&format!("encrypted here: {}; the secret key stays in this process", encryption.terms()));
-                (served, Asked::Encrypted(Box::new(encryption)))
-            }
+            Some(Served::Ckks) => (client.model(&expected.model, expected.version)?, Asked::Encrypted),
             Some(Served::Shares) => {
                 let shares = client.shares(&expected.model, expected.version, &parties(cluster)?)?;
                 print::log(&shares.terms());
@@ -193,7 +188,11 @@ impl Found {
         let mut bar = Bar::new();
         let watch = &mut |done: usize, total: usize| bar.set(done as u64, total as u64, "by the server".to_owned());
         match &self.asked {
-            Asked::Encrypted(own) => Ok(self.client.run_encrypted(&self.served, own, samples, watch)?),
+            Asked::Encrypted => {
+                let own = self.client.encryption(&self.served, samples.count)?;
+                print::log(&format!("encrypted here: {}; the secret key stays in this process", own.terms()));
+                Ok(self.client.run_encrypted(&self.served, &own, samples, watch)?)
+            }
             Asked::Shared(shares) => {
                 let shares = &mut shares.borrow_mut();
                 Ok(self.client.run_shared(&self.served, shares, samples, batch, watch)?)
@@ -209,7 +208,7 @@ impl Found {
     /// What results are marked with.
     pub(crate) fn marks(&self) -> Vec<String> {
         match &self.asked {
-            Asked::Openly(Way::Plain) | Asked::Encrypted(_) => Vec::new(),
+            Asked::Openly(Way::Plain) | Asked::Encrypted => Vec::new(),
             Asked::Shared(shares) if shares.borrow().public_weights() => vec!["public-weights".to_owned()],
             Asked::Shared(_) => Vec::new(),
             Asked::Openly(Way::Attested(link)) if link.peer().attested() => Vec::new(),

@@ -110,23 +110,28 @@ fn a_server_that_sees_ciphertexts_answers_as_the_model_does() {
     let key = succeed(folder.path(), &["serve-key", "alice", "--append", "clients"]).stdout;
     std::fs::write(folder.path().join("alice.key"), &key).unwrap();
     let named = format!("risk={model}");
-    let arguments = ["--model", &named, "--via", "ckks", "--calibrate", &table, "--api-keys", "clients"];
+    let arguments =
+        ["--model", &named, "--via", "ckks", "--calibrate", &table, "--api-keys", "clients", "--batch", "64"];
     let (_server, url, mut said) = served(folder.path(), &arguments);
     until(&mut said, "of inputs and outputs nothing");
     assert!(until(&mut said, "try: curl").contains(&format!("{url}/v2/models/risk")));
     let run = |more: &[&str]| {
-        let all = [&["run", "--input", &table, "--images", "3", "--json"], more].concat();
-        let ran = subrosa(folder.path(), &all);
+        let ran = subrosa(folder.path(), &[&["run", "--input", &table, "--json"], more].concat());
         assert!(ran.code == Some(0), "{}", ran.stderr);
         serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap()
     };
-    let plain = run(&[&model, "--via", "plain"]);
-    let encrypted = run(&["risk", "--url", &url, "--via", "ckks", "--api-key-file", "alice.key"]);
+    let plain = run(&[&model, "--via", "plain", "--images", "3"]);
+    let encrypted = run(&["risk", "--url", &url, "--via", "ckks", "--api-key-file", "alice.key", "--images", "3"]);
     assert_eq!(plain["labels"], encrypted["labels"]);
     let output = &encrypted["output"];
     assert_eq!((&output["via"], &output["samples"]), (&"ckks".into(), &3.into()));
     assert!(output["setup"]["cost"]["bytes"].as_u64().unwrap() > 100_000);
     assert!(output["batches"][2]["online"]["cost"]["bytes"].as_u64().unwrap() > 10_000);
+    // As many as one request of the second plan holds, and another plan's keys.
+    let hundred = |more: &[&str]| run(&[&["--images", "100"], more].concat());
+    let plain = hundred(&[&model, "--via", "plain"]);
+    let packed = hundred(&["risk", "--url", &url, "--via", "ckks", "--api-key-file", "alice.key"]);
+    assert_eq!((&plain["labels"], packed["output"]["batches"].as_array().unwrap().len()), (&packed["labels"], 1));
     for (arguments, words) in [
         (vec!["risk", "--url", &url, "--via", "ckks"], "refuses (401)"),
         (vec!["risk", "--url", &url, "--via", "plain", "--api-key-file", "alice.key"], "encrypted requests only"),
@@ -247,6 +252,26 @@ fn a_key_is_shown_once_and_its_file_has_a_digest() {
     let ran = subrosa(folder.path(), &["serve", &model, "--api-keys", "clients", "--listen", "127.0.0.1:0"]);
     assert!(ran.code != Some(0) && ran.stderr.contains("clients: line 1: a SHA-256 has"), "{}", ran.stderr);
     assert_eq!(subrosa(folder.path(), &["serve", &model, "--rate", "1"]).code, Some(2));
+}
+
+#[test]
+fn what_a_server_cannot_do_is_refused_when_it_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("keys.json"), "{\"keys\":[]}").unwrap();
+    let (mlp, logreg) = (shipped("models/mlp.onnx"), shipped("models/breast_cancer_logreg.onnx"));
+    let oidc = ["--oidc-issuer", "https://x", "--oidc-audience", "y"];
+    let with_keys = [&["serve", &mlp, "--oidc-keys", "keys.json"], &oidc[..]].concat();
+    for (arguments, said) in [
+        (with_keys, "keys.json: it has no key for RS256 or ES256"),
+        ([&["serve", &mlp], &oidc[..]].concat(), "--oidc-keys"),
+        (vec!["serve", &mlp, "--oidc-keys", "keys.json"], "--oidc-issuer"),
+        (vec!["serve", &mlp, "--batch", "0"], "--batch"),
+        (vec!["serve", &logreg, "--via", "ckks", "--batch", "2"], "give 64 and more"),
+        (vec!["serve", &mlp, "--traces", "/none/traces"], "cannot write /none/traces"),
+    ] {
+        let ran = subrosa(folder.path(), &[&arguments[..], &["--listen", "127.0.0.1:0"]].concat());
+        assert!(ran.code != Some(0) && ran.stderr.contains(said), "{arguments:?}: {}", ran.stderr);
+    }
 }
 
 #[cfg(not(feature = "simulation"))]

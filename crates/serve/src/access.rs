@@ -1,6 +1,7 @@
 //! Who may ask, and how often.
 
 use crate::error::{Error, Result};
+use crate::tokens::Tokens;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use std::io::Read;
@@ -8,15 +9,25 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The clients that a server answers, each by a name and the SHA-256 of its key.
+/// The clients that a server answers.
+pub struct Clients {
+    keys: Option<ApiKeys>,
+    tokens: Option<Tokens>,
+}
+
+/// Clients with a key, each by a name and the SHA-256 of its key.
 pub struct ApiKeys {
-    clients: Vec<Arc<Known>>,
+    clients: Vec<Keyed>,
+}
+
+struct Keyed {
+    known: Arc<Known>,
+    sha256: [u8; 32],
 }
 
 /// A client that is known.
 pub(crate) struct Known {
     pub(crate) name: String,
-    sha256: [u8; 32],
     allowance: Option<Mutex<Allowance>>,
 }
 
@@ -34,6 +45,8 @@ pub(crate) enum Denied {
     Nameless,
     /// A key was given that nobody has.
     Unknown,
+    /// A token was given that does not hold.
+    Invalid,
     /// Too many requests of one client; the next one may come after this.
     TooOften(Duration),
 }
@@ -44,6 +57,36 @@ pub struct NewKey {
     pub key: String,
     /// What the server's file says of it.
     pub line: String,
+}
+
+impl Clients {
+    /// Those with one of these keys, and those with one of these tokens.
+    pub fn new(keys: Option<ApiKeys>, tokens: Option<Tokens>) -> Self {
+        Self { keys, tokens }
+    }
+
+    /// The client that an `Authorization` header is of, if it may ask now.
+    pub(crate) fn admit(&self, header: Option<&[u8]>) -> std::result::Result<Arc<Known>, Denied> {
+        let header = header.ok_or(Denied::Nameless)?;
+        let (scheme, given) = header.split_at_checked(BEARER.len()).ok_or(Denied::Nameless)?;
+        if !scheme.eq_ignore_ascii_case(BEARER) {
+            return Err(Denied::Nameless);
+        }
+        let given = given.trim_ascii();
+        match (&self.keys, &self.tokens) {
+            // No key has a dot, and every token has two.
+            (_, Some(tokens)) if given.contains(&b'.') => tokens.admit(given),
+            (Some(keys), _) => keys.admit(given),
+            (None, Some(_)) => Err(Denied::Invalid),
+            (None, None) => Err(Denied::Unknown),
+        }
+    }
+}
+
+impl From<ApiKeys> for Clients {
+    fn from(keys: ApiKeys) -> Self {
+        Self::new(Some(keys), None)
+    }
 }
 
 impl ApiKeys {
@@ -74,39 +117,33 @@ impl ApiKeys {
     }
 
     fn parse(text: &str, rate: Option<f64>) -> std::result::Result<Self, (usize, &'static str)> {
-        let mut clients: Vec<Arc<Known>> = Vec::new();
+        let mut clients: Vec<Keyed> = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let client = Known::parse(line, rate).map_err(|reason| (number + 1, reason))?;
-            if clients.iter().any(|known| known.name == client.name) {
+            let client = Keyed::parse(line, rate).map_err(|reason| (number + 1, reason))?;
+            if clients.iter().any(|keyed| keyed.known.name == client.known.name) {
                 return Err((number + 1, "the name is taken by a line above"));
             }
-            clients.push(Arc::new(client));
+            clients.push(client);
         }
         Ok(Self { clients })
     }
 
-    /// The client whose key an `Authorization` header carries, if it may ask now.
-    pub(crate) fn admit(&self, header: Option<&[u8]>) -> std::result::Result<&Arc<Known>, Denied> {
-        let header = header.ok_or(Denied::Nameless)?;
-        let (scheme, key) = header.split_at_checked(BEARER.len()).ok_or(Denied::Nameless)?;
-        if !scheme.eq_ignore_ascii_case(BEARER) {
-            return Err(Denied::Nameless);
-        }
-        let client = self.find(key.trim_ascii()).ok_or(Denied::Unknown)?;
+    fn admit(&self, key: &[u8]) -> std::result::Result<Arc<Known>, Denied> {
+        let client = self.find(key).ok_or(Denied::Unknown)?;
         client.take(Instant::now()).map_err(Denied::TooOften)?;
-        Ok(client)
+        Ok(Arc::clone(client))
     }
 
     /// Compares with all, in a time that tells nothing of how much is right.
     fn find(&self, key: &[u8]) -> Option<&Arc<Known>> {
         let found = digest(&SHA256, key);
         let mut client = None;
-        for known in &self.clients {
-            if verify_slices_are_equal(found.as_ref(), &known.sha256).is_ok() {
+        for Keyed { known, sha256 } in &self.clients {
+            if verify_slices_are_equal(found.as_ref(), sha256).is_ok() {
                 client = Some(known);
             }
         }
@@ -114,19 +151,26 @@ impl ApiKeys {
     }
 }
 
-impl Known {
+impl Keyed {
     fn parse(line: &str, rate: Option<f64>) -> std::result::Result<Self, &'static str> {
         let (name, digits) = line.split_once(char::is_whitespace).ok_or("it is not of the form NAME SHA256")?;
         if !is_name(name) {
             return Err("a name has 1 to 64 letters, digits, dots, dashes and underscores");
         }
         let sha256 = unhex(digits.trim()).ok_or("a SHA-256 has 64 hexadecimal digits")?;
+        Ok(Self { known: Arc::new(Known::new(name.to_owned(), rate)), sha256 })
+    }
+}
+
+impl Known {
+    /// May send `rate` requests a second, or any number.
+    pub(crate) fn new(name: String, rate: Option<f64>) -> Self {
         let allowance = rate.map(|rate| Mutex::new(Allowance { rate, left: rate.max(1.0), since: Instant::now() }));
-        Ok(Self { name: name.to_owned(), sha256, allowance })
+        Self { name, allowance }
     }
 
     /// Takes one of the requests that may come now; else tells when.
-    fn take(&self, now: Instant) -> std::result::Result<(), Duration> {
+    pub(crate) fn take(&self, now: Instant) -> std::result::Result<(), Duration> {
         let Some(allowance) = &self.allowance else { return Ok(()) };
         allowance.lock().unwrap_or_else(PoisonError::into_inner).take(now)
     }
@@ -198,6 +242,7 @@ mod tests {
     fn a_new_key_is_the_one_that_its_line_admits() {
         let (alice, bob) = (NewKey::make("alice").unwrap(), NewKey::make("bob").unwrap());
         let keys = ApiKeys::parse(&format!("# who\n\n{}\n  {}\n", alice.line, bob.line), None).unwrap();
+        let keys = Clients::from(keys);
         let admit = |header: &str| keys.admit(Some(header.as_bytes())).map(|known| known.name.clone());
         assert_eq!(admit(&format!("Bearer {}", bob.key)).unwrap(), "bob");
         assert_eq!(admit(&format!("bearer  {} ", alice.key)).unwrap(), "alice");

@@ -1,7 +1,7 @@
 //! The models that a server has.
 
 use crate::clear::Sessions;
-use crate::encrypted::Encrypted;
+use crate::encrypted::{Encrypted, Offer};
 use crate::error::{Error, Result};
 use crate::options::Limits;
 use crate::relayed::Shared;
@@ -42,8 +42,9 @@ pub struct Entry {
     pub version: u64,
     /// What was sealed, if it was: the header's policy.
     pub policy: Option<[u8; 32]>,
-    /// How it is computed on ciphertexts, if it is: a plan via ckks.
-    pub plan: Option<Plan>,
+    /// How it is computed on ciphertexts, if it is: plans via ckks, for one sample at a time and for
+    /// many at once.
+    pub plans: Vec<Plan>,
 }
 
 /// A model that is served.
@@ -106,7 +107,7 @@ impl Catalogue {
     /// **Errors:** [`Error::Library`] if it cannot run, [`Error::Misuse`] if there is one of this
     /// name and version, or one on ciphertexts has no plan or is beyond the limits; [`Error::Io`].
     pub fn add(&mut self, entry: Entry, threads: usize, limits: &Limits) -> Result<()> {
-        let Entry { model, name, version, policy, plan } = entry;
+        let Entry { model, name, version, policy, plans } = entry;
         if self.models.get(&name).is_some_and(|versions| versions.contains_key(&version)) {
             return Err(Error::Misuse(format!("two models are called {name} {version}; give NAME@VERSION=FILE")));
         }
@@ -116,16 +117,13 @@ impl Catalogue {
         });
         let work = match &self.way {
             Way::Clear | Way::Attested(_) => {
-                let workers = (0..threads.max(1)).map(|_| Sessions::new(&model, limits.samples));
-                Work::Values(Queue::start(model.name(), workers.collect::<Result<_>>()?, limits.queue)?)
+                let workers = (0..threads.max(1)).map(|_| Sessions::new(&model, limits.samples, limits.batch));
+                Work::Values(Queue::start(model.name(), workers.collect::<Result<_>>()?, limits.waits())?)
             }
             Way::Relayed(_) => {
                 return Err(Error::Misuse("a gateway has no models of its own: the parties hold them".to_owned()));
             }
-            Way::Encrypted => {
-                let plan = plan.ok_or_else(|| Error::Misuse(format!("{name} has no plan via ckks; plan it first")))?;
-                Work::Ciphertexts(Encrypted::start(&name, &plan, threads, limits)?)
-            }
+            Way::Encrypted => Work::Ciphertexts(Encrypted::start(&name, &plans, threads, limits)?),
         };
         let (inputs, outputs) = (model.inputs().to_vec(), model.outputs().to_vec());
         let (origin, hosted) = (model.sha256(), hosted.transpose()?);
@@ -218,11 +216,14 @@ impl Catalogue {
         }
     }
 
-    /// Those that are computed on ciphertexts.
-    pub(crate) fn ciphertexts(&self) -> impl Iterator<Item = (&Arc<Served>, &Encrypted)> {
-        self.all().filter_map(|served| match &served.work {
-            Work::Values(_) | Work::Shares(_) => None,
-            Work::Ciphertexts(encrypted) => Some((served, encrypted)),
+    /// Those that are computed on ciphertexts, and how.
+    pub(crate) fn ciphertexts(&self) -> impl Iterator<Item = (&Arc<Served>, &Offer)> {
+        self.all().flat_map(|served| {
+            let offers = match &served.work {
+                Work::Values(_) | Work::Shares(_) => &[],
+                Work::Ciphertexts(encrypted) => encrypted.offers(),
+            };
+            offers.iter().map(move |offer| (served, offer))
         })
     }
 

@@ -41,4 +41,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A file of an issuer's keys is of no use.
+    #[error("{path}: {reason}")]
+    Tokens {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
 }

@@ -1,6 +1,6 @@
 //! The way to change what a running server has.
 
-use crate::access::ApiKeys;
+use crate::access::Clients;
 use crate::catalogue::Catalogue;
 use crate::http::App;
 use crate::log;
@@ -33,8 +33,8 @@ impl Handle {
     }
 
     /// From now on answers these clients only.
-    pub fn admit_only(&self, keys: ApiKeys) {
-        self.app.admit_only(keys);
+    pub fn admit_only(&self, clients: impl Into<Clients>) {
+        self.app.admit_only(clients.into());
         log::line("clients-reloaded", self.app.warning(), &json!({}));
     }
 

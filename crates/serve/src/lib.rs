@@ -2,7 +2,7 @@
 //!
 //! [`Catalogue`] holds the models, each with its queue and its threads; [`Server`] listens,
 //! answers and ends without losing what it has accepted; [`Handle`] gives it other models while it
-//! runs, [`ApiKeys`] say who may ask. In the clear (`plain`) any client of the protocol works. In
+//! runs, [`Clients`] say who may ask. In the clear (`plain`) any client of the protocol works. In
 //! trusted hardware (`tee`) and on ciphertexts (`ckks`) the protocol's requests are refused, and
 //! instead sealed ones answered over the attested channel of [`subrosa::attest`], or encrypted
 //! ones with the evaluation keys that clients leave here. Before parties elsewhere (`rep3` and the
@@ -11,7 +11,9 @@
 //! **Invariant:** what a client sends is bounded in size, number and time before it is looked
 //! at; a value of an input or an output is in no log, metric or error.
 //!
-//! Lacking: dynamic batching.
+//! Requests in the clear that wait at the same time are computed together ([`Limits::batch`]).
+//! Ciphertexts of several clients cannot be; a client with many samples packs them itself, for a
+//! plan of its own.
 
 mod access;
 mod catalogue;
@@ -29,11 +31,13 @@ mod options;
 mod paced;
 mod place;
 mod relayed;
+mod tokens;
 mod worker;
 
-pub use access::{ApiKeys, NewKey};
+pub use access::{ApiKeys, Clients, NewKey};
 pub use catalogue::{Catalogue, Entry};
 pub use error::{Error, Result};
 pub use handle::Handle;
 pub use listen::Server;
 pub use options::{Limits, Tls};
+pub use tokens::Tokens;

@@ -1,6 +1,6 @@
 //! Connections: how many, how long, with TLS or without, and an end that loses nothing.
 
-use crate::access::ApiKeys;
+use crate::access::Clients;
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
 use crate::grpc::Patience;
@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use subrosa::trace::Tracer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -78,10 +79,17 @@ impl Server {
         Ok(self)
     }
 
-    /// The same, for clients with one of these keys only.
+    /// The same, for these clients only.
     #[must_use]
-    pub fn only_for(self, keys: ApiKeys) -> Self {
-        self.app.admit_only(keys);
+    pub fn only_for(self, clients: impl Into<Clients>) -> Self {
+        self.app.admit_only(clients.into());
+        self
+    }
+
+    /// The same, whose requests with a body leave spans.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        self.app.trace_to(tracer);
         self
     }
 

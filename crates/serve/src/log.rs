@@ -31,6 +31,9 @@ pub(crate) struct Request<'a> {
     pub(crate) bytes_in: usize,
     pub(crate) bytes_out: usize,
     pub(crate) ms: f64,
+    /// Where traces are written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<String>,
 }
 
 /// Writes a line. `warning` is what every line of a simulation says.

@@ -7,6 +7,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::HashSet;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,6 +34,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Kind, Counter>,
     asked: Family<Who, Counter>,
+    /// Clients that are told apart.
+    names: RwLock<HashSet<String>>,
     samples: Family<Which, Counter>,
     time: Family<Which, Histogram>,
     pub(crate) active: Gauge,
@@ -47,6 +51,7 @@ impl Metrics {
             registry: Registry::with_prefix_and_labels("subrosa_serve", labels.into_iter()),
             requests: Family::default(),
             asked: Family::default(),
+            names: RwLock::default(),
             samples: Family::default(),
             time: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_25, 2.0, 18))),
             active: Gauge::default(),
@@ -55,7 +60,7 @@ impl Metrics {
         };
         let r = &mut metrics.registry;
         r.register("requests", "Requests answered, by model, endpoint and status", metrics.requests.clone());
-        r.register("key_requests", "Requests by API key's name and status; no name: refused", metrics.asked.clone());
+        r.register("key_requests", "Requests by client's name and status; no name: refused", metrics.asked.clone());
         r.register("samples", "Samples computed", metrics.samples.clone());
         r.register_with_unit("request_time", "From header to answer", Unit::Seconds, metrics.time.clone());
         r.register("requests_active", "Requests with a body at work", metrics.active.clone());
@@ -70,9 +75,24 @@ impl Metrics {
         encode(&mut text, &self.registry).ok().map(|()| text)
     }
 
-    /// A request with the API key of this name, or with none that is known.
-    pub(crate) fn asked(&self, key: &str, status: u16) {
-        self.asked.get_or_create(&Who { key: key.to_owned(), status }).inc();
+    /// A request of the client of this name, or of none that is known.
+    pub(crate) fn asked(&self, name: &str, status: u16) {
+        let key = if self.is_named(name) { name.to_owned() } else { OTHERS.to_owned() };
+        self.asked.get_or_create(&Who { key, status }).inc();
+    }
+
+    /// Whether a client is one of the first, which are told apart.
+    fn is_named(&self, name: &str) -> bool {
+        let known = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(name) || known.len() >= MOST_NAMES {
+            return known.contains(name);
+        }
+        drop(known);
+        let mut known = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MOST_NAMES {
+            known.insert(name.to_owned());
+        }
+        known.contains(name)
     }
 
     /// `model` is one that there is, or none.
@@ -91,5 +111,33 @@ impl Metrics {
         if samples > 0 {
             self.samples.get_or_create(&which).inc_by(samples as u64);
         }
+    }
+}
+
+/// Clients that are told apart; the others are counted together.
+const MOST_NAMES: usize = 1000;
+
+/// What they are called: the name of none, which has other characters.
+const OTHERS: &str = "(others)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_beyond_the_first_are_counted_together() {
+        let metrics = Metrics::new("plain");
+        for client in 0..MOST_NAMES + 5 {
+            metrics.asked(&format!("sub:{client}"), 200);
+        }
+        metrics.asked("sub:7", 200);
+        let text = metrics.text().unwrap();
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with("subrosa_serve_key_requests_total")).count(),
+            MOST_NAMES + 1
+        );
+        assert!(
+            text.contains("key=\"(others)\",status=\"200\"} 5") && text.contains("key=\"sub:7\",status=\"200\"} 2")
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! What bounds a server.
 
+use crate::worker::Waits;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ pub struct Limits {
     pub requests: usize,
     /// Requests that wait for one model; the next ones are answered 503.
     pub queue: usize,
+    /// Samples of several requests that are computed at once, in the clear; 1 for none.
+    pub batch: usize,
+    /// How long a request waits for others to be computed with.
+    pub batch_delay: Duration,
     /// Connections at a time; the next ones are closed.
     pub connections: usize,
     /// From a request's header to its answer, and again until that is read.
@@ -30,6 +35,12 @@ pub struct Limits {
     pub key_cache: u64,
 }
 
+impl Limits {
+    pub(crate) fn waits(&self) -> Waits {
+        Waits { length: self.queue, delay: self.batch_delay }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -37,6 +48,8 @@ impl Default for Limits {
             samples: 1024,
             requests: 64,
             queue: 128,
+            batch: 32,
+            batch_delay: Duration::ZERO,
             connections: 512,
             request: Duration::from_secs(30),
             idle: Duration::from_secs(30),

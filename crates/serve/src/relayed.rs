@@ -39,7 +39,7 @@ impl Shared {
         relay.rest();
         let others: Vec<Relay> = (1..sessions.max(1)).map(|_| relay.another()).collect();
         let workers = [relay].into_iter().chain(others).map(|relay| Passing { relay }).collect();
-        Ok(Self { gateway, outline, queue: Queue::start(name, workers, limits.queue)? })
+        Ok(Self { gateway, outline, queue: Queue::start(name, workers, limits.waits())? })
     }
 }
 
@@ -47,16 +47,8 @@ impl Worker for Passing {
     type Task = Bytes;
     type Done = Answer;
 
-    fn compute(&mut self, request: Bytes) -> std::result::Result<Answer, Unanswered> {
-        match self.relay.pass(&request) {
-            Ok(Passed::Answered { bytes, samples, took, online: _ }) => Ok(Answer { bytes, samples, took }),
-            Ok(Passed::Refused(why)) => Err(Unanswered::Anew(why.to_string())),
-            Err(error @ subrosa::Error::Input { .. }) => Err(Unanswered::Refused(error)),
-            Err(error) => {
-                log::line("parties-failed", None, &json!({ "error": error.to_string() }));
-                Err(Unanswered::Away)
-            }
-        }
+    fn compute(&mut self, requests: &[Bytes]) -> std::result::Result<Vec<Answer>, Unanswered> {
+        requests.iter().map(|request| self.pass(request)).collect()
     }
 
     fn recover(&mut self) {
@@ -65,5 +57,19 @@ impl Worker for Passing {
 
     fn rest(&mut self) {
         self.relay.rest();
+    }
+}
+
+impl Passing {
+    fn pass(&mut self, request: &Bytes) -> std::result::Result<Answer, Unanswered> {
+        match self.relay.pass(request) {
+            Ok(Passed::Answered { bytes, samples, took, online: _ }) => Ok(Answer { bytes, samples, took }),
+            Ok(Passed::Refused(why)) => Err(Unanswered::Anew(why.to_string())),
+            Err(error @ subrosa::Error::Input { .. }) => Err(Unanswered::Refused(error)),
+            Err(error) => {
+                log::line("parties-failed", None, &json!({ "error": error.to_string() }));
+                Err(Unanswered::Away)
+            }
+        }
     }
 }

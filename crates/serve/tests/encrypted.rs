@@ -13,10 +13,10 @@ use subrosa_serve::{Catalogue, Entry, Limits};
 use support::{Running, model, reply, serve};
 
 /// Rows of the table that the models take.
-fn rows() -> Samples {
+fn rows(count: usize) -> Samples {
     let table = model("../data/breast_cancer/standardised_test.csv");
     let mut samples = Dataset::read(table).unwrap().fit(logreg().inputs()).unwrap();
-    samples.keep(3);
+    samples.keep(count);
     samples
 }
 
@@ -26,17 +26,21 @@ fn logreg() -> Model {
 
 /// A plan of the model on inputs within plus and minus `range`.
 fn plan(range: f64) -> Plan {
-    let input = InputSpec::given(-range, range).unwrap();
-    logreg().plan(&PlanOptions { via: Via::Ckks, input, ..PlanOptions::default() }).unwrap()
+    plan_of(range, 1)
 }
 
-fn entry(plan: Option<Plan>) -> Entry {
-    Entry { model: logreg(), name: "risk".to_owned(), version: 1, policy: None, plan }
+fn plan_of(range: f64, batch: usize) -> Plan {
+    let input = InputSpec::given(-range, range).unwrap();
+    logreg().plan(&PlanOptions { via: Via::Ckks, input, batch, ..PlanOptions::default() }).unwrap()
+}
+
+fn entry(plans: Vec<Plan>) -> Entry {
+    Entry { model: logreg(), name: "risk".to_owned(), version: 1, policy: None, plans }
 }
 
 fn start(limits: Limits) -> Running {
     let mut catalogue = Catalogue::encrypted();
-    catalogue.add(entry(Some(plan(16.0))), 1, &limits).unwrap();
+    catalogue.add(entry(vec![plan(16.0)]), 1, &limits).unwrap();
     serve(catalogue, limits)
 }
 
@@ -58,9 +62,7 @@ impl Owner {
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("plan"), plan).unwrap();
         let written = roles::keygen(&at("plan"), &at("secret"), &at("keys")).unwrap();
-        let mut samples = rows();
-        samples.keep(1);
-        roles::encrypt(&at("secret"), &samples, &at("request")).unwrap();
+        roles::encrypt(&at("secret"), &rows(1), &at("request")).unwrap();
         let (keys, request) = (std::fs::read(at("keys")).unwrap(), std::fs::read(at("request")).unwrap());
         Self { folder, keys, id: written.keys, request }
     }
@@ -79,10 +81,8 @@ impl Owner {
 
 /// What tract says of the rows.
 fn plain(count: usize) -> Vec<f32> {
-    let mut samples = rows();
-    samples.keep(count);
     let plan = logreg().plan(&PlanOptions { batch: count, ..PlanOptions::default() }).unwrap();
-    plan.open().unwrap().run(&samples.inputs).unwrap().values.remove(0)
+    plan.open().unwrap().run(&rows(count).inputs).unwrap().values.remove(0)
 }
 
 fn close(a: &[f32], b: &[f32]) -> bool {
@@ -210,22 +210,63 @@ fn keys_beyond_the_cache_make_way_and_clients_give_them_again() {
 
     let client = Client::new(&server.url(), None, Duration::from_secs(20)).unwrap();
     let served = client.model("risk", None).unwrap();
-    let encryption = client.encryption(&served).unwrap();
+    let encryption = client.encryption(&served, 3).unwrap();
     // Between its samples somebody else's keys come.
     let mut evict = |done: usize, _: usize| {
         if done == 1 {
             assert_eq!(server.put(&first.path(), &first.keys).status, 201);
         }
     };
-    let output = client.run_encrypted(&served, &encryption, &rows(), &mut evict).unwrap();
+    let output = client.run_encrypted(&served, &encryption, &rows(3), &mut evict).unwrap();
     assert!(output.samples == 3 && close(&output.values[0], &plain(3)));
     let bytes = |i: usize| output.batches[i].online.cost.bytes;
     assert!(bytes(1) > bytes(0) + encryption.key_bytes() as u64 && bytes(0) == bytes(2));
     assert!(output.setup.cost.bytes > encryption.key_bytes() as u64);
-    let mut wrong = rows();
+    let mut wrong = rows(3);
     wrong.inputs[0][5] = 1e6;
     let error = client.run_encrypted(&served, &encryption, &wrong, &mut |_, _| ()).unwrap_err().to_string();
     assert!(error.contains("outside the range"), "{error}");
+}
+
+#[test]
+fn a_client_with_many_samples_sends_them_at_once() {
+    let limits = Limits::default();
+    let mut catalogue = Catalogue::encrypted();
+    catalogue.add(entry(vec![plan_of(16.0, 64), plan(16.0)]), 1, &limits).unwrap();
+    let server = serve(catalogue, limits);
+    let sought = |query: &str| server.get(&format!("/v2/models/risk/encryption-plan{query}"));
+    let (one, many) = (sought(""), sought("?samples=64"));
+    assert!(one.status == 200 && many.status == 200 && one.body != many.body);
+    assert!(sought("?samples=63").body == one.body && sought("?x=1&samples=9999999").body == many.body);
+    for wrong in ["?samples=x", "?samples=-1", "?samples=", "?samples=99999999999999999999999"] {
+        let refused = sought(wrong);
+        assert!(refused.status == 400 && refused.text().contains("?samples=N"), "{wrong}: {}", refused.text());
+    }
+    // Requests and keys go by the plan that they name.
+    let (single, bulk) = (Owner::from_plan(&one.body), Owner::from_plan(&many.body));
+    for owner in [&single, &bulk] {
+        assert_eq!(server.post(INFER, &owner.request).status, 409);
+        assert_eq!(server.put(&owner.path(), &owner.keys).status, 201);
+        assert_eq!(server.get(&owner.path()).status, 200);
+        let answer = server.post(INFER, &owner.request);
+        assert!(answer.status == 200 && close(&owner.decrypt(&answer.body).unwrap(), &plain(1)), "{}", answer.text());
+        assert_eq!(server.post(INFER, &owner.request[..owner.request.len() - 1]).status, 400);
+    }
+    assert_eq!(server.post(INFER, &[&single.request[..], b"0"].concat()).status, 400);
+    assert_eq!(server.post(INFER, &[&bulk.request[..], b"0"].concat()).status, 413);
+    let mut mixed = bulk.request.clone();
+    mixed[48..80].copy_from_slice(&single.request[48..80]);
+    assert_eq!(server.post(INFER, &mixed).status, 400, "keys of the other plan");
+
+    let client = Client::new(&server.url(), None, Duration::from_secs(20)).unwrap();
+    let served = client.model("risk", None).unwrap();
+    for (count, requests) in [(3, 3), (100, 1)] {
+        let encryption = client.encryption(&served, count).unwrap();
+        let output = client.run_encrypted(&served, &encryption, &rows(count), &mut |_, _| ()).unwrap();
+        assert_eq!((output.samples, output.batches.len()), (count, requests));
+        assert!(close(&output.values[0], &plain(count)), "{count}");
+    }
+    assert!(server.get("/metrics").text().contains("samples_total{standing=\"encrypted\",model=\"risk\"} 105"));
 }
 
 #[test]
@@ -257,7 +298,7 @@ fn keys_end_with_the_plan_that_they_are_for() {
     server.handle.replace(same);
     assert_eq!(server.post(INFER, &owner.request).status, 200, "what has not changed goes on");
     let mut other = server.handle.catalogue().alike();
-    other.add(entry(Some(plan(8.0))), 1, &Limits::default()).unwrap();
+    other.add(entry(vec![plan(8.0)]), 1, &Limits::default()).unwrap();
     server.handle.replace(other);
     assert_eq!(server.get(&owner.path()).status, 404);
     let refused = server.post(INFER, &owner.request);
@@ -320,9 +361,13 @@ fn a_model_beyond_the_limits_is_not_served() {
         (Limits { key_file: 1000, ..Limits::default() }, "--max-keys"),
         (Limits { key_cache: 1000, ..Limits::default() }, "--key-cache"),
     ] {
-        let error = Catalogue::encrypted().add(entry(Some(plan(16.0))), 1, &limits).unwrap_err().to_string();
+        let error = Catalogue::encrypted().add(entry(vec![plan(16.0)]), 1, &limits).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
-    let error = Catalogue::encrypted().add(entry(None), 1, &Limits::default()).unwrap_err().to_string();
+    let plans = vec![plan(16.0), plan_of(16.0, 64)];
+    let limits = Limits { body: 100_000, ..Limits::default() };
+    let error = Catalogue::encrypted().add(entry(plans), 1, &limits).unwrap_err().to_string();
+    assert!(error.contains(" samples at once, takes 1 MiB") && error.contains("--max-request"), "{error}");
+    let error = Catalogue::encrypted().add(entry(Vec::new()), 1, &Limits::default()).unwrap_err().to_string();
     assert!(error.contains("no plan via ckks"), "{error}");
 }

@@ -73,6 +73,39 @@ fn any_client_of_the_protocol_is_answered() {
 }
 
 #[test]
+fn requests_that_wait_together_are_answered_as_alone() {
+    let limits = Limits { batch: 16, batch_delay: Duration::from_millis(5), ..Limits::default() };
+    let server = start(limits, None);
+    let client = || Client::new(&server.url(), None, Duration::from_secs(20)).unwrap();
+    let served = client().model("mlp", None).unwrap();
+    // Of each client another number of samples, up to more than are computed at once.
+    let sizes = [1, 1, 2, 3, 5, 8, 17];
+    std::thread::scope(|scope| {
+        for count in sizes {
+            let (client, expected, request) = (client(), plain(count), request(&server, count));
+            let served = &served;
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    let (answer, _) = client.infer(served, &Way::Plain, &request).unwrap();
+                    assert!(close(&answer.outputs[0].0.values, &expected), "{count} samples");
+                }
+            });
+        }
+        let (client, mut bad, served) = (client(), request(&server, 2), &served);
+        bad.inputs[0].values[784 + 5] = f32::NAN;
+        scope.spawn(move || {
+            for _ in 0..20 {
+                let refused = client.infer(served, &Way::Plain, &bad).unwrap_err().to_string();
+                assert!(refused.contains("refuses (400)") && refused.contains("sample 2, value 6 is NaN"), "{refused}");
+            }
+        });
+    });
+    let all = 20 * sizes.iter().sum::<usize>();
+    let metrics = server.get("/metrics").text();
+    assert!(metrics.contains(&format!("samples_total{{standing=\"plain\",model=\"mlp\"}} {all}")), "{metrics}");
+}
+
+#[test]
 fn what_is_wrong_is_told_and_the_server_lives() {
     let limits = Limits { body: 1 << 16, samples: 4, ..Limits::default() };
     let server = start(limits, None);

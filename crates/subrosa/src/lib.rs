@@ -43,6 +43,7 @@ pub mod report_html;
 pub mod session;
 pub mod sheet;
 pub mod text;
+pub mod trace;
 pub mod verify;
 
 pub use backends::Via;

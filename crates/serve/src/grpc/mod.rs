@@ -115,7 +115,8 @@ async fn short<I: Message + Default, O: Message>(
 
 async fn infer(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let done = conduct(&app, None, "grpc-infer", parts.extensions.get::<Share>(), async |mut begun| {
+    let share = parts.extensions.get::<Share>();
+    let done = conduct(&app, None, "grpc-infer", share, &parts.headers, async |mut begun| {
         let read = begun.read(app.limits.body.saturating_add(frame::PREFIX), &parts.headers, body).await;
         let done = match read {
             Ok(bytes) => compute(&app, &mut begun, bytes).await,

@@ -9,11 +9,13 @@ use crate::place::{Place, Share};
 use crate::worker::{Queue, Unanswered, Worker};
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_LENGTH;
-use axum::http::{HeaderMap, Response};
+use axum::http::{HeaderMap, HeaderName, Response};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use subrosa::trace::{Parent, Span};
 
 /// A request at work.
 pub(crate) struct Begun {
@@ -42,6 +44,7 @@ struct Record {
     bytes_in: usize,
     bytes_out: usize,
     status: u16,
+    span: Span,
 }
 
 impl Begun {
@@ -52,8 +55,9 @@ impl Begun {
         if announced.is_some_and(|n| n > limit as u64) {
             return Err(Refusal::TooLong(limit));
         }
+        let _span = self.record.span.child("read");
         let (begun, idle) = (self.until, self.record.app.limits.idle);
-        let mut all = Vec::new();
+        let mut all = room(&body, limit);
         loop {
             let until = self.until.min(Instant::now() + idle);
             let more = tokio::time::timeout_at(until.into(), piece(&mut body, &mut all, limit)).await;
@@ -102,6 +106,7 @@ impl Begun {
 
     /// Has a queue compute a task, within the request's time.
     pub(super) async fn compute<W: Worker>(&self, queue: &Queue<W>, task: W::Task) -> Result<W::Done, Refusal> {
+        let _span = self.record.span.child("compute");
         let computed = queue.compute(task, self.until, self.place.clone());
         let computed = tokio::time::timeout_at(self.until.into(), computed).await;
         computed.map_err(|_| Refusal::Late)?.map_err(|unanswered| match unanswered {
@@ -121,9 +126,16 @@ impl Begun {
 
 /// The bytes of a body.
 pub(crate) async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
-    let mut all = Vec::new();
+    let mut all = room(&body, limit);
     while piece(&mut body, &mut all, limit).await? {}
     Ok(all)
+}
+
+/// Room for a body, at once where its length is announced: what a growing vector leaves behind is in
+/// many small pieces. Pages are taken as the body comes.
+fn room(body: &Body, limit: usize) -> Vec<u8> {
+    let announced = body.size_hint().exact().and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+    Vec::with_capacity(announced.min(limit))
 }
 
 /// The next piece of a body, if there is one. It is let go at once: a client may send one for each
@@ -144,6 +156,7 @@ pub(super) async fn exchange<F>(
     app: &Arc<App>,
     named: &Named,
     endpoint: &'static str,
+    headers: &HeaderMap,
     work: impl FnOnce(Arc<Served>, Begun) -> F,
 ) -> Response<Body>
 where
@@ -153,7 +166,7 @@ where
         Ok(served) => served,
         Err(refusal) => return refusal.response(),
     };
-    begin(app, Some(Arc::clone(&served)), endpoint, |begun| work(served, begun)).await
+    begin(app, Some(Arc::clone(&served)), endpoint, headers, |begun| work(served, begun)).await
 }
 
 /// As [`conduct`], a refusal being answered as over HTTP.
@@ -161,12 +174,13 @@ pub(super) async fn begin<F>(
     app: &Arc<App>,
     served: Option<Arc<Served>>,
     endpoint: &'static str,
+    headers: &HeaderMap,
     work: impl FnOnce(Begun) -> F,
 ) -> Response<Body>
 where
     F: Future<Output = (Begun, Result<Response<Vec<u8>>, Refusal>)>,
 {
-    match conduct(app, served, endpoint, None, work).await {
+    match conduct(app, served, endpoint, None, headers, work).await {
         Ok(answer) => answer,
         Err(Refused { refusal, place: None }) => refusal.response(),
         Err(Refused { refusal, place: Some(place) }) => kept(app, refusal.answer(), place),
@@ -186,12 +200,13 @@ pub(crate) async fn conduct<F>(
     served: Option<Arc<Served>>,
     endpoint: &'static str,
     share: Option<&Share>,
+    headers: &HeaderMap,
     work: impl FnOnce(Begun) -> F,
 ) -> Result<Response<Body>, Refused>
 where
     F: Future<Output = (Begun, Result<Response<Vec<u8>>, Refusal>)>,
 {
-    let mut record = Record::new(app, served, endpoint);
+    let mut record = Record::new(app, served, endpoint, headers);
     let Some(place) = Place::take(&app.requests, share, &app.metrics.active) else {
         return Err(Refused { refusal: record.refused(Refusal::Busy), place: None });
     };
@@ -208,8 +223,10 @@ where
 }
 
 impl Record {
-    fn new(app: &Arc<App>, served: Option<Arc<Served>>, endpoint: &'static str) -> Self {
+    fn new(app: &Arc<App>, served: Option<Arc<Served>>, endpoint: &'static str, headers: &HeaderMap) -> Self {
+        let sender = headers.get(TRACEPARENT).and_then(|header| Parent::read(header.as_bytes()));
         Self {
+            span: app.tracer().request(sender, endpoint),
             app: Arc::clone(app),
             served,
             endpoint,
@@ -231,8 +248,16 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let took = self.start.elapsed();
-        let Self { app, served, endpoint, samples, bytes_in, bytes_out, status, .. } = self;
+        let Self { app, served, endpoint, samples, bytes_in, bytes_out, status, span, .. } = self;
         let model = served.as_ref().map(|served| served.name.as_str());
+        span.count("http.response.status_code", u64::from(*status));
+        model.iter().for_each(|name| span.tell("subrosa.model", name));
+        if *samples > 0 {
+            span.count("subrosa.samples", *samples as u64);
+        }
+        if *status >= 500 {
+            span.failed();
+        }
         app.metrics.answered(model, endpoint, *status, *samples, took);
         log::line(
             "request",
@@ -247,6 +272,7 @@ impl Drop for Record {
                 bytes_out: *bytes_out,
                 // To the microsecond.
                 ms: (took.as_secs_f64() * 1e6).round() / 1e3,
+                trace: span.trace(),
             },
         );
     }
@@ -257,6 +283,9 @@ const LONG: usize = 64 << 10;
 
 /// Bytes a second that a client with a long body is expected to send.
 const SLOWEST: f64 = (1 << 20) as f64;
+
+/// The header that tells of the trace that a request belongs to.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What log and metrics call the status of an answer that nobody waited for, as others do.
 pub(super) const GONE: u16 = 499;
@@ -303,7 +332,7 @@ mod tests {
     async fn read(left: usize, ends: bool) -> Result<Bytes, Refusal> {
         let (request, idle) = (Duration::from_millis(500), Duration::from_millis(500));
         let app = Arc::new(App::new(Catalogue::new(None), Limits { request, idle, ..Limits::default() }));
-        let record = Record::new(&app, None, "keys");
+        let record = Record::new(&app, None, "keys", &HeaderMap::new());
         let mut begun = Begun { until: record.start + request, granted: 0, place: one().1, record };
         begun.allow(1 << 30);
         let body = Body::new(Pieces { left, tick: interval(Duration::from_millis(100)), ends });

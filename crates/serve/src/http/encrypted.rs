@@ -6,7 +6,7 @@ use super::{App, Named};
 use crate::catalogue::{Served, Work};
 use crate::encrypted::{Encrypted, Request};
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::{HeaderMap, Response, StatusCode};
 use std::sync::Arc;
@@ -15,26 +15,34 @@ use std::time::Duration;
 /// Its name, as metadata tells it.
 pub(super) const EXTENSION: &str = "subrosa_encrypted_inference";
 
-/// `GET .../encryption-plan`: what a client makes its keys from.
-pub(super) async fn plan(State(app): State<Arc<App>>, Path(named): Path<Named>, headers: HeaderMap) -> Response<Body> {
-    let served = match app.find(&named) {
-        Ok(served) => served,
-        Err(refusal) => return refusal.response(),
-    };
-    let encrypted = match on_ciphertexts(&served) {
-        Ok(encrypted) => encrypted,
-        Err(refusal) => return refusal.response(),
-    };
-    let known = headers.get(IF_NONE_MATCH).is_some_and(|tag| tag == encrypted.tag.as_str());
-    let body = if known { Bytes::new() } else { encrypted.plan.clone() };
-    let mut response = Response::new(Body::from(body));
+/// `GET .../encryption-plan?samples=N`: what a client of `N` samples, or one, makes its keys from.
+pub(super) async fn plan(
+    State(app): State<Arc<App>>,
+    Path(named): Path<Named>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let planned = app.find(&named).and_then(|served| {
+        let offer = on_ciphertexts(&served)?.offer_for(samples(query.as_deref())?).ok_or(Refusal::Failed)?;
+        Ok((offer.plan.clone(), offer.tag.clone()))
+    });
+    match planned {
+        Ok((plan, tag)) => tagged(plan, &tag, &headers),
+        Err(refusal) => refusal.response(),
+    }
+}
+
+/// The plan, or that the client has it already.
+fn tagged(plan: Bytes, tag: &str, headers: &HeaderMap) -> Response<Body> {
+    let known = headers.get(IF_NONE_MATCH).is_some_and(|known| known == tag);
+    let mut response = Response::new(Body::from(if known { Bytes::new() } else { plan }));
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.extend(HeaderValue::from_str(&encrypted.tag).map(|tag| (ETAG, tag)));
+    headers.extend(HeaderValue::from_str(tag).map(|tag| (ETAG, tag)));
     response
 }
 
@@ -45,7 +53,7 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    exchange(&app, &named, "encrypted-infer", async |served, mut begun| {
+    exchange(&app, &named, "encrypted-infer", &headers, async |served, mut begun| {
         let done = answer(&app, &served, &mut begun, &headers, body).await;
         (begun, done)
     })
@@ -59,11 +67,18 @@ async fn answer(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response<Vec<u8>>, Refusal> {
-    let Encrypted { service, queue, .. } = on_ciphertexts(served)?;
-    let bytes = begun.read(service.request_bytes(), headers, body).await?;
+    let encrypted = on_ciphertexts(served)?;
+    let longest = encrypted.request_bytes();
+    begun.allow(longest);
+    let bytes = begun.read(longest, headers, body).await?;
+    let service = &encrypted.named_by(&bytes).map_err(|error| Refusal::of(error, app))?.service;
     let keys = service.keys_of(&bytes).map_err(|error| Refusal::of(error, app))?;
     let keys = app.keys.find(keys).ok_or(Refusal::KeysGone)?;
-    let answer = begun.compute(queue, Request { keys, bytes }).await?;
+    if keys.plan != service.plan_digest() {
+        return Err(bad("the request's keys are of another plan", "make keys for the request's plan"));
+    }
+    let request = Request { service: Arc::clone(service), keys, bytes };
+    let answer = begun.compute(&encrypted.queue, request).await?;
     begun.computed(answer.samples);
     let mut response = reply::answer(BYTES, answer.bytes);
     response.headers_mut().extend(milliseconds(answer.took).map(|ms| (COMPUTE_MS, ms)));
@@ -77,6 +92,17 @@ fn on_ciphertexts(served: &Served) -> Result<&Encrypted, Refusal> {
             Err(Refusal::NotHere("this server does not compute on ciphertexts; it runs without --via ckks"))
         }
     }
+}
+
+/// How many samples a client says that it has; other parameters are passed over.
+fn samples(query: Option<&str>) -> Result<usize, Refusal> {
+    let given = query.unwrap_or_default().split('&').find_map(|part| part.strip_prefix("samples="));
+    let wrong = |_| bad("the number of samples is none", "give ?samples=N, or leave it out");
+    given.map_or(Ok(1), str::parse).map_err(wrong)
+}
+
+fn bad(message: &str, hint: &str) -> Refusal {
+    Refusal::Bad(subrosa::Error::Input { message: message.to_owned(), hint: Some(hint.to_owned()) })
 }
 
 pub(super) fn milliseconds(took: Duration) -> Option<HeaderValue> {

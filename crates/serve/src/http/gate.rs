@@ -32,12 +32,12 @@ pub(super) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
 }
 
 impl App {
-    /// Whoever has the key that an `Authorization` header carries.
+    /// Whoever an `Authorization` header is of.
     pub(crate) fn admit(self: &Arc<Self>, header: Option<&[u8]>) -> Result<Client, Refusal> {
         let client = |known| Client { app: Arc::clone(self), known, status: GONE };
-        let Some(keys) = self.api_keys() else { return Ok(client(None)) };
-        match keys.admit(header) {
-            Ok(known) => Ok(client(Some(Arc::clone(known)))),
+        let Some(clients) = self.clients() else { return Ok(client(None)) };
+        match clients.admit(header) {
+            Ok(known) => Ok(client(Some(known))),
             Err(denied) => {
                 let refusal = Refusal::from(denied);
                 self.metrics.asked("", refusal.status().as_u16());
@@ -68,6 +68,7 @@ impl From<Denied> for Refusal {
         match denied {
             Denied::Nameless => Self::Nameless,
             Denied::Unknown => Self::Unknown,
+            Denied::Invalid => Self::Invalid,
             Denied::TooOften(after) => Self::TooOften(after),
         }
     }

@@ -17,7 +17,7 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    exchange(&app, &named, "infer", async |served, mut begun| {
+    exchange(&app, &named, "infer", &headers, async |served, mut begun| {
         let done = answer(&app, &served, &mut begun, &headers, body).await;
         (begun, done)
     })

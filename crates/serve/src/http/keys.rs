@@ -19,7 +19,7 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    begin(&app, None, "keys", async |mut begun| {
+    begin(&app, None, "keys", &headers, async |mut begun| {
         let done = keep(&app, &id, &mut begun, &headers, body).await;
         (begun, done)
     })
@@ -35,7 +35,7 @@ async fn keep(
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let catalogue = here(app)?;
     let id = named(id)?;
-    let longest = catalogue.ciphertexts().map(|(_, encrypted)| encrypted.service.key_file_bytes()).max().unwrap_or(0);
+    let longest = catalogue.ciphertexts().map(|(_, offer)| offer.service.key_file_bytes()).max().unwrap_or(0);
     let turn = Arc::clone(&app.uploads).try_acquire_owned().map_err(|_| Refusal::Busy)?;
     begun.allow(longest);
     let bytes = begun.read(longest, headers, body).await?;
@@ -88,7 +88,7 @@ pub(super) async fn about(State(app): State<Arc<App>>, Path(id): Path<String>) -
 fn found(app: &App, id: &str) -> Result<serde_json::Value, Refusal> {
     let catalogue = here(app)?;
     let held = app.keys.find(named(id)?).ok_or(Refusal::NoKeys)?;
-    let mut planned = catalogue.ciphertexts().filter(|(_, encrypted)| encrypted.service.plan_digest() == held.plan);
+    let mut planned = catalogue.ciphertexts().filter(|(_, offer)| offer.service.plan_digest() == held.plan);
     let (served, _) = planned.next().ok_or(Refusal::NoKeys)?;
     Ok(json!({ "id": held.keys.id().to_string(), "model": served.name, "bytes": held.keys.file_bytes() }))
 }
@@ -118,9 +118,9 @@ fn here(app: &App) -> Result<Arc<Catalogue>, Refusal> {
 
 /// The model whose plan the keys carry; any of several with the same plan.
 fn planned(catalogue: &Catalogue, keys: &[u8]) -> Result<(Arc<Served>, Arc<Service>), Refusal> {
-    let mut planned = catalogue.ciphertexts().filter(|(_, encrypted)| encrypted.service.is_for(keys));
-    let (served, encrypted) = planned.next().ok_or(Refusal::NoPlan)?;
-    Ok((Arc::clone(served), Arc::clone(&encrypted.service)))
+    let mut planned = catalogue.ciphertexts().filter(|(_, offer)| offer.service.is_for(keys));
+    let (served, offer) = planned.next().ok_or(Refusal::NoPlan)?;
+    Ok((Arc::clone(served), Arc::clone(&offer.service)))
 }
 
 fn named(id: &str) -> Result<KeysId, Refusal> {

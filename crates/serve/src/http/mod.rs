@@ -16,7 +16,7 @@ pub(crate) use body::{Begun, Refused, conduct, whole};
 pub(crate) use gate::Told;
 pub(crate) use reply::Refusal;
 
-use crate::access::ApiKeys;
+use crate::access::Clients;
 use crate::catalogue::{Catalogue, Served};
 use crate::keys::KeyCache;
 use crate::metrics::Metrics;
@@ -25,17 +25,20 @@ use axum::Router;
 use axum::routing::{get, post};
 use serde::Deserialize;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use subrosa::attest::Enclave;
+use subrosa::trace::Tracer;
 use tokio::sync::Semaphore;
 
 /// What all requests share.
 pub(crate) struct App {
     catalogue: RwLock<Arc<Catalogue>>,
     /// Who may ask, if not everybody.
-    clients: RwLock<Option<Arc<ApiKeys>>>,
+    clients: RwLock<Option<Arc<Clients>>>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
+    /// Where spans go; nowhere until it is told.
+    tracer: OnceLock<Tracer>,
     /// Clients' evaluation keys, and those that may be on their way here.
     keys: KeyCache,
     uploads: Arc<Semaphore>,
@@ -60,6 +63,7 @@ impl App {
     pub(crate) fn new(catalogue: Catalogue, limits: Limits) -> Self {
         Self {
             metrics: Metrics::new(catalogue.standing()),
+            tracer: OnceLock::new(),
             keys: KeyCache::new(limits.key_cache),
             uploads: Arc::new(Semaphore::new(MOST_UPLOADS)),
             ready: AtomicBool::new(true),
@@ -81,15 +85,24 @@ impl App {
     pub(crate) fn replace(&self, catalogue: Catalogue) {
         let catalogue = Arc::new(catalogue);
         *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&catalogue);
-        self.keys.retain(|plan| catalogue.ciphertexts().any(|(_, encrypted)| encrypted.service.plan_digest() == plan));
+        self.keys.retain(|plan| catalogue.ciphertexts().any(|(_, offer)| offer.service.plan_digest() == plan));
     }
 
     /// From now on answers these clients only.
-    pub(crate) fn admit_only(&self, keys: ApiKeys) {
-        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
+    pub(crate) fn admit_only(&self, clients: Clients) {
+        *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(clients));
     }
 
-    pub(crate) fn api_keys(&self) -> Option<Arc<ApiKeys>> {
+    /// Spans go here, unless it was told before.
+    pub(crate) fn trace_to(&self, tracer: Tracer) {
+        let _told = self.tracer.set(tracer);
+    }
+
+    fn tracer(&self) -> &Tracer {
+        self.tracer.get_or_init(Tracer::off)
+    }
+
+    fn clients(&self) -> Option<Arc<Clients>> {
         self.clients.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

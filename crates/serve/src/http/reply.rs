@@ -30,6 +30,8 @@ pub(crate) enum Refusal {
     Nameless,
     /// Nobody has the key that was given.
     Unknown,
+    /// The token that was given does not hold.
+    Invalid,
     /// The client asks too often; it may again after this.
     TooOften(Duration),
     /// Something is wrong with the request.
@@ -64,7 +66,7 @@ impl Refusal {
             Self::NoModel | Self::NoKeys | Self::NoPlan => StatusCode::NOT_FOUND,
             Self::KeysGone | Self::Anew(_) => StatusCode::CONFLICT,
             Self::NotHere(_) => StatusCode::FORBIDDEN,
-            Self::Nameless | Self::Unknown => StatusCode::UNAUTHORIZED,
+            Self::Nameless | Self::Unknown | Self::Invalid => StatusCode::UNAUTHORIZED,
             Self::Bad(_) => StatusCode::BAD_REQUEST,
             Self::TooLong(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Cut => StatusCode::REQUEST_TIMEOUT,
@@ -90,6 +92,10 @@ impl Refusal {
             Self::NotHere(why) => (*why).to_owned(),
             Self::Nameless => "this server answers clients with a key; send Authorization: Bearer KEY".to_owned(),
             Self::Unknown => "the key is not one that this server knows; ask whoever runs it".to_owned(),
+            Self::Invalid => {
+                "the token is not of this server's issuer, not for this server, or not of this time; get a new one"
+                    .to_owned()
+            }
             Self::TooOften(_) => "too many requests with this key; come again after Retry-After seconds".to_owned(),
             Self::Bad(error) => error.to_string(),
             Self::TooLong(limit) => format!("the body is longer than {limit} bytes; send less at a time"),
@@ -118,7 +124,7 @@ impl Refusal {
             Self::KeysGone | Self::Anew(_) => 9,
             Self::Failed => 13,
             Self::Busy | Self::Away => 14,
-            Self::Nameless | Self::Unknown => 16,
+            Self::Nameless | Self::Unknown | Self::Invalid => 16,
         }
     }
 
@@ -133,7 +139,9 @@ impl Refusal {
             Self::TooMany | Self::Busy | Self::Late | Self::Away => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
             Self::TooOften(after) => Some((RETRY_AFTER, HeaderValue::from(after.as_secs_f64().ceil() as u64))),
             Self::Nameless => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Self::Unknown => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""))),
+            Self::Unknown | Self::Invalid => {
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\"")))
+            }
             // What is left of the body is not read: the connection is of no more use.
             Self::TooLong(_) | Self::Cut => Some((CONNECTION, HeaderValue::from_static("close"))),
             Self::NoModel

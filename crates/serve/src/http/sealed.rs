@@ -21,7 +21,7 @@ pub(super) async fn attestation(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    exchange(&app, &named, "attestation", async |served, mut begun| {
+    exchange(&app, &named, "attestation", &headers, async |served, mut begun| {
         let done = attest(&app, &served, &mut begun, &headers, body).await;
         (begun, done)
     })
@@ -65,7 +65,7 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    exchange(&app, &named, "sealed-infer", async |served, mut begun| {
+    exchange(&app, &named, "sealed-infer", &headers, async |served, mut begun| {
         let done = answer(&app, &served, &mut begun, &headers, body).await;
         (begun, done)
     })

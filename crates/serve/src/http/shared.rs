@@ -16,8 +16,8 @@ use std::sync::Arc;
 pub(super) const EXTENSION: &str = "subrosa_shared_inference";
 
 /// `GET .../sharing`: what a client shares and seals its input by.
-pub(super) async fn offer(State(app): State<Arc<App>>, Path(named): Path<Named>) -> Response<Body> {
-    exchange(&app, &named, "sharing", async |served, begun| {
+pub(super) async fn offer(State(app): State<Arc<App>>, Path(named): Path<Named>, headers: HeaderMap) -> Response<Body> {
+    exchange(&app, &named, "sharing", &headers, async |served, begun| {
         let done = offered(&app, &served, &begun).await;
         (begun, done)
     })
@@ -42,7 +42,7 @@ pub(super) async fn infer(
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    exchange(&app, &named, "shared-infer", async |served, mut begun| {
+    exchange(&app, &named, "shared-infer", &headers, async |served, mut begun| {
         let done = answer(&app, &served, &mut begun, &headers, body).await;
         (begun, done)
     })

@@ -47,7 +47,9 @@ pub(crate) fn mlps(enclave: Option<Enclave>, limits: &Limits) -> Catalogue {
     let mut catalogue = Catalogue::new(enclave);
     for (name, version) in [("mlp", 1), ("mlp", 3), ("other", 1)] {
         let model = Model::open(model("mlp.onnx")).unwrap();
-        catalogue.add(Entry { model, name: name.to_owned(), version, policy: None, plan: None }, 1, limits).unwrap();
+        catalogue
+            .add(Entry { model, name: name.to_owned(), version, policy: None, plans: Vec::new() }, 1, limits)
+            .unwrap();
     }
     catalogue
 }

@@ -17,11 +17,11 @@ use subrosa_graph::{InputRange, Reveal};
 pub use subrosa_he::Publish;
 use subrosa_he::circuit::{Approximated, Approximation, Circuit, Forecast};
 use subrosa_he::public::Packing;
-use subrosa_he::{Client, Plan, Server};
+use subrosa_he::{Client, Plan, PublicPlan, Server};
 use subrosa_lattice::EvaluationKeys;
 
 /// From this many samples on, one slot a sample is faster than one sample after another.
-const THROUGHPUT_FROM: usize = 64;
+pub const THROUGHPUT_FROM: usize = 64;
 /// Most samples that ranges are taken from.
 const MOST_SAMPLES: usize = 256;
 /// And most that polynomials are fitted to.
@@ -123,11 +123,11 @@ impl Ckks {
     }
 
     pub(crate) fn request_bytes(&self) -> usize {
-        self.plan.public.upload_bytes() + FILE_HEADER_BYTES
+        request_bytes(&self.plan.public)
     }
 
     pub(crate) fn answer_bytes(&self) -> usize {
-        self.plan.public.answer_bytes() + FILE_HEADER_BYTES
+        answer_bytes(&self.plan.public)
     }
 
     /// What one batch sends: a request and an answer for each evaluation.
@@ -140,6 +140,16 @@ impl Ckks {
     pub(crate) fn setup_cost(&self) -> Cost {
         Cost { rounds: 1, bytes: self.plan.public.key_bytes() as u64 }
     }
+}
+
+/// Bytes of a request's file: of each the same.
+fn request_bytes(plan: &PublicPlan) -> usize {
+    plan.upload_bytes() + FILE_HEADER_BYTES
+}
+
+/// Bytes of an answer's file: of each the same.
+fn answer_bytes(plan: &PublicPlan) -> usize {
+    plan.answer_bytes() + FILE_HEADER_BYTES
 }
 
 /// The first samples, if there are whole ones: more of them where something is fitted.

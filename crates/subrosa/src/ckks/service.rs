@@ -1,6 +1,5 @@
 //! The server's role in a process that stays: keys and requests come as bytes and go as bytes.
 
-use super::FILE_HEADER_BYTES;
 use crate::model::hex;
 use crate::plan::Plan;
 use crate::{Error, Result};
@@ -69,7 +68,7 @@ impl Service {
 
     /// Bytes of a request: of each the same.
     pub fn request_bytes(&self) -> usize {
-        self.server.plan().upload_bytes() + FILE_HEADER_BYTES
+        super::request_bytes(self.server.plan())
     }
 
     /// Whether these are evaluation keys for this plan, as far as can be told before they are

@@ -19,16 +19,13 @@ impl Most {
     pub(super) const KEYS: Self = Self(MAX_BYTES + (64 << 20));
 
     pub(super) fn request(plan: &PublicPlan) -> Self {
-        Self(plan.upload_bytes() as u64 + HEAD)
+        Self(super::request_bytes(plan) as u64)
     }
 
     pub(super) fn answer(plan: &PublicPlan) -> Self {
-        Self(plan.answer_bytes() as u64 + HEAD)
+        Self(super::answer_bytes(plan) as u64)
     }
 }
-
-/// Heads of requests and answers take less, and so does what rounds a polynomial to whole bytes.
-const HEAD: u64 = 4096;
 
 /// Of a longer file one byte more is read than any can have, and its decoder says what is wrong.
 ///

@@ -26,16 +26,19 @@ pub struct Encryption {
 }
 
 impl Client {
-    /// Fetches the model's plan, makes keys for it and gives the server those that it needs.
+    /// Fetches the model's plan for so many samples, makes keys for it and gives the server those
+    /// that it needs. With many samples that is a plan that computes many at once, if the server has
+    /// one.
     ///
     /// **Cost:** the plan down and the evaluation keys up: 15 MB to 400 MB.
     ///
     /// **Errors:** [`Error::Peer`] if the server refuses or is gone, or its plan is not one for the
     /// model that it describes; [`Error::Input`] for a plan that is none, insecure or too large;
     /// [`Error::Io`] without randomness.
-    pub fn encryption(&self, model: &ServedModel) -> Result<Encryption> {
+    pub fn encryption(&self, model: &ServedModel, samples: usize) -> Result<Encryption> {
         let start = Instant::now();
-        let answer = self.http.get(&(path(&model.name, model.version) + "/encryption-plan"), MOST_PLAN)?.accepted()?;
+        let url = format!("{}/encryption-plan?samples={samples}", path(&model.name, model.version));
+        let answer = self.http.get(&url, MOST_PLAN)?.accepted()?;
         let plan = PublicPlan::from_bytes(&answer.body)?;
         fits(&plan, model)?;
         let client = subrosa_he::Client::new(plan)?;
@@ -124,7 +127,9 @@ impl Encryption {
     /// The plan's parameters in one line.
     pub fn terms(&self) -> String {
         let plan = self.client.plan();
-        format!("N = {}, {} bits of security, keys {}", plan.params.n(), subrosa_he::CLAIM.security_bits, self.id)
+        let (n, bits) = (plan.params.n(), subrosa_he::CLAIM.security_bits);
+        let samples = crate::text::counted(plan.batch(), "sample");
+        format!("N = {n}, {bits} bits of security, {samples} a request, keys {}", self.id)
     }
 }
 

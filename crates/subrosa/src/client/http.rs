@@ -83,20 +83,20 @@ impl Http {
         self.send(self.agent.post(self.base.clone() + path), headers, body, most)
     }
 
-    /// As [`Http::post`], with time for a body that is long as a matter of course.
     pub(super) fn put(&self, path: &str, headers: &[(&str, &str)], body: &[u8], most: u64) -> Result<Answer<'_>> {
-        let patience = self.patience + Duration::from_secs_f64(body.len() as f64 / SLOWEST);
-        let request = self.agent.put(self.base.clone() + path);
-        self.send(request.config().timeout_global(Some(patience)).build(), headers, body, most)
+        self.send(self.agent.put(self.base.clone() + path), headers, body, most)
     }
 
+    /// Gives time for a body that is long as a matter of course.
     fn send(
         &self,
-        mut request: ureq::RequestBuilder<ureq::typestate::WithBody>,
+        request: ureq::RequestBuilder<ureq::typestate::WithBody>,
         headers: &[(&str, &str)],
         body: &[u8],
         most: u64,
     ) -> Result<Answer<'_>> {
+        let patience = self.patience + Duration::from_secs_f64(body.len() as f64 / SLOWEST);
+        let mut request = request.config().timeout_global(Some(patience)).build();
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -29,7 +29,6 @@ mod rendezvous;
 mod sealing;
 mod serving;
 mod store;
-mod trace;
 
 pub use card::Card;
 pub use client::{Cluster, OpenOptions, PartyReport};

@@ -9,7 +9,7 @@ use super::probe;
 use super::rendezvous::Rendezvous;
 use super::sealing::Sealing;
 use super::store::Store;
-use super::trace::Tracer;
+use crate::trace::Tracer;
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::net::{IpAddr, TcpListener, TcpStream};

@@ -8,7 +8,7 @@ use super::metrics::Told;
 use super::party::{Shared, Slot, as_len};
 use super::relay::Relayed;
 use super::rendezvous::Place;
-use super::trace::Span;
+use crate::trace::Span;
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl Shared {
         Ok(())
     }
 
-    fn run_session(&self, mut channel: Channel, open: &Open, span: &Span<'_>) -> Result<u64> {
+    fn run_session(&self, mut channel: Channel, open: &Open, span: &Span) -> Result<u64> {
         if self.me >= self.config.seats() {
             channel.refuse("the dealer has dealt ahead of time, and has no seat in sessions");
             return Err(Error::misuse("a session was opened with an offline dealer", ""));
@@ -202,14 +202,7 @@ impl Shared {
     }
 
     /// Joins the others and follows the client's orders.
-    fn work(
-        &self,
-        session: Session,
-        open: &Open,
-        prepared: Prepared,
-        context: [u8; 32],
-        span: &Span<'_>,
-    ) -> Result<u64> {
+    fn work(&self, session: Session, open: &Open, prepared: Prepared, context: [u8; 32], span: &Span) -> Result<u64> {
         let Prepared { model, sharing, version: _, share } = prepared;
         let client = self.config.parties.len();
         let receiver = if open.receiver.is_some() { client + 1 } else { client };
@@ -241,7 +234,7 @@ impl Shared {
         model: &Model,
         mut relayed: Relayed,
         mut ahead: Option<Supply<'_>>,
-        span: &Span<'_>,
+        span: &Span,
     ) -> Result<u64> {
         let Seats { data_owner: client, receiver } = relayed.seats;
         let limits = &self.config.limits;

@@ -1,5 +1,6 @@
 //! `subrosa serve MODEL...`: an inference server.
 
+mod clients;
 mod key;
 mod models;
 mod reload;
@@ -11,14 +12,16 @@ use crate::failure::Result;
 use crate::print;
 use crate::trust::AttesterFlags;
 use clap::Args;
+use clients::ClientFlags;
 use models::ModelFlags;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use subrosa::attest::Enclave;
 use subrosa::backends::Served;
+use subrosa::trace::Tracer;
 use subrosa::{Error, Via};
-use subrosa_serve::{ApiKeys, Catalogue, Limits, Server, Tls};
+use subrosa_serve::{Catalogue, Clients, Limits, Server, Tls};
 
 /// What to serve, and how.
 #[derive(Args)]
@@ -31,7 +34,7 @@ pub(crate) struct Serve {
     /// Via plain: speak gRPC too, here
     #[arg(long, value_name = "ADDRESS")]
     grpc: Option<String>,
-    /// Take changed models and API keys as their files change, as SIGHUP does once
+    /// Take changed models and keys of clients as their files change, as SIGHUP does once
     #[arg(long)]
     watch: bool,
     /// The service's name, which evidence names
@@ -43,6 +46,13 @@ pub(crate) struct Serve {
     /// Samples of one request
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     max_samples: u32,
+    /// Samples computed at once: via plain and tee, of requests that wait at the same time [default: 32;
+    /// 1 for none]; via ckks, of one request, by a second plan for clients with many samples [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: Option<u32>,
+    /// Microseconds that a request waits for others to be computed with
+    #[arg(long, value_name = "US", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    batch_delay: u64,
     /// Requests at a time; the next ones are answered 503
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_requests: u32,
@@ -64,12 +74,11 @@ pub(crate) struct Serve {
     /// And its key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
-    /// Answer only clients with a key: a file of lines NAME SHA256, as `serve-key` makes them
+    /// Write spans here, as OTLP JSON lines
     #[arg(long, value_name = "FILE")]
-    api_keys: Option<PathBuf>,
-    /// Requests a second of each key; the next ones are answered 429
-    #[arg(long, value_name = "N", value_parser = rate, requires = "api_keys")]
-    rate: Option<f64>,
+    traces: Option<PathBuf>,
+    #[command(flatten)]
+    clients: ClientFlags,
     #[command(flatten)]
     attester: AttesterFlags,
 }
@@ -84,11 +93,12 @@ impl Serve {
             (false, false) => Catalogue::new(self.enclave()?),
         };
         let catalogue = self.models.fill(empty, None, &limits)?;
-        let keys = self.keys()?;
+        let (clients, tracer) = (self.clients.read()?, Tracer::new(&self.name, self.traces.as_deref())?);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING).build();
         let runtime = runtime.map_err(|e| Error::Io { message: format!("cannot start threads: {e}"), hint: None })?;
         let served = runtime.block_on(async {
-            let server = self.bound(catalogue, limits, keys).await.map_err(library)?;
+            let server = self.bound(catalogue, limits, clients).await.map_err(library)?;
+            let server = server.traced(tracer);
             self.announce(&server)?;
             let reloads = reload::reloads(Arc::new(self), server.handle());
             let end = async {
@@ -111,7 +121,7 @@ impl Serve {
         &self,
         catalogue: Catalogue,
         limits: Limits,
-        keys: Option<ApiKeys>,
+        clients: Option<Clients>,
     ) -> subrosa_serve::Result<Server> {
         let files = self.tls_certificate.clone().zip(self.tls_key.clone());
         let tls = files.map(|(certificate, key)| Tls { certificate, key });
@@ -119,8 +129,8 @@ impl Serve {
         if let Some(address) = &self.grpc {
             server = server.with_grpc(address, tls.as_ref()).await?;
         }
-        Ok(match keys {
-            Some(keys) => server.only_for(keys),
+        Ok(match clients {
+            Some(clients) => server.only_for(clients),
             None => server,
         })
     }
@@ -140,24 +150,17 @@ impl Serve {
         if catalogue.enclave().is_none() {
             catalogue.learns().for_each(print::log);
         }
-        print::log(&hint(&url, via, names.first(), self.api_keys.is_some()));
+        print::log(&hint(&url, via, names.first(), self.clients.are_given()));
         Ok(())
-    }
-
-    fn keys(&self) -> Result<Option<ApiKeys>> {
-        let read = |path: &PathBuf| ApiKeys::read(path, self.rate).map_err(library);
-        Ok(self.api_keys.as_ref().map(read).transpose()?)
-    }
-
-    /// The same while it runs: of nobody, where the file has become empty.
-    fn keys_now(&self) -> Result<Option<ApiKeys>> {
-        let read = |path: &PathBuf| ApiKeys::reread(path, self.rate).map_err(library);
-        Ok(self.api_keys.as_ref().map(read).transpose()?)
     }
 
     fn limits(&self) -> Limits {
         let size = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        let unasked = Limits::default();
+        let batch = if self.models.is_encrypted() { 1 } else { unasked.batch };
         Limits {
+            batch: self.batch.map_or(batch, size),
+            batch_delay: Duration::from_micros(self.batch_delay),
             body: size(self.max_request) << 20,
             samples: size(self.max_samples),
             requests: size(self.max_requests),
@@ -165,7 +168,7 @@ impl Serve {
             request: Duration::from_secs(self.request_time),
             key_file: size(self.max_keys) << 20,
             key_cache: u64::from(self.key_cache) << 20,
-            ..Limits::default()
+            ..unasked
         }
     }
 
@@ -212,9 +215,6 @@ fn hint(url: &str, via: Via, model: Option<&String>, keyed: bool) -> String {
     }
 }
 
-fn rate(text: &str) -> std::result::Result<f64, String> {
-    let rate = text.parse::<f64>().ok().filter(|rate| (0.001..=1e6).contains(rate));
-    rate.ok_or_else(|| "give a number of requests a second, 0.001 to 1000000".to_owned())
 }
 
 fn library(error: subrosa_serve::Error) -> Error {
@@ -222,9 +222,12 @@ fn library(error: subrosa_serve::Error) -> Error {
     match error {
         Serve::Library(error) => error,
         // It may grow; what is new there concerns files, addresses and flags.
-        Serve::Misuse(_) | Serve::Io { .. } | Serve::Certificate { .. } | Serve::ApiKeys { .. } | _ => {
-            misuse(error.to_string(), "")
-        }
+        Serve::Misuse(_)
+        | Serve::Io { .. }
+        | Serve::Certificate { .. }
+        | Serve::ApiKeys { .. }
+        | Serve::Tokens { .. }
+        | _ => misuse(error.to_string(), ""),
     }
 }
 

@@ -87,7 +87,7 @@ impl ModelFlags {
             let read = self.read(text, catalogue.enclave().map(Arc::as_ref))?;
             let Read { model, name, version, policy, .. } = &read;
             if !old.is_some_and(|old| catalogue.keep(old, name, *version, model.sha256(), *policy)) {
-                catalogue.add(self.entry(read)?, self.threads, limits).map_err(super::library)?;
+                catalogue.add(self.entry(read, limits)?, self.threads, limits).map_err(super::library)?;
             }
         }
         Ok(catalogue)
@@ -140,14 +140,15 @@ impl ModelFlags {
         Ok(Read { model, name, version, policy, path: path.to_owned() })
     }
 
-    fn entry(&self, read: Read) -> Result<Entry> {
+    fn entry(&self, read: Read, limits: &Limits) -> Result<Entry> {
         let Read { model, name, version, policy, path } = read;
-        let plan = if self.is_encrypted() { Some(self.plan(&model, &path)?) } else { None };
-        Ok(Entry { model, name, version, policy, plan })
+        let plans = if self.is_encrypted() { self.plans(&model, &path, limits.batch)? } else { Vec::new() };
+        Ok(Entry { model, name, version, policy, plans })
     }
 
-    /// As `plan --via ckks` makes it for one sample at a time.
-    fn plan(&self, model: &Model, path: &Path) -> Result<Plan> {
+    /// As `plan --via ckks` makes them: for one sample at a time, and for `batch` at once where
+    /// that is many.
+    fn plans(&self, model: &Model, path: &Path, batch: usize) -> Result<Vec<Plan>> {
         let digits = if self.range.is_given() { None } else { shipped::calibration_for(model, path) };
         let (input, calibration) = match digits {
             None => (self.range.spec(model)?, self.range.samples(model)?),
@@ -161,8 +162,19 @@ impl ModelFlags {
                 (InputSpec::calibrate(&samples)?, samples.inputs)
             }
         };
-        let options = PlanOptions { via: Via::Ckks, batch: 1, input, calibration, ..PlanOptions::default() };
-        Ok(model.plan(&options)?)
+        let single = PlanOptions { via: Via::Ckks, batch: 1, input, calibration, ..PlanOptions::default() };
+        let mut plans = vec![model.plan(&single)?];
+        if batch > 1 {
+            let plan = model.plan(&PlanOptions { batch, ..single })?;
+            if !plan.sheet().ckks.as_ref().is_some_and(|sheet| sheet.samples > 1) {
+                let message = format!("{} cannot be computed on {batch} samples at once via ckks", model.name());
+                return Err(
+                    misuse(message, "leave --batch out, or give 64 and more where the plan has the memory").into()
+                );
+            }
+            plans.push(plan);
+        }
+        Ok(plans)
     }
 }
 

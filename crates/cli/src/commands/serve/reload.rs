@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Reads models and keys anew whenever they should be; does not end. Whoever takes a key away waits
 /// for no model, and not for one that is of no use.
 pub(super) async fn reloads(serve: Arc<Serve>, handle: Handle) {
-    let keys = serve.api_keys.iter().cloned().collect();
+    let keys = serve.clients.paths().collect();
     let clients = repeated(&serve, &handle, Watched::new(keys), Serve::reload_clients);
     let models = repeated(&serve, &handle, Watched::new(serve.models.paths().collect()), Serve::reload_models);
     tokio::join!(clients, models);
@@ -40,8 +40,8 @@ async fn repeated(serve: &Arc<Serve>, to: &Handle, mut watched: Watched, load: f
 impl Serve {
     /// A file of keys that is of no use changes nothing of who may ask.
     fn reload_clients(&self, handle: &Handle) -> Result<()> {
-        if let Some(keys) = self.keys_now()? {
-            handle.admit_only(keys);
+        if let Some(clients) = self.clients.reread()? {
+            handle.admit_only(clients);
         }
         Ok(())
     }
