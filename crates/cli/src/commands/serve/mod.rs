@@ -215,8 +215,6 @@ fn hint(url: &str, via: Via, model: Option<&String>, keyed: bool) -> String {
     }
 }
 
-}
-
 fn library(error: subrosa_serve::Error) -> Error {
     use subrosa_serve::Error as Serve;
     match error {
