@@ -321,7 +321,7 @@ fn keys_that_come_while_their_plan_goes_are_not_kept() {
         std::thread::yield_now();
     }
     let mut other = server.handle.catalogue().alike();
-    other.add(entry(Some(plan(8.0))), 1, &Limits::default()).unwrap();
+    other.add(entry(vec![plan(8.0)]), 1, &Limits::default()).unwrap();
     server.handle.replace(other);
     stream.write_all(last).unwrap();
     let refused = reply(&mut stream);
