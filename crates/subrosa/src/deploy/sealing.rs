@@ -1,9 +1,9 @@
 //! A party's sealing keys: what owners who reach it through a gateway seal their shares to.
 //!
 //! A key is made when it is first asked for, lives in memory alone, and is replaced after a day; the one
-//! before it still opens for as long, and is then forgotten, whether or not anybody asks. So a box that was recorded on its way cannot be opened two days later,
-//! whoever breaks into the party then, nor after it was started again. Which boxes were opened is
-//! remembered as long as their key.
+//! before it still opens for as long, and is then forgotten, whether or not anybody asks. So a box that was
+//! recorded on its way cannot be opened two days later, whoever breaks into the party then, nor after it was
+//! started again. Which boxes were opened is remembered as long as their key.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
