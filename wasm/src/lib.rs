@@ -129,16 +129,23 @@ pub extern "C" fn decrypt() -> i32 {
     })
 }
 
-/// From the length of an outline (4 bytes, little-endian), the outline, each party's sealing key (32
-/// bytes) and the inputs one after another, a request.
+/// From a model's name, a protocol's name (empty: any will do), an outline and all parties' sealing keys (32
+/// bytes each), before each of these its length (4 bytes, little-endian), and the inputs one after another, a
+/// request. An outline of another model, protocol or number of parties is refused before an input is
+/// looked at.
 #[unsafe(no_mangle)]
 pub extern "C" fn share() -> i32 {
     step(|state, bytes| {
         let cut = "the outline, the keys or the samples are cut off";
-        let (length, rest) = bytes.split_first_chunk::<4>().ok_or(cut)?;
-        let (outline, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or(cut)?;
+        let (model, rest) = piece(bytes).ok_or(cut)?;
+        let (via, rest) = piece(rest).ok_or(cut)?;
+        let (outline, rest) = piece(rest).ok_or(cut)?;
+        let (keys, samples) = piece(rest).ok_or(cut)?;
         let outline = Outline::decode(outline)?;
-        let (keys, samples) = rest.split_at_checked(32 * outline.parties()).ok_or(cut)?;
+        let of_protocol = via.is_empty() || outline.sharing.name().as_bytes() == via;
+        if outline.model.as_bytes() != model || !of_protocol || keys.len() != 32 * outline.parties() {
+            return Err("the gateway offers another model, protocol or number of parties than was asked for".into());
+        }
         let mut samples = numbers(samples)?;
         let mut inputs = cut_up(&outline, &samples)?;
         samples.zeroize();
@@ -171,6 +178,12 @@ pub extern "C" fn reconstruct() -> i32 {
         results.zeroize();
         Ok(bytes)
     })
+}
+
+/// What comes after its length, and the rest.
+fn piece(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 /// The inputs, from all of them one after another.

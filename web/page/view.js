@@ -86,7 +86,7 @@ export function blank() {
 export function parties(all) {
   at('parties').replaceChildren(...all.map(({ name, fingerprint, vouched }) => {
     const line = element('li', '', `${name}: ${fingerprint}`);
-    line.append(vouched ? ', which vouches for its key' : ', unchecked: this page was not loaded over https');
+    line.append(vouched ? ', which vouches for its key' : ', unchecked: this page was loaded over neither https nor localhost');
     return line;
   }));
 }

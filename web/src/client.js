@@ -105,8 +105,8 @@ export class ShareClient {
     this.#thread = thread;
   }
 
-  async share({ outline, parties }, values) {
-    const input = { outline, keys: parties.map(({ key }) => key), values: Float32Array.from(values) };
+  async share({ model, via, outline, parties }, values) {
+    const input = { model, via, outline, keys: parties.map(({ key }) => key), values: Float32Array.from(values) };
     const { result, milliseconds } = await this.#thread.ask('share', input);
     return { ...result, milliseconds };
   }

@@ -45,24 +45,36 @@ export interface Party {
   fingerprint: string;
   /** What may be sealed to. */
   key: Uint8Array;
-  /** Whether whoever has that fingerprint vouches for the key now. */
+  /** Whether whoever has that fingerprint vouches for the key now: false only where that cannot be checked. */
   vouched: boolean;
+}
+
+/** What is wanted of a gateway. */
+export interface Asked {
+  /** The model's name. */
+  model: string;
+  /** The protocol: `rep3`, `rep3-malicious` or `rep4`. Any, if none is named. */
+  via?: string;
+  /** The parties' fingerprints by name, as their subrosa.toml has them. */
+  parties?: Readonly<Record<string, string>>;
 }
 
 /** What an input is shared and sealed by. */
 export interface Offer {
+  /** As asked for: {@link ShareClient.share} refuses another outline before it looks at an input. */
+  model: string;
+  via?: string;
   /** The model as the parties see it; only they, only for it, open what is sealed. */
   outline: Uint8Array;
   parties: Party[];
 }
 
 /**
- * Reads what {@link InferenceServer.sharing} gives. `pins` are the parties' fingerprints by name, as their
- * subrosa.toml has them: other parties, or one that does not vouch for its key, are an error. Without pins the
- * gateway is believed when it says who the parties are. Signatures are checked with WebCrypto, which browsers have
- * on https pages and on localhost only.
+ * Reads what {@link InferenceServer.sharing} gives. Other parties than `asked.parties`, or one that does not vouch for
+ * its key and the outline, are an error. Where no parties are asked for, the gateway is believed when it says who they
+ * are. Signatures are checked with WebCrypto, which browsers have on https pages and on localhost only.
  */
-export function readOffer(offer: unknown, pins?: Readonly<Record<string, string>>): Promise<Offer>;
+export function readOffer(offer: unknown, asked: Asked): Promise<Offer>;
 
 /** What one party is told of an input: a byte of noise an element, or nothing. */
 export interface Share {
@@ -187,13 +199,14 @@ export class EncryptedSession implements Session {
 
 /**
  * Inferences on shares: the server passes sealed boxes on to parties, and reads neither inputs nor outputs. `parties`
- * pins them: fingerprints by name. Without, the server is believed when it says who they are.
+ * pins them: fingerprints by name. Without, the server is believed when it says who they are. `via` has the protocol be
+ * this one. A session keeps to the model that it was first offered; of several inferences each waits for the one before.
  */
 export class SharedSession implements Session {
   constructor(
     server: InferenceServer,
     model: string,
-    options?: { module?: string | URL; parties?: Readonly<Record<string, string>> },
+    options?: { module?: string | URL } & Omit<Asked, 'model'>,
   );
   prepare(onStep?: (step: Step) => void): Promise<void>;
   infer(values: ArrayLike<number>, onStep?: (step: Step) => void): Promise<Float32Array>;

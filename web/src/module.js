@@ -53,11 +53,14 @@ export class Module {
     return floats(this.#call('decrypt', answer));
   }
 
-  /** From a model's outline, the parties' sealing keys and 32-bit floats, a request on shares. */
-  share({ outline, keys, values }) {
-    const length = new Uint8Array(4);
-    new DataView(length.buffer).setUint32(0, outline.length, true);
-    return this.#call('share', joined([length, outline, ...keys, littleEndian(values)]));
+  /**
+   * From a model's outline, the parties' sealing keys and 32-bit floats, a request on shares. The outline has to be
+   * of this model and, if one is named, of this protocol.
+   */
+  share({ model, via = '', outline, keys, values }) {
+    const [name, protocol] = [model, via].map((text) => new TextEncoder().encode(text));
+    const pieces = [name, protocol, outline, joined(keys)].flatMap((piece) => [lengthOf(piece), piece]);
+    return this.#call('share', joined([...pieces, littleEndian(values)]));
   }
 
   /** What the last request tells a party of the first input: a byte of noise an element. */
@@ -80,6 +83,12 @@ export class Module {
     if (status !== 0) throw new Error(new TextDecoder().decode(result));
     return result;
   }
+}
+
+function lengthOf({ length }) {
+  const little = new DataView(new ArrayBuffer(4));
+  little.setUint32(0, length, true);
+  return new Uint8Array(little.buffer);
 }
 
 function littleEndian(values) {

@@ -1,44 +1,50 @@
 // What a gateway says of the parties behind it, and what of that is to be believed.
 
-const PREFIX = new TextEncoder().encode('subrosa signature v1\0sealing key\0');
+const PREFIX = new TextEncoder().encode('subrosa signature v1\0sealing key for an outline\0');
 /** What stands before a P-256 point in its SubjectPublicKeyInfo (RFC 5480, section 2). */
 const SPKI = bytesOf('3059301306072a8648ce3d020106082a8648ce3d030107034200');
 const POINT = 65;
 const SIGNATURE = POINT + 64;
 
 /**
- * Reads an offer. With pins (fingerprints by name) the parties have to be these, each vouching for its key;
- * without, `vouched` says for which the fingerprint that the gateway names was checked, which proves no more than
- * that: the gateway may have made it up.
+ * Reads an offer of a model. With pins (fingerprints by name) the parties have to be these, each vouching for its
+ * key and for the outline; without, `vouched` says for which the fingerprint that the gateway names was checked,
+ * which proves no more than that: the gateway may have made it up. A check that fails is an error, always.
  */
-export async function readOffer({ outline, parties }, pins) {
-  const read = await Promise.all(parties.map(readParty));
+export async function readOffer(offer, { model, via, parties: pins }) {
+  const outline = bytesOf(offer.outline);
+  const read = await Promise.all(offer.parties.map((party) => readParty(party, outline)));
   if (pins) {
     const names = Object.keys(pins);
     const strange = read.find(({ name, fingerprint }) => pins[name] !== fingerprint);
     if (strange || read.length !== names.length || new Set(read.map(({ name }) => name)).size !== names.length) {
       throw new Error('the gateway offers other parties than were asked for');
     }
-    const silent = read.find(({ vouched }) => !vouched);
-    if (silent) throw new Error(`${silent.name} does not vouch for the key that the gateway offers, or a clock is wrong`);
+    if (read.some(({ vouched }) => !vouched)) {
+      throw new Error('whether the parties vouch for their keys cannot be checked here: WebCrypto needs https or localhost');
+    }
   }
-  return { outline: bytesOf(outline), parties: read };
+  return { model, via, outline, parties: read };
 }
 
-async function readParty({ name, fingerprint, key, until, signature }) {
-  const statement = { key: bytesOf(key), until, signature: bytesOf(signature) };
+async function readParty({ name, fingerprint, key, until, signature }, outline) {
+  const statement = { key: bytesOf(key), until, signature: bytesOf(signature), outline };
   if (statement.key.length !== 32) throw new Error('the gateway offers a key that is none');
-  return { name: String(name), fingerprint: String(fingerprint), key: statement.key, vouched: await vouches(fingerprint, statement) };
-}
-
-async function vouches(fingerprint, { key, until, signature }) {
   const subtle = globalThis.crypto?.subtle;
   // Browsers have it on https pages and on localhost.
-  if (!subtle || signature.length !== SIGNATURE || !Number.isSafeInteger(until) || until < Date.now() / 1000) return false;
+  const vouched = Boolean(subtle);
+  if (vouched && !(await vouches(subtle, fingerprint, statement))) {
+    throw new Error(`${name} does not vouch for the key and model that the gateway offers, or a clock is wrong`);
+  }
+  return { name: String(name), fingerprint: String(fingerprint), key: statement.key, vouched };
+}
+
+async function vouches(subtle, fingerprint, { key, until, signature, outline }) {
+  if (signature.length !== SIGNATURE || !Number.isSafeInteger(until) || until < Date.now() / 1000) return false;
   const point = signature.subarray(0, POINT);
   const digest = new Uint8Array(await subtle.digest('SHA-256', joined(SPKI, point)));
   if (`sha256:${hexOf(digest)}` !== fingerprint) return false;
-  const message = joined(PREFIX, key, littleEndian(until));
+  const message = joined(PREFIX, key, littleEndian(until), outline);
   try {
     const theirs = await subtle.importKey('raw', point, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['verify']);
     return await subtle.verify({ name: 'ECDSA', hash: 'SHA-256' }, theirs, signature.subarray(POINT), message);

@@ -101,17 +101,19 @@ export class SharedSession {
   #server;
   #model;
   #module;
-  #pins;
+  #asked;
   #client;
   #offer;
   #prepared;
+  /** The inferences before: the worker knows one request at a time. */
+  #before = Promise.resolve();
   #closed = false;
 
-  constructor(server, model, { module, parties } = {}) {
+  constructor(server, model, { module, parties, via } = {}) {
     this.#server = server;
     this.#model = model;
     this.#module = module;
-    this.#pins = parties;
+    this.#asked = { model, via, parties };
   }
 
   /** Asks who the parties are; nothing is shared. Once: later calls wait for the first. */
@@ -123,7 +125,14 @@ export class SharedSession {
     return this.#prepared;
   }
 
-  async infer(values, onStep = () => {}) {
+  infer(values, onStep = () => {}) {
+    const kept = Float32Array.from(values);
+    const result = this.#before.then(() => this.#infer(kept, onStep));
+    this.#before = result.catch(() => {});
+    return result;
+  }
+
+  async #infer(values, onStep) {
     await this.prepare(onStep);
     for (let again = 0; ; again++) {
       onStep({ step: 'share' });
@@ -160,7 +169,12 @@ export class SharedSession {
   }
 
   async #ask(onStep) {
-    this.#offer = await readOffer(await this.#server.sharing(this.#model), this.#pins);
+    const offer = await readOffer(await this.#server.sharing(this.#model), this.#asked);
+    const first = this.#offer?.outline ?? offer.outline;
+    if (first.length !== offer.outline.length || first.some((byte, i) => byte !== offer.outline[i])) {
+      throw new Error('the gateway offers another model than it did');
+    }
+    this.#offer = offer;
     const parties = this.#offer.parties.map(({ name, fingerprint, vouched }) => ({ name, fingerprint, vouched }));
     onStep({ step: 'parties', parties });
   }

@@ -153,25 +153,78 @@ test('the package pins the parties, and keys that are not theirs are refused', a
   const { page, close } = await open(rep3);
   const pins = Object.fromEntries([...readFileSync(parties, 'utf8').matchAll(/name = "(\w+)"[^[]*?(sha256:\w+)/g)]
     .slice(0, 3).map(([, name, print]) => [name, print]));
-  const outcome = (change) => page.evaluate(async ([pins, change]) => {
-    const { InferenceServer, readOffer } = await import('/web/src/index.js');
+  const outcome = (change, pinned = pins) => page.evaluate(async ([parties, change]) => {
+    const { InferenceServer, SharedSession, readOffer } = await import('/web/src/index.js');
+    const asked = { model: 'mlp_square', parties };
     const offer = await new InferenceServer(location.href).sharing('mlp_square');
     const [party] = offer.parties;
     if (change === 'key') party.key = `00${party.key.slice(2)}`;
     if (change === 'until') party.until += 1;
     if (change === 'party') party.fingerprint = offer.parties[1].fingerprint;
     if (change === 'fewer') offer.parties.pop();
+    // A range, say: a gateway that made up its own would see from the refusals what the values are.
+    if (change === 'outline') offer.outline = offer.outline.replace(/..$/, (last) => (last === '00' ? '01' : '00'));
     try {
-      return (await readOffer(offer, pins)).parties.every(({ vouched }) => vouched);
+      if (['model', 'via'].includes(change)) {
+        // Any client at all that is offered what it did not ask for.
+        const server = new InferenceServer(location.href);
+        server.sharing = async () => offer;
+        const model = change === 'model' ? 'another' : 'mlp_square';
+        const session = new SharedSession(server, model, { via: change === 'via' ? 'rep4' : 'rep3', parties });
+        return await session.infer(new Float32Array(784)).finally(() => session.close());
+      }
+      return (await readOffer(offer, asked)).parties.every(({ vouched }) => vouched);
     } catch (error) {
       return error.message;
     }
-  }, [pins, change]);
+  }, [pinned, change]);
   assert.equal(await outcome('nothing'), true);
   assert.match(await outcome('key'), /hospital does not vouch/);
   assert.match(await outcome('until'), /hospital does not vouch/);
-  assert.match(await outcome('party'), /other parties/);
+  assert.match(await outcome('party'), /hospital does not vouch/);
+  assert.match(await outcome('outline'), /hospital does not vouch/);
+  assert.match(await outcome('outline', null), /hospital does not vouch/, 'also where nobody is pinned');
+  assert.match(await outcome('model'), /another model/);
+  assert.match(await outcome('via'), /another model/);
   assert.match(await outcome('fewer'), /other parties/);
+  await close();
+});
+
+test('a session of the package keeps to its model, and answers questions asked at once each for itself', async () => {
+  const { page, close } = await open(rep3);
+  const [apart, together] = await page.evaluate(async () => {
+    const { InferenceServer, SharedSession } = await import('/web/src/index.js');
+    const session = new SharedSession(new InferenceServer(location.href), 'mlp_square', { via: 'rep3' });
+    const digits = [0, 0.5, 1].map((ink) => new Float32Array(784).fill(ink));
+    const together = await Promise.all(digits.map((digit) => session.infer(digit)));
+    const apart = [];
+    for (const digit of digits) apart.push(await session.infer(digit));
+    session.close();
+    return [apart, together].map((all) => all.map((scores) => [...scores]));
+  });
+  apart.flat().forEach((value, i) => assert.ok(Math.abs(value - together.flat()[i]) < 0.05, `${apart} and ${together}`));
+  const outcome = await page.evaluate(async () => {
+    // As on a page that was loaded over plain HTTP.
+    Object.defineProperty(crypto, 'subtle', { value: undefined });
+    const { InferenceServer, SharedSession } = await import('/web/src/index.js');
+    const server = new InferenceServer(location.href);
+    const offer = await server.sharing('mlp_square');
+    const other = { ...offer, outline: offer.outline.replace(/..$/, (last) => (last === '00' ? '01' : '00')) };
+    const offers = [offer, other];
+    server.sharing = async () => offers.shift();
+    server.sharedInfer = async () => { throw Object.assign(new Error('keys are gone'), { status: 409 }); };
+    const session = new SharedSession(server, 'mlp_square');
+    const vouched = [];
+    const note = ({ step, parties }) => step === 'parties' && vouched.push(...parties.map((party) => party.vouched));
+    const error = await session.infer(new Float32Array(784), note).catch(({ message }) => message);
+    session.close();
+    const pinned = new SharedSession(new InferenceServer(location.href), 'mlp_square', { parties: { hospital: '' } });
+    const pin = await pinned.prepare().catch(({ message }) => message);
+    return { vouched, error, pin };
+  });
+  assert.deepEqual(outcome.vouched, [false, false, false]);
+  assert.match(outcome.error, /another model than it did/);
+  assert.match(outcome.pin, /other parties/);
   await close();
 });
 

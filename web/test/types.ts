@@ -18,11 +18,11 @@ export async function steps(url: string): Promise<number> {
 }
 
 export async function shares(server: InferenceServer, fingerprint: string): Promise<Float32Array> {
-  const offer = await readOffer(await server.sharing('m'), { hospital: fingerprint });
+  const offer = await readOffer(await server.sharing('m'), { model: 'm', parties: { hospital: fingerprint } });
   const client = await ShareClient.start();
   const { request, told } = await client.share(offer, new Float32Array(SIDE * SIDE));
   const { answer } = await server.sharedInfer('m', request);
-  const pinned: Session = new SharedSession(server, 'm', { parties: { hospital: fingerprint } });
+  const pinned: Session = new SharedSession(server, 'm', { parties: { hospital: fingerprint }, via: 'rep3' });
   pinned.close();
   return told.length > 0 ? (await client.reconstruct(answer)).values : new Float32Array();
 }

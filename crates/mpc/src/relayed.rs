@@ -279,7 +279,7 @@ impl Outline {
         let mut request = [MAGIC_REQUEST.as_slice(), &count.to_le_bytes(), encapsulated.as_flattened()].concat();
         let mut awaited = Vec::with_capacity(begun.len());
         for (party, (sending, message)) in begun.into_iter().zip(&messages).enumerate() {
-            let bound = self.bound(samples, party, encapsulated.as_flattened())?;
+            let bound = self.bound(samples, party as u64, encapsulated.as_flattened())?;
             let (sealed, answer) = sending.seal(&bound, message).map_err(Fault::Seal)?;
             request.extend(sealed);
             awaited.push(answer);
@@ -320,7 +320,7 @@ impl Outline {
     pub fn open(&self, party: usize, samples: usize, parcel: &[u8], key: &SealingKey) -> Result<Opened, Refused> {
         let (all, sealed) = parcel.split_at_checked(self.parties() * ENCAPSULATED).ok_or(Refused::Closed)?;
         let mine = all.as_chunks::<ENCAPSULATED>().0.get(party).ok_or(Refused::Closed)?;
-        let bound = self.bound(samples, party, all).map_err(|_| Refused::Failed)?;
+        let bound = self.bound(samples, party as u64, all).map_err(|_| Refused::Failed)?;
         let (plain, owed) = key.open(mine, INFO, &bound, sealed).map_err(|_| Refused::Closed)?;
         let (lens, mut rest) = (self.input_bytes(party, samples), plain.as_slice());
         if lens.iter().sum::<usize>() != rest.len() {
@@ -338,14 +338,14 @@ impl Outline {
 
     /// What the parties compare: all that each box is bound to, but the party.
     fn agreement(&self, samples: usize, encapsulated: &[u8]) -> Result<[u8; 32], Refused> {
-        let bound = self.bound(samples, usize::MAX, encapsulated).map_err(|_| Refused::Failed)?;
+        let bound = self.bound(samples, NO_PARTY, encapsulated).map_err(|_| Refused::Failed)?;
         Ok(blake3::derive_key("subrosa 2026-11 relayed request", &bound))
     }
 
     /// What the box of a party is bound to.
-    fn bound(&self, samples: usize, party: usize, encapsulated: &[u8]) -> Result<Vec<u8>, Fault> {
+    fn bound(&self, samples: usize, party: u64, encapsulated: &[u8]) -> Result<Vec<u8>, Fault> {
         let outline = blake3::derive_key("subrosa 2026-11 outline", &self.encode()?);
-        let numbers = [samples as u64, party as u64].map(u64::to_le_bytes);
+        let numbers = [samples as u64, party].map(u64::to_le_bytes);
         Ok([outline.as_slice(), numbers.as_flattened(), encapsulated].concat())
     }
 
@@ -468,6 +468,8 @@ const MAGIC_OUTLINE: &[u8; 8] = b"SROGOUT1";
 const MAGIC_REQUEST: &[u8; 8] = b"SROGREQ1";
 const MAGIC_ANSWER: &[u8; 8] = b"SROGANS1";
 const INFO: &[u8] = b"subrosa-mpc/relayed/1";
+/// Stands where a party's number would, in what all of them compare; on 32 bits, too.
+const NO_PARTY: u64 = u64::MAX;
 
 /// Bounds on an outline, so that lengths computed from it fit.
 const MOST_OUTLINE: usize = 64 << 10;

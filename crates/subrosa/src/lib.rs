@@ -23,6 +23,10 @@
 //! **Invariant:** this is the only crate with a promised interface; it does no
 //! cryptography of its own, and downloads nothing.
 
+// As the deployments in `tests` call it, which unit tests start, too.
+#[cfg(test)]
+extern crate self as subrosa;
+
 pub mod attest;
 pub mod backends;
 pub mod ckks;

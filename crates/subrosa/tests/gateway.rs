@@ -252,9 +252,24 @@ fn an_offer_that_the_parties_do_not_vouch_for_is_refused() {
         other.outline = broken.to_owned();
         assert!(other.check(&parties).is_err());
     }
-    // Another model than the parties hold: it is offered, and computed by nobody.
+    // Another model than the parties hold, or one said to take other values: no owner encodes an input for it.
+    let (outline, keys) = offer.check(&parties).unwrap();
+    let mut others = vec![outline.clone(); 4];
+    others[0].dealing[0] ^= 1;
+    others[1].inputs[0].hi = 0.5;
+    others[2].model = "faces".to_owned();
+    others[3].outputs[0].frac -= 1;
+    for changed in others {
+        let mut other = offer.clone();
+        other.outline = changed.encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(refused(&other).contains("hospital does not vouch"));
+        // Nor do the parties sign it.
+        let error = scene.gateway.offer(&changed).err().unwrap().to_string();
+        assert!(error.contains("hospital") || error.contains("kept"), "{error}");
+    }
+    // And who does all the same has nothing computed.
     let mut relay = scene.relay();
-    let (mut outline, keys) = offer.check(&parties).unwrap();
+    let mut outline = outline;
     outline.dealing[0] ^= 1;
     let (request, _) = outline.ask(&keys, &digits(1)).unwrap();
     assert!(self::refused(relay.pass(&request)).contains("does not open"));
@@ -279,10 +294,10 @@ fn a_party_that_starts_anew_costs_a_request_and_no_more() {
         Ok(Passed::Answered { .. }) => "answered by the session that goes on".to_owned(),
     };
     println!("{error}");
-    scene.gateway.doubt();
+    scene.gateway.doubt(relay.outline());
     relay.close();
     std::thread::sleep(std::time::Duration::from_millis(1100));
-    scene.gateway.doubt();
+    scene.gateway.doubt(relay.outline());
     scene.works(&mut relay);
 }
 

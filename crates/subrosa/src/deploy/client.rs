@@ -12,6 +12,7 @@ use crate::{Error, Result};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use subrosa_core::Phase;
 use subrosa_graph::WeightSet;
+use subrosa_mpc::relayed::Outline;
 use subrosa_mpc::roles::{deal_model, give_model};
 use subrosa_net::tcp::{Channel, Endpoint, Fingerprint, Identity};
 use subrosa_net::{EndpointId, Link, Network, Session, Spin};
@@ -116,17 +117,19 @@ impl Cluster {
         Ok((status, offset))
     }
 
-    /// What each party with a seat says that may be sealed to.
+    /// What each party with a seat says that may be sealed to for a model, for whose outline it vouches.
     ///
-    /// **Errors:** [`Error::Peer`] naming the party that does not answer, or does not vouch for its key.
-    pub(super) fn sealing_keys(&self) -> Result<Vec<SealingStatement>> {
+    /// **Errors:** [`Error::Peer`] naming the party that does not answer, or does not vouch.
+    pub(super) fn sealing_keys(&self, outline: &Outline) -> Result<Vec<SealingStatement>> {
+        let encoded = outline.encode()?;
         let one = |party: usize| {
             let mut channel = self.dial(party)?;
-            say(&mut channel, &Request::SealingKey)?;
+            say(&mut channel, &Request::SealingKey { model: outline.model.clone(), dealing: outline.dealing })?;
             match hear(&mut channel, PATIENCE)? {
-                Reply::SealingKey(statement) if statement.is_of(channel.fingerprint()) => Ok(statement),
+                Reply::SealingKey(statement) if statement.is_of(channel.fingerprint(), &encoded) => Ok(statement),
                 Reply::SealingKey(_) => {
-                    let message = format!("{} vouches for no sealing key; compare both clocks", channel.peer());
+                    let what = "has another sealing key or model than it vouches for; compare both clocks";
+                    let message = format!("{} {what}", channel.peer());
                     Err(Error::Peer { message })
                 }
                 Reply::Status(_) | Reply::Pong | Reply::Probed(_) | Reply::Go { .. } | Reply::Done { .. } => {

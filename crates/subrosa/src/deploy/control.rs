@@ -96,8 +96,9 @@ pub(super) enum Request {
     /// This connection belongs to that session. From a party or a receiver. A receiver gets
     /// [`Reply::Go`].
     Join { session: SessionId },
-    /// What may boxes for you be sealed to? Answered by [`Reply::SealingKey`].
-    SealingKey,
+    /// What may boxes for you be sealed to, and what do you say of this dealing of a model? Answered by
+    /// [`Reply::SealingKey`].
+    SealingKey { model: String, dealing: [u8; 32] },
 }
 
 /// A session to be.

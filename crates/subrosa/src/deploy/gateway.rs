@@ -14,7 +14,8 @@ use super::sealing::SealingStatement;
 use crate::model::Port;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 use subrosa_core::{Cost, Phase};
 use subrosa_mpc::relayed::{Outline, Refused, answer};
@@ -22,8 +23,11 @@ use subrosa_mpc::relayed::{Outline, Refused, answer};
 /// How long statements of the parties are passed on before they are asked again.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// And the least time between two times that they are asked.
+/// And the least time between two times that they are asked, also where one did not answer.
 const RARELY: Duration = Duration::from_secs(1);
+
+/// Outlines whose statements are kept.
+const MOST_HEARD: usize = 256;
 
 /// How long a party that does not answer is tried.
 const REACH: Duration = Duration::from_secs(3);
@@ -31,8 +35,12 @@ const REACH: Duration = Duration::from_secs(3);
 /// The way from owners to the parties.
 pub struct Gateway {
     cluster: Cluster,
-    keys: Mutex<Option<(Instant, Vec<SealingStatement>)>>,
+    heard: Mutex<HashMap<[u8; 32], Arc<Mutex<Heard>>>>,
 }
+
+/// What the parties last said of one outline, and when; or why there is nothing. Locked while
+/// they are asked, so that all who wait for it share what comes.
+type Heard = Option<(Instant, std::result::Result<Vec<SealingStatement>, String>)>;
 
 /// What an owner needs for a request, as JSON. Whoever passes it on is believed in nothing but names.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,7 +84,7 @@ impl Gateway {
             let hint = "give its [[client]] the roles data-owner and receiver, at every party";
             return Err(Error::misuse("a gateway passes on inputs and results, and may not here", hint));
         }
-        Ok(Self { cluster, keys: Mutex::default() })
+        Ok(Self { cluster, heard: Mutex::default() })
     }
 
     /// What the parties compute.
@@ -90,7 +98,7 @@ impl Gateway {
     ///
     /// **Errors:** [`Error::Peer`] naming a party that does not answer.
     pub fn offer(&self, outline: &Outline) -> Result<Offer> {
-        let statements = self.statements()?;
+        let statements = self.statements(outline)?;
         let party = |(entry, statement): (&super::PartyEntry, SealingStatement)| Offered {
             name: entry.name.clone(),
             fingerprint: entry.fingerprint.to_string(),
@@ -102,25 +110,43 @@ impl Gateway {
         Ok(Offer { outline: hex(&outline.encode()?), parties })
     }
 
-    /// The parties may have other keys than were offered: they are asked again.
-    pub fn doubt(&self) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The parties may have other keys than were offered for this model: they are asked again.
+    pub fn doubt(&self, outline: &Outline) {
+        let Ok(heard) = self.heard(outline) else { return };
+        let mut heard = match heard.try_lock() {
+            Ok(heard) => heard,
+            Err(TryLockError::Poisoned(heard)) => heard.into_inner(),
+            // They are being asked.
+            Err(TryLockError::WouldBlock) => return,
+        };
         // Whoever sends nonsense has the parties asked no more often than this.
-        if keys.as_ref().is_some_and(|(since, _)| since.elapsed() >= RARELY) {
-            *keys = None;
+        if heard.as_ref().is_some_and(|(since, _)| since.elapsed() >= RARELY) {
+            *heard = None;
         }
     }
 
-    fn statements(&self) -> Result<Vec<SealingStatement>> {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((since, statements)) = keys.as_ref()
-            && since.elapsed() < FRESH
+    fn statements(&self, outline: &Outline) -> Result<Vec<SealingStatement>> {
+        let heard = self.heard(outline)?;
+        let mut heard = whole(&heard);
+        let lasts = |said: &std::result::Result<_, _>| if said.is_ok() { FRESH } else { RARELY };
+        if let Some((since, said)) = heard.as_ref()
+            && since.elapsed() < lasts(said)
         {
-            return Ok(statements.clone());
+            return said.clone().map_err(peer);
         }
-        let statements = self.cluster.sealing_keys()?;
-        *keys = Some((Instant::now(), statements.clone()));
-        Ok(statements)
+        let said = self.cluster.sealing_keys(outline).map_err(|error| error.to_string());
+        *heard = Some((Instant::now(), said.clone()));
+        said.map_err(peer)
+    }
+
+    fn heard(&self, outline: &Outline) -> Result<Arc<Mutex<Heard>>> {
+        let name = *blake3::hash(&outline.encode()?).as_bytes();
+        let mut all = whole(&self.heard);
+        // A server that reads its models anew offers others by and by.
+        if all.len() >= MOST_HEARD && !all.contains_key(&name) {
+            all.clear();
+        }
+        Ok(Arc::clone(all.entry(name).or_default()))
     }
 
     /// A session on a model that the parties keep: the newest version that all of them hold, or the one
@@ -137,13 +163,13 @@ impl Gateway {
 
 impl Offer {
     /// What the owner of an input makes of it, who knows the parties by their fingerprints: the model's
-    /// outline, and the keys to seal to.
+    /// outline, and the keys to seal to, for both of which every party vouches.
     ///
-    /// **Errors:** [`Error::Peer`] for other parties, or one that does not vouch for its key;
+    /// **Errors:** [`Error::Peer`] for other parties, or one that does not vouch for its key and the outline;
     /// [`Error::Input`] for an outline that is none.
     pub fn check(&self, parties: &[super::PartyEntry]) -> Result<(Outline, Vec<[u8; 32]>)> {
-        let outline = unhex(&self.outline).ok_or_else(|| peer("the gateway's offer is none".to_owned()))?;
-        let outline = Outline::decode(&outline)?;
+        let encoded = unhex(&self.outline).ok_or_else(|| peer("the gateway's offer is none".to_owned()))?;
+        let outline = Outline::decode(&encoded)?;
         if self.parties.len() != parties.len() || outline.parties() != parties.len() {
             return Err(peer(format!(
                 "the gateway offers {} parties, and there are {}",
@@ -152,10 +178,10 @@ impl Offer {
             )));
         }
         let key = |(offered, party): (&Offered, &super::PartyEntry)| {
-            let statement = offered.statement().filter(|s| offered.name == party.name && s.is_of(party.fingerprint));
-            statement.map(|statement| statement.key).ok_or_else(|| {
+            let vouches = |s: &SealingStatement| offered.name == party.name && s.is_of(party.fingerprint, &encoded);
+            offered.statement().filter(vouches).map(|statement| statement.key).ok_or_else(|| {
                 let what = "its fingerprint is not that of your subrosa.toml, or a clock is wrong";
-                peer(format!("{} does not vouch for the key that the gateway offers; {what}", party.name))
+                peer(format!("{} does not vouch for the key and model that the gateway offers; {what}", party.name))
             })
         };
         let keys = self.parties.iter().zip(parties).map(key).collect::<Result<Vec<_>>>()?;
@@ -254,18 +280,20 @@ impl Relay {
     /// **Errors:** [`Error::Peer`] as for [`Relay::pass`].
     pub fn pass_parcels(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Passed> {
         let start = Instant::now();
-        // A session that ended meanwhile costs a second try. If it ended with boxes opened, the parties refuse them
-        // as they would anybody's, and the owner makes the request anew.
+        // A session that ended since the last request costs a second try; what goes wrong in one opened for this
+        // request does not. If it ended with boxes opened, the parties refuse them as they would anybody's, and
+        // the owner makes the request anew.
+        let kept = self.lane.is_some();
         let passed = match self.attempt(samples, parcels.clone()) {
-            Ok(passed) => passed,
-            Err(_) => self.attempt(samples, parcels)?,
+            Err(_) if kept => self.attempt(samples, parcels)?,
+            passed => passed?,
         };
         match passed {
             Ok((boxes, online)) => {
                 Ok(Passed::Answered { bytes: answer(&boxes), samples, took: start.elapsed(), online })
             }
             Err(refused) => {
-                self.gateway.doubt();
+                self.gateway.doubt(&self.outline);
                 Ok(Passed::Refused(refused))
             }
         }
@@ -273,7 +301,8 @@ impl Relay {
 
     fn attempt(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Boxes> {
         let passed = self.ready(samples).and_then(|lane| lane.pass(samples, parcels));
-        if passed.is_err() {
+        // Nor does a party go on after a refusal.
+        if !matches!(passed, Ok(Ok(_))) {
             self.lane = None;
         }
         passed
@@ -337,13 +366,12 @@ impl Lane {
     fn pass(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Boxes> {
         let answers: Vec<usize> = (0..self.outline.parties()).map(|p| self.outline.answer_bytes(p, samples)).collect();
         let deadline = self.remote.deadline;
+        // Whatever comes of it.
+        self.prepared = None;
         let lane = self.lane()?;
         let passed = lane.relay(samples, parcels, &answers, deadline)?;
         let cost = lane.since(Phase::Online);
         self.used = Instant::now();
-        if passed.is_ok() {
-            self.prepared = None;
-        }
         Ok(passed.map(|boxes| (boxes, cost)))
     }
 
@@ -356,6 +384,11 @@ impl Lane {
 pub(crate) fn port(port: &subrosa_mpc::relayed::Port) -> Port {
     let shape = port.shape.iter().map(|&d| d as usize).collect();
     Port { name: port.name.clone(), shape, batched: port.batched }
+}
+
+// What is behind them is replaced as a whole: a panic leaves it sound.
+fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn peer(message: String) -> Error {

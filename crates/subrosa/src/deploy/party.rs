@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use subrosa_mpc::relayed::Outline;
 use subrosa_net::tcp::{Channel, Endpoint, Fingerprint, Identity};
 use subrosa_net::{Network, Spin};
 use zeroize::Zeroizing;
@@ -87,6 +88,9 @@ pub(super) struct Shared {
     pub(super) provisioning: Mutex<()>,
     pub(super) sessions: AtomicUsize,
     pub(super) stopping: AtomicBool,
+    /// Whether it tells the parties behind it that it refuses what it tells the others it opened.
+    #[cfg(test)]
+    pub(super) lies: AtomicBool,
 }
 
 impl PartyServer {
@@ -130,9 +134,13 @@ impl PartyServer {
             provisioning: Mutex::default(),
             sessions: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            #[cfg(test)]
+            lies: AtomicBool::new(false),
             config,
         };
-        Ok(Self { listener, shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        Sealing::forget_in_time(&shared, |shared| &shared.sealing)?;
+        Ok(Self { listener, shared })
     }
 
     /// Where it listens.
@@ -145,6 +153,12 @@ impl PartyServer {
     /// This party's name.
     pub fn name(&self) -> &str {
         self.shared.name()
+    }
+
+    /// Has it lie, or not.
+    #[cfg(test)]
+    pub(super) fn lie(&self, lies: bool) {
+        self.shared.lies.store(lies, Ordering::SeqCst);
     }
 
     /// What it counts.
@@ -288,8 +302,9 @@ impl Shared {
                 let version = self.store.remove(&name, version, c.fingerprint())?;
                 say(c, &Reply::Done { version })
             }),
-            Request::SealingKey => refusing(channel, |c| {
-                let statement = self.sealing.statement(&self.endpoint)?;
+            Request::SealingKey { model, dealing } => refusing(channel, |c| {
+                self.demand(c.fingerprint(), Role::DataOwner)?;
+                let statement = self.sealing.statement(&self.endpoint, &self.outline(&model, dealing)?)?;
                 say(c, &Reply::SealingKey(statement))
             }),
             Request::Open(open) => self.open(channel, &open),
@@ -314,6 +329,15 @@ impl Shared {
             models: self.held(),
             sessions: u32::try_from(self.sessions.load(Ordering::SeqCst)).unwrap_or(u32::MAX),
         }
+    }
+
+    /// The outline of a model that is kept here, from its card.
+    fn outline(&self, name: &str, dealing: [u8; 32]) -> Result<Outline> {
+        let kept = self.store.list().into_iter().find(|(n, _, sharing)| n == name && *sharing == dealing);
+        let (_, version, _) =
+            kept.ok_or_else(|| Error::input("no such dealing of the model is kept here", "provision the model again"))?;
+        let kept = self.store.load(name, Some(version))?;
+        self.check_card(&kept.card)?.outline(kept.sharing)
     }
 
     fn held(&self) -> Vec<Held> {

@@ -96,7 +96,7 @@ pub(super) fn answer(mut channel: Channel, first: Request) -> Result<()> {
             | Request::Remove { .. }
             | Request::Open(_)
             | Request::Join { .. }
-            | Request::SealingKey => {
+            | Request::SealingKey { .. } => {
                 return Err(Error::Peer { message: format!("{} does not just measure", channel.peer()) });
             }
         }

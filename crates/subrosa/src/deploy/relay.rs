@@ -13,23 +13,59 @@ use subrosa_mpc::{Party, Seats};
 use subrosa_net::{EndpointId, spoken};
 use zeroize::Zeroizing;
 
+/// Whose inputs a session computes on: from its first run on, that of one kind alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Client,
+    Elsewhere,
+}
+
 /// What a session needs to know for such orders.
 pub(super) struct Relayed {
     pub(super) seats: Seats,
     me: EndpointId,
     dealing: [u8; 32],
     outline: Option<Outline>,
+    kind: Option<Kind>,
+    refused: bool,
 }
 
 impl Relayed {
     /// In a session on this dealing of a model.
     pub(super) fn new(me: EndpointId, dealing: [u8; 32], seats: Seats) -> Self {
-        Self { seats, me, dealing, outline: None }
+        Self { seats, me, dealing, outline: None, kind: None, refused: false }
+    }
+
+    /// Before any order but the end. Parties that one of them lies to may have come to different
+    /// conclusions: those who compute use their masks now, and the others must not use the same ones with
+    /// another input. So what was prepared for a request that was refused is never used.
+    ///
+    /// **Errors:** [`Error::Peer`] after a refusal.
+    pub(super) fn goes_on(&self) -> Result<()> {
+        match self.refused {
+            false => Ok(()),
+            true => Err(Error::Peer { message: "after a box was refused the client has to end its session".into() }),
+        }
+    }
+
+    /// Before a run on what the client itself gives, which nothing binds to what other parties see.
+    ///
+    /// **Errors:** [`Error::Peer`] in a session that opens boxes.
+    pub(super) fn takes_inputs(&mut self) -> Result<()> {
+        self.keep_to(Kind::Client)
+    }
+
+    fn keep_to(&mut self, kind: Kind) -> Result<()> {
+        match *self.kind.get_or_insert(kind) == kind {
+            true => Ok(()),
+            false => Err(Error::Peer { message: "the client gave inputs and boxes in one session".into() }),
+        }
     }
 
     /// Takes the parcel of a request of so many samples and, if all parties agree to, computes on it.
-    /// Returns whether they did; what was prepared is still there if not.
+    /// Returns whether they did; if not, the session can only be ended.
     pub(super) fn run(&mut self, shared: &Shared, party: &mut Party, model: &Model, samples: usize) -> Result<bool> {
+        self.keep_to(Kind::Elsewhere)?;
         let Seats { data_owner: client, receiver } = self.seats;
         if receiver != client {
             return Err(Error::misuse("boxes are answered to whoever sealed them, and to no receiver", ""));
@@ -47,6 +83,7 @@ impl Relayed {
         let opened = shared.sealing.open(&outline, self.me, samples, &parcel);
         let judged = self.compare(shared, party, opened)?;
         let refused = judged.as_ref().err().copied();
+        self.refused = refused.is_some();
         let verdict = Verdict { refused, agreement: [0; 32] };
         party.session().control(vec![(client, verdict.encode())], &[], deadline)?;
         if let Ok(opened) = judged {
@@ -70,7 +107,9 @@ impl Relayed {
             agreement: opened.as_ref().map_or([0; 32], |opened| opened.agreement),
         };
         let others: Vec<EndpointId> = (0..shared.config.seats()).filter(|&other| other != self.me).collect();
-        let sends = others.iter().map(|&other| (other, mine.encode())).collect();
+        let sends: Vec<_> = others.iter().map(|&other| (other, mine.encode())).collect();
+        #[cfg(test)]
+        let sends = tests::perhaps_lying(shared, sends);
         let expected: Vec<_> = others.iter().map(|&other| (other, Verdict::BYTES)).collect();
         let heard = party.session().control(sends, &expected, shared.config.limits.deadline())?;
         let theirs: Vec<Verdict> = heard.iter().map(|bytes| Verdict::decode(bytes)).collect();
@@ -100,3 +139,6 @@ impl Relayed {
         owed.seal(&answer).map_err(|e| Error::Io { message: e.to_string(), hint: None })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ impl Lane {
         Ok(())
     }
 
-    fn order(&mut self, order: Order, deadline: Duration) -> Result<()> {
+    pub(super) fn order(&mut self, order: Order, deadline: Duration) -> Result<()> {
         let orders = (0..self.parties).map(|p| (p, order.encode())).collect();
         self.session.control(orders, &[], deadline)?;
         Ok(())
@@ -61,7 +61,7 @@ impl Lane {
     }
 
     /// Passes on an owner's parcels, one a party, and gives the boxes of the answer, of these lengths; or
-    /// why the parties refuse, after which what was prepared is still there.
+    /// why the parties refuse, after which the session can only be ended.
     pub(super) fn relay(
         &mut self,
         samples: usize,

@@ -1,14 +1,14 @@
 //! A party's sealing keys: what owners who reach it through a gateway seal their shares to.
 //!
 //! A key is made when it is first asked for, lives in memory alone, and is replaced after a day; the one
-//! before it still opens for as long. So a box that was recorded on its way cannot be opened two days later,
-//! whoever breaks into the party then, nor after it was started again. Which boxes were opened is
-//! remembered as long as their key.
+//! before it still opens for as long, and is then forgotten, whether or not anybody asks. So a box that was
+//! recorded on its way cannot be opened two days later, whoever breaks into the party then, nor after it was
+//! started again. Which boxes were opened is remembered as long as their key.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use subrosa_mpc::relayed::{Opened, Outline, Refused};
 use subrosa_net::sealed::{KEY, SealError, SealingKey};
@@ -21,29 +21,35 @@ const LIFE: Duration = Duration::from_secs(86_400);
 const MOST_BOXES: usize = 1 << 20;
 
 /// What a party's signature says.
-const PURPOSE: &str = "sealing key";
+const PURPOSE: &str = "sealing key for an outline";
 
-/// A party's word for its sealing key.
+/// A party's word for its sealing key, and for the outline of a model that it keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealingStatement {
     /// The key.
     pub key: [u8; KEY],
     /// The last second (since 1970) at which something may be sealed to it.
     pub until: u64,
-    /// The party's signature of both, with its public key: [`Fingerprint::has_signed`].
+    /// The party's signature of both and of the outline, with its public key: [`Fingerprint::has_signed`].
     pub signature: Vec<u8>,
 }
 
 impl SealingStatement {
-    /// Whether the party with this fingerprint vouches for the key now.
-    pub fn is_of(&self, party: Fingerprint) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        now <= self.until && party.has_signed(PURPOSE, &signed(&self.key, self.until), &self.signature)
+    /// Whether the party with this fingerprint vouches for the key now, and for this outline
+    /// ([`Outline::encode`]).
+    pub fn is_of(&self, party: Fingerprint, outline: &[u8]) -> bool {
+        let signed = signed(&self.key, self.until, outline);
+        clock() <= self.until && party.has_signed(PURPOSE, &signed, &self.signature)
     }
 }
 
-fn signed(key: &[u8; KEY], until: u64) -> Vec<u8> {
-    [key.as_slice(), &until.to_le_bytes()].concat()
+fn signed(key: &[u8; KEY], until: u64, outline: &[u8]) -> Vec<u8> {
+    [key.as_slice(), &until.to_le_bytes(), outline].concat()
+}
+
+/// Seconds since 1970.
+fn clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The keys in use.
@@ -61,26 +67,52 @@ struct Keys {
 struct Current {
     key: SealingKey,
     made: Instant,
-    statement: SealingStatement,
+    until: u64,
     /// Names of the boxes that it opened.
     seen: HashSet<[u8; 32]>,
 }
 
 impl Sealing {
-    /// This party's word for the key that boxes are sealed to now.
+    /// This party's word for the key that boxes are sealed to now, and for its own outline of a model.
     ///
-    /// **Errors:** [`Error::Io`] without randomness.
-    pub(super) fn statement(&self, endpoint: &Endpoint) -> Result<SealingStatement> {
+    /// **Errors:** [`Error::Io`] without randomness; [`Error::Input`] for an outline that cannot be encoded.
+    pub(super) fn statement(&self, endpoint: &Endpoint, outline: &Outline) -> Result<SealingStatement> {
+        let outline = outline.encode()?;
+        let (key, until) = self.current()?;
+        let signature = endpoint.sign(PURPOSE, &signed(&key, until, &outline)).map_err(|e| io(e.to_string()))?;
+        Ok(SealingStatement { key, until, signature })
+    }
+
+    /// The key that boxes are sealed to now, and until when they may be.
+    fn current(&self) -> Result<([u8; KEY], u64)> {
         let mut keys = self.keys();
-        keys.expire(Instant::now());
+        keys.expire(Instant::now(), clock());
         let worn = |c: &Current| c.made.elapsed() >= LIFE || c.seen.len() >= MOST_BOXES;
         if keys.current.as_ref().is_none_or(worn) {
-            let fresh = Current::new(endpoint)?;
+            let fresh = Current::new()?;
             keys.previous = keys.current.replace(fresh);
         }
-        let statement = keys.current.as_ref().map(|c| c.statement.clone());
-        statement.ok_or_else(|| io("no sealing key could be made".to_owned()))
+        let current = keys.current.as_ref().map(|c| (c.key.public(), c.until));
+        current.ok_or_else(|| io("no sealing key could be made".to_owned()))
     }
+
+    /// Forgets keys whose time is over, every [`Sealing::GLANCE`] for as long as anybody holds what has them.
+    ///
+    /// **Errors:** [`Error::Io`] if no thread can be started.
+    pub(super) fn forget_in_time<T: Send + Sync + 'static>(holder: &Arc<T>, of: fn(&T) -> &Self) -> Result<()> {
+        let holder = Arc::downgrade(holder);
+        let watch = move || {
+            while let Some(held) = holder.upgrade() {
+                of(&held).keys().expire(Instant::now(), clock());
+                drop(held);
+                std::thread::sleep(Self::GLANCE);
+            }
+        };
+        std::thread::Builder::new().spawn(watch).map(drop).map_err(|e| io(e.to_string()))
+    }
+
+    /// How often keys whose time is over are looked for. A machine that slept is behind by as much.
+    const GLANCE: Duration = Duration::from_secs(30);
 
     /// Opens a party's parcel, once.
     pub(super) fn open(
@@ -91,7 +123,7 @@ impl Sealing {
         parcel: &[u8],
     ) -> std::result::Result<Opened, Refused> {
         let mut keys = self.keys();
-        keys.expire(Instant::now());
+        keys.expire(Instant::now(), clock());
         let Keys { current, previous } = &mut *keys;
         for one in [current, previous].into_iter().flatten() {
             match outline.open(party, samples, parcel, &one.key) {
@@ -115,10 +147,11 @@ impl Sealing {
 }
 
 impl Keys {
-    /// Forgets keys whose time is over.
-    fn expire(&mut self, now: Instant) {
+    /// Forgets keys whose time is over. By both clocks: one stands while the machine sleeps, the other may be
+    /// set back.
+    fn expire(&mut self, now: Instant, clock: u64) {
         for slot in [&mut self.current, &mut self.previous] {
-            if slot.as_ref().is_some_and(|c| now.duration_since(c.made) >= 2 * LIFE) {
+            if slot.as_ref().is_some_and(|c| now.duration_since(c.made) >= 2 * LIFE || clock > c.until) {
                 *slot = None;
             }
         }
@@ -126,13 +159,9 @@ impl Keys {
 }
 
 impl Current {
-    fn new(endpoint: &Endpoint) -> Result<Self> {
+    fn new() -> Result<Self> {
         let key = SealingKey::generate().map_err(|e: SealError| io(e.to_string()))?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let until = (now + 2 * LIFE).as_secs();
-        let signature = endpoint.sign(PURPOSE, &signed(&key.public(), until)).map_err(|e| io(e.to_string()))?;
-        let statement = SealingStatement { key: key.public(), until, signature };
-        Ok(Self { key, made: Instant::now(), statement, seen: HashSet::new() })
+        Ok(Self { key, made: Instant::now(), until: clock() + (2 * LIFE).as_secs(), seen: HashSet::new() })
     }
 }
 
@@ -149,32 +178,80 @@ mod tests {
         Endpoint::new(Identity::create("hospital", Validity::days(1)).unwrap(), Default::default()).unwrap()
     }
 
+    fn outline(model: &str) -> Outline {
+        let port =
+            |name: &str| subrosa_mpc::relayed::Port { name: name.to_owned(), shape: vec![2], batched: true, frac: 8 };
+        Outline {
+            model: model.to_owned(),
+            dealing: [1; 32],
+            card: [2; 32],
+            sharing: subrosa_mpc::ProtocolKind::Rep3.sharing().unwrap(),
+            ring: subrosa_core::RingWidth::W64,
+            public_weights: false,
+            labels_only: false,
+            inputs: vec![subrosa_mpc::relayed::Input { port: port("x"), lo: 0.0, hi: 1.0 }],
+            outputs: vec![port("y")],
+        }
+    }
+
     #[test]
-    fn a_statement_is_of_one_party_one_key_and_one_time() {
+    fn a_statement_is_of_one_party_one_key_one_time_and_one_outline() {
         let (party, other) = (endpoint(), endpoint());
         let sealing = Sealing::default();
-        let statement = sealing.statement(&party).unwrap();
-        assert!(statement.is_of(party.fingerprint()) && !statement.is_of(other.fingerprint()));
-        assert_eq!(sealing.statement(&party).unwrap(), statement, "the same for a day");
+        let (model, encoded) = (outline("risk"), outline("risk").encode().unwrap());
+        let statement = sealing.statement(&party, &model).unwrap();
+        assert!(statement.is_of(party.fingerprint(), &encoded) && !statement.is_of(other.fingerprint(), &encoded));
+        assert_eq!(sealing.statement(&party, &model).unwrap().key, statement.key, "the same for a day");
+        let narrower = {
+            let mut narrower = model.clone();
+            narrower.inputs[0].hi = 0.5;
+            narrower
+        };
+        for other in [outline("dose"), narrower] {
+            assert!(!statement.is_of(party.fingerprint(), &other.encode().unwrap()));
+        }
         let changed = [
             SealingStatement { key: [1; KEY], ..statement.clone() },
             SealingStatement { until: statement.until + 1, ..statement.clone() },
             SealingStatement { signature: vec![], ..statement.clone() },
         ];
-        assert!(changed.iter().all(|s| !s.is_of(party.fingerprint())));
+        assert!(changed.iter().all(|s| !s.is_of(party.fingerprint(), &encoded)));
         let past = SealingStatement {
             key: statement.key,
             until: 1,
-            signature: party.sign(PURPOSE, &signed(&statement.key, 1)).unwrap(),
+            signature: party.sign(PURPOSE, &signed(&statement.key, 1, &encoded)).unwrap(),
         };
-        assert!(!past.is_of(party.fingerprint()));
+        assert!(!past.is_of(party.fingerprint(), &encoded));
+    }
+
+    #[test]
+    fn keys_are_gone_in_time_by_either_clock_also_where_nobody_asks() {
+        let held = Arc::new(Sealing::default());
+        let (_, until) = held.current().unwrap();
+        let (now, there) = (Instant::now(), || held.keys().current.is_some());
+        held.keys().expire(now, until);
+        held.keys().expire(now + 2 * LIFE - Duration::from_secs(60), 0);
+        assert!(there());
+        held.keys().expire(now + 2 * LIFE + Duration::from_secs(60), 0);
+        assert!(!there(), "whatever the clock was set to");
+        held.current().unwrap();
+        held.keys().expire(now, until + 60);
+        assert!(!there(), "also where the machine slept");
+        // A key of the past, which nobody asks for.
+        held.current().unwrap();
+        held.keys().current.as_mut().unwrap().until = 1;
+        Sealing::forget_in_time(&held, |held| held).unwrap();
+        let start = Instant::now();
+        while there() && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!there());
     }
 
     #[test]
     fn a_worn_key_is_replaced_and_opens_a_while_longer() {
-        let party = endpoint();
         let sealing = Sealing::default();
-        let first = sealing.statement(&party).unwrap();
+        let (first, _) = sealing.current().unwrap();
         let age = |by: Duration| {
             let Keys { current, previous } = &mut *sealing.keys();
             for one in [current, previous].into_iter().flatten() {
@@ -183,17 +260,17 @@ mod tests {
         };
         let known = |key: [u8; KEY]| {
             let keys = sealing.keys();
-            [&keys.current, &keys.previous].into_iter().flatten().any(|c| c.statement.key == key)
+            [&keys.current, &keys.previous].into_iter().flatten().any(|c| c.key.public() == key)
         };
         // Instants before the machine was started cannot be told: the test moves as far as it can.
         if Instant::now().checked_sub(2 * LIFE).is_none() {
             return;
         }
         age(LIFE);
-        let second = sealing.statement(&party).unwrap();
-        assert!(first.key != second.key && known(first.key));
+        let (second, _) = sealing.current().unwrap();
+        assert!(first != second && known(first));
         age(LIFE);
-        sealing.statement(&party).unwrap();
-        assert!(!known(first.key) && known(second.key));
+        sealing.current().unwrap();
+        assert!(!known(first) && known(second));
     }
 }

@@ -247,6 +247,9 @@ impl Shared {
             party.session().control(vec![(client, totals.encode())], &[], limits.deadline())?;
             let order = party.session().control(vec![], &[(client, Order::BYTES)], limits.idle())?;
             let order = order.first().and_then(|o| Order::decode(o));
+            if order != Some(Order::End) {
+                relayed.goes_on()?;
+            }
             match order {
                 Some(Order::Prepare(batch)) => {
                     let batch = self.grant(model, batch, &mut granted)?;
@@ -259,6 +262,7 @@ impl Shared {
                     self.metrics.took(Phase::Offline, start.elapsed());
                 }
                 Some(Order::Run(batch)) => {
+                    relayed.takes_inputs()?;
                     let batch = self.grant(model, batch, &mut granted)?;
                     let _span = span.child("run");
                     let start = Instant::now();

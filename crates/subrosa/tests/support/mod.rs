@@ -107,7 +107,17 @@ impl Deployment {
     }
 
     pub(crate) fn start_with(&mut self, party: usize, config: ClusterConfig) {
-        let server = self.server(party, config);
+        self.run(party, self.server(party, config));
+    }
+
+    /// With a server that was changed before.
+    pub(crate) fn start_as(&mut self, party: usize, change: impl FnOnce(&PartyServer)) {
+        let server = self.server(party, self.parsed());
+        change(&server);
+        self.run(party, server);
+    }
+
+    fn run(&mut self, party: usize, server: PartyServer) {
         let (stop, address) = (server.stop_handle(), server.address().expect("bound"));
         let thread = std::thread::spawn(move || server.run().expect("served"));
         self.servers[party] = Some(Running { stop, address, thread });

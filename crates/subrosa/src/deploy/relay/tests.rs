@@ -1,0 +1,108 @@
+use super::super::control::{Order, Totals, Verdict};
+use super::super::party::Shared;
+use super::super::{Gateway, OpenOptions};
+use crate::{InputSpec, Model, PlanOptions, Via};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use subrosa_mpc::relayed::Refused;
+use subrosa_net::EndpointId;
+
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+use support::Deployment;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A lying party tells the party of the highest number that it refuses, and all others what it should.
+pub(super) fn perhaps_lying(shared: &Shared, mut sends: Vec<(EndpointId, Vec<u8>)>) -> Vec<(EndpointId, Vec<u8>)> {
+    if shared.lies.load(Ordering::SeqCst)
+        && let Some((_, told)) = sends.last_mut()
+    {
+        *told = Verdict { refused: Some(Refused::Closed), agreement: [0; 32] }.encode();
+    }
+    sends
+}
+
+/// Parties that hold a model, of which the first lies or not, and a sound request of one sample.
+fn scene(via: Via, parties: usize, lies: bool) -> (Deployment, Vec<Vec<u8>>) {
+    let mut deployment = Deployment::via(via.name(), parties, "deadline_s = 10");
+    for party in 0..parties {
+        deployment.start_as(party, |server| server.lie(lies && party == 0));
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/mlp.onnx");
+    let input = InputSpec::given(0.0, 1.0).unwrap();
+    let plan = Model::open(path).unwrap().plan(&PlanOptions { via, input, ..PlanOptions::default() }).unwrap();
+    deployment.client("clinic").provision(&plan, "digits").unwrap();
+    let gateway = Arc::new(Gateway::new(deployment.client("clinic")).unwrap());
+    let relay = gateway.relay("digits", None, 8).unwrap();
+    let offer = gateway.offer(relay.outline()).unwrap();
+    let (outline, keys) = offer.check(&deployment.parsed().parties).unwrap();
+    let (request, _) = outline.ask(&keys, &[vec![0.5; 784]]).unwrap();
+    (deployment, outline.parcels(&request, 8).unwrap().1)
+}
+
+#[test]
+fn what_was_prepared_for_a_request_that_was_refused_is_used_for_nothing() {
+    let orders = [Order::Run(1), Order::RunRelayed(1), Order::Prepare(1)];
+    for (via, parties) in [(Via::Rep3, 3), (Via::Rep3Malicious, 3), (Via::Rep4, 4)] {
+        let (deployment, sound) = scene(via, parties, false);
+        for order in orders {
+            let mut remote = deployment.client("clinic").open("digits", None, &OpenOptions::default()).unwrap();
+            let outline = remote.model.outline(remote.dealing).unwrap();
+            let answers: Vec<usize> = (0..parties).map(|p| outline.answer_bytes(p, 1)).collect();
+            let lane = &mut remote.lanes[0];
+            lane.prepare(1, SOON).unwrap();
+            let mut changed = sound.clone();
+            changed[1][100] ^= 1;
+            assert!(lane.relay(1, changed, &answers, SOON).unwrap().is_err());
+            lane.order(order, SOON).unwrap();
+            let error = lane.listen(SOON).err().unwrap().to_string();
+            assert!(error.contains("end its session"), "{via}, {order:?}: {error}");
+        }
+    }
+}
+
+/// One party lies, so that of two that do not one computes and the other refuses: with what it still has it
+/// must not compute on anything else.
+#[test]
+fn a_party_that_lies_and_a_gateway_do_not_get_masks_used_twice() {
+    for (via, parties) in [(Via::Rep3Malicious, 3), (Via::Rep4, 4)] {
+        let (deployment, sound) = scene(via, parties, true);
+        let mut remote = deployment.client("clinic").open("digits", None, &OpenOptions::default()).unwrap();
+        let lane = &mut remote.lanes[0];
+        lane.prepare(1, SOON).unwrap();
+        lane.order(Order::RunRelayed(1), SOON).unwrap();
+        lane.session.control(sound.into_iter().enumerate().collect(), &[], SOON).unwrap();
+        let verdicts: Vec<_> = (0..parties).map(|p| (p, Verdict::BYTES)).collect();
+        let verdicts = lane.session.control(vec![], &verdicts, SOON).unwrap();
+        let refused: Vec<_> = verdicts.iter().map(|v| Verdict::decode(v).refused).collect();
+        let last = parties - 1;
+        assert!(refused[..last].iter().all(Option::is_none) && refused[last] == Some(Refused::Elsewhere));
+        // It is the only one that still follows orders.
+        lane.session.control(vec![], &[(last, Totals::BYTES)], SOON).unwrap();
+        lane.session.control(vec![(last, Order::Run(1).encode())], &[], SOON).unwrap();
+        let error = lane.session.control(vec![], &[(last, Totals::BYTES)], SOON).err().unwrap().to_string();
+        assert!(error.contains(support::PARTIES[last]) && error.contains("end its session"), "{via}: {error}");
+    }
+}
+
+#[test]
+fn a_session_is_for_inputs_or_for_boxes() {
+    let (deployment, sound) = scene(Via::Rep3, 3, false);
+    let open = || deployment.client("clinic").open("digits", None, &OpenOptions::default()).unwrap();
+    let mut remote = open();
+    let outline = remote.model.outline(remote.dealing).unwrap();
+    let answers: Vec<usize> = (0..3).map(|p| outline.answer_bytes(p, 1)).collect();
+    let lane = &mut remote.lanes[0];
+    lane.prepare(1, SOON).unwrap();
+    assert!(lane.relay(1, sound, &answers, SOON).unwrap().is_ok());
+    let error = remote.run_watched(&[vec![0.5; 784]], &mut |_, _| ()).err().unwrap().to_string();
+    assert!(error.contains("inputs and boxes"), "{error}");
+    let mut remote = open();
+    remote.run_watched(&[vec![0.5; 784]], &mut |_, _| ()).unwrap();
+    let lane = &mut remote.lanes[0];
+    lane.order(Order::RunRelayed(1), SOON).unwrap();
+    let error = lane.listen(SOON).err().unwrap().to_string();
+    assert!(error.contains("inputs and boxes"), "{error}");
+}
