@@ -268,7 +268,7 @@ mod tests {
         std::fs::write(file.path(), "# nobody\n").unwrap();
         assert!(ApiKeys::read(file.path(), None).err().unwrap().to_string().contains("line 1: it has no key"));
         let nobody = ApiKeys::reread(file.path(), None).unwrap();
-        assert!(matches!(nobody.admit(Some(b"Bearer x")), Err(Denied::Unknown)));
+        assert!(matches!(nobody.admit(b"x"), Err(Denied::Unknown)));
         let digest = "ab".repeat(32);
         for (text, line) in [
             ("alice\n", 1),

@@ -380,7 +380,7 @@ mod tests {
                     Ok(half) => prop_assert!(task % 5 != 0 && half * 2 == *task),
                     Err(Unanswered::Refused(_)) => prop_assert!(task % 5 == 0),
                     Err(Unanswered::Failed) => prop_assert!(task % 5 != 0 && task % 2 == 1),
-                    Err(Unanswered::Busy) => prop_assert!(false, "there was room"),
+                    Err(Unanswered::Busy | Unanswered::Anew(_) | Unanswered::Away) => prop_assert!(false, "there was room"),
                 }
             }
         }

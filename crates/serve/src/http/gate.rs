@@ -86,7 +86,7 @@ mod tests {
         let (key, file) = (NewKey::make("alice").unwrap(), tempfile::NamedTempFile::new().unwrap());
         std::fs::write(file.path(), &key.line).unwrap();
         let app = Arc::new(App::new(Catalogue::new(None), Limits::default()));
-        app.admit_only(ApiKeys::read(file.path(), None).unwrap());
+        app.admit_only(ApiKeys::read(file.path(), None).unwrap().into());
         let header = format!("Bearer {}", key.key);
         let client = || app.admit(Some(header.as_bytes())).unwrap_or_else(|_| panic!("it has a key"));
         drop(client());
