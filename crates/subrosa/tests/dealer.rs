@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use subrosa::deploy::{Cluster, DealOptions, Dealt, OpenOptions, deal};
 use subrosa::{Dataset, Error, InputSpec, Model, Output, Plan, PlanOptions, Samples, Via};
@@ -169,7 +170,7 @@ fn keys_are_for_one_model_one_sharing_and_one_size() {
 }
 
 #[test]
-fn a_damaged_file_ends_its_session_by_name_and_the_next_one_works() {
+fn a_damaged_file_ends_its_session_by_name_and_a_wrong_one_is_passed_over() {
     let plan = plan("mlp", Via::Fss, 4);
     let offline = Offline::new(Via::Fss, 3, &[(&plan, "digits")]);
     offline.deal("digits", 4, 4);
@@ -185,12 +186,16 @@ fn a_damaged_file_ends_its_session_by_name_and_the_next_one_works() {
     bytes[middle] ^= 1;
     std::fs::write(&damaged, bytes).unwrap();
     std::fs::copy(&offline.files(0)[1], &offline.files(1)[1]).unwrap();
-    for why in ["was changed", "it is hospital's, not vendor's"] {
-        let error = run().unwrap_err().to_string();
-        assert!(error.contains("vendor") && error.contains(".keys") && error.contains(why), "{error}");
-    }
+    std::fs::set_permissions(&offline.files(1)[1], std::fs::Permissions::from_mode(0o600)).unwrap();
+    let error = run().unwrap_err().to_string();
+    assert!(error.contains("vendor") && error.contains(".keys") && error.contains("was changed"), "{error}");
     same(&run().unwrap(), &plan, &samples);
-    assert!(offline.files(0).len() == 1 && offline.files(1).len() == 1);
+    assert!(offline.deployment.logged().contains("it is hospital's, not vendor's"));
+    for server in 0..2 {
+        let left = offline.files(server);
+        let named = |number: usize| left.iter().any(|p| p.to_string_lossy().ends_with(&format!("-00000{number}.keys")));
+        assert!(left.len() == 2 && named(1) && named(3), "{left:?}");
+    }
 }
 
 #[test]
@@ -211,7 +216,10 @@ fn a_server_that_was_set_back_is_corrected_by_the_other() {
         // Its keys come back, and its journal does not.
         offline.deployment.stop(server);
         std::fs::remove_dir_all(offline.deployment.state(server).join("keys")).unwrap();
-        backup.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+        for (path, bytes) in &backup {
+            std::fs::write(path, bytes).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
         offline.deployment.start(server);
         same(&run(&offline).unwrap(), &plan, &samples);
         let used: Vec<String> =

@@ -327,7 +327,7 @@ impl Claim<'_> {
             move |e: std::io::Error| Error::io(verb, &path, &e)
         };
         let step = |step| held.stock.journal().step(step);
-        step(Step::Unlink).and_then(|()| std::fs::remove_file(&path)).map_err(io("remove"))?;
+        step(Step::Unlink).and_then(|()| gone(&path)).map_err(io("remove"))?;
         step(Step::SyncKeys).and_then(|()| sync_folder(&held.stock.folder)).map_err(io("remove"))?;
         step(Step::Read).map_err(io("read"))?;
         match file.metadata().map_err(io("read"))?.nlink() {
@@ -338,6 +338,14 @@ impl Claim<'_> {
                 Err(Error::input(message, "remove it there; the next session takes the next keys"))
             }
         }
+    }
+}
+
+/// Removes a file; one that is not there any more was swept with others.
+fn gone(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
