@@ -15,6 +15,9 @@ use subrosa::{Dataset, Model, PlanOptions};
 use subrosa_serve::{ApiKeys, Catalogue, Entry, Limits, NewKey, Server};
 use wire::Wire;
 
+/// A way to ask, and what asks once.
+type Way = (&'static str, Box<dyn FnMut()>);
+
 fn main() {
     let quick = std::env::args().any(|a| a == "--quick");
     let machine = subrosa::machine::machine();
@@ -80,8 +83,7 @@ fn alone(runtime: &tokio::runtime::Runtime, images: &[f32], rounds: usize) {
     let (name, shape) = (mlp().inputs()[0].name.clone(), mlp().inputs()[0].shape.clone());
     let mut session = mlp().plan(&PlanOptions::default()).unwrap().open().unwrap();
     let input = vec![image.to_vec()];
-    let mut ways: Vec<(&str, Box<dyn FnMut()>)> =
-        vec![("in this process", Box::new(move || drop(session.run(&input).unwrap())))];
+    let mut ways: Vec<Way> = vec![("in this process", Box::new(move || drop(session.run(&input).unwrap())))];
     for (way, address, request) in [
         ("HTTP, binary tensors", &open, wire::binary("mlp", &name, &shape, image, "")),
         ("HTTP, JSON", &open, wire::json("mlp", &name, &shape, image, "")),

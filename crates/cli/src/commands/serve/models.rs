@@ -166,7 +166,7 @@ impl ModelFlags {
         let mut plans = vec![model.plan(&single)?];
         if batch > 1 {
             let plan = model.plan(&PlanOptions { batch, ..single })?;
-            if !plan.sheet().ckks.as_ref().is_some_and(|sheet| sheet.samples > 1) {
+            if plan.sheet().ckks.as_ref().is_none_or(|sheet| sheet.samples <= 1) {
                 let message = format!("{} cannot be computed on {batch} samples at once via ckks", model.name());
                 return Err(
                     misuse(message, "leave --batch out, or give 64 and more where the plan has the memory").into()
