@@ -96,7 +96,10 @@ fn requests_that_wait_together_are_answered_as_alone() {
         scope.spawn(move || {
             for _ in 0..20 {
                 let refused = client.infer(served, &Way::Plain, &bad).unwrap_err().to_string();
-                assert!(refused.contains("refuses (400)") && refused.contains("sample 2, value 6 is not finite"), "{refused}");
+                assert!(
+                    refused.contains("refuses (400)") && refused.contains("sample 2, value 6 is not finite"),
+                    "{refused}"
+                );
             }
         });
     });

@@ -103,7 +103,7 @@ fn a_session_is_for_inputs_or_for_boxes() {
     let mut remote = open();
     remote.run_watched(&[vec![0.5; 784]], &mut |_, _| ()).unwrap();
     let lane = &mut remote.lanes[0];
-    lane.order(Order::RunRelayed(1), SOON).unwrap();
-    let error = lane.listen(SOON).err().unwrap().to_string();
+    let ordered = lane.order(Order::RunRelayed(1), SOON);
+    let error = ordered.and_then(|()| lane.listen(SOON)).err().unwrap().to_string();
     assert!(error.contains("inputs and boxes"), "{error}");
 }
