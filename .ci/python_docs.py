@@ -11,7 +11,7 @@ import nbclient
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "docs" / "python.md", *sorted((ROOT / "docs" / "migrate").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "python.md", *sorted((ROOT / "docs" / "migrate").glob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
 BLOCK = re.compile(r"^```python(?: (\w+))?\n(.*?)^```$", re.M | re.S)
 
