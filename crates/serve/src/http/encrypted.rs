@@ -10,7 +10,6 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::{HeaderMap, Response, StatusCode};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Its name, as metadata tells it.
 pub(super) const EXTENSION: &str = "subrosa_encrypted_inference";
@@ -80,9 +79,7 @@ async fn answer(
     let request = Request { service: Arc::clone(service), keys, bytes };
     let answer = begun.compute(&encrypted.queue, request).await?;
     begun.computed(answer.samples);
-    let mut response = reply::answer(BYTES, answer.bytes);
-    response.headers_mut().extend(milliseconds(answer.took).map(|ms| (COMPUTE_MS, ms)));
-    Ok(response)
+    Ok(reply::timed(answer.bytes, answer.took))
 }
 
 fn on_ciphertexts(served: &Served) -> Result<&Encrypted, Refusal> {
@@ -104,10 +101,3 @@ fn samples(query: Option<&str>) -> Result<usize, Refusal> {
 fn bad(message: &str, hint: &str) -> Refusal {
     Refusal::Bad(subrosa::Error::Input { message: message.to_owned(), hint: Some(hint.to_owned()) })
 }
-
-pub(super) fn milliseconds(took: Duration) -> Option<HeaderValue> {
-    HeaderValue::from_str(&format!("{:.3}", took.as_secs_f64() * 1e3)).ok()
-}
-
-/// The header that tells what an evaluation took.
-pub(super) const COMPUTE_MS: axum::http::HeaderName = axum::http::HeaderName::from_static("subrosa-compute-ms");

@@ -3,7 +3,7 @@
 use super::App;
 use crate::log;
 use axum::body::Body;
-use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Response, StatusCode};
 use serde::Serialize;
 use std::time::Duration;
@@ -198,6 +198,17 @@ pub(super) fn message(message: Message) -> Response<Vec<u8>> {
 pub(super) fn answer(kind: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// The header that tells what an evaluation took.
+const COMPUTE_MS: HeaderName = HeaderName::from_static("subrosa-compute-ms");
+
+/// What was computed elsewhere or on ciphertexts, and what that took.
+pub(super) fn timed(body: Vec<u8>, took: Duration) -> Response<Vec<u8>> {
+    let mut response = answer(BYTES, body);
+    let ms = HeaderValue::from_str(&format!("{:.3}", took.as_secs_f64() * 1e3));
+    response.headers_mut().extend(ms.map(|ms| (COMPUTE_MS, ms)));
     response
 }
 

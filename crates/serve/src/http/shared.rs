@@ -1,8 +1,7 @@
 //! Requests on shares: the extension `subrosa_shared_inference`.
 
 use super::body::{Begun, exchange};
-use super::encrypted::{COMPUTE_MS, milliseconds};
-use super::reply::{self, BYTES, JSON, Refusal};
+use super::reply::{self, JSON, Refusal};
 use super::{App, Named};
 use crate::catalogue::{Served, Work};
 use crate::log;
@@ -60,9 +59,7 @@ async fn answer(
     let bytes = begun.read(app.limits.body, headers, body).await?;
     let answer = begun.compute(&shared.queue, bytes).await?;
     begun.computed(answer.samples);
-    let mut response = reply::answer(BYTES, answer.bytes);
-    response.headers_mut().extend(milliseconds(answer.took).map(|ms| (COMPUTE_MS, ms)));
-    Ok(response)
+    Ok(reply::timed(answer.bytes, answer.took))
 }
 
 fn on_shares(served: &Served) -> Result<&Shared, Refusal> {

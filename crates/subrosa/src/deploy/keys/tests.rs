@@ -386,7 +386,7 @@ fn a_late_number_costs_no_other() {
 }
 
 #[test]
-fn a_server_that_says_other_things_costs_at_most_what_was_offered() {
+fn words_of_a_leader_that_do_not_follow_one_another_cost_no_keys() {
     let folder = tempfile::tempdir().unwrap();
     let (benches, wanted) = two(folder.path(), 3);
     let follower = benches[1].stock();
