@@ -202,7 +202,9 @@ test('a session of the package keeps to its model, and answers questions asked a
     session.close();
     return [apart, together].map((all) => all.map((scores) => [...scores]));
   });
-  apart.flat().forEach((value, i) => assert.ok(Math.abs(value - together.flat()[i]) < 0.05, `${apart} and ${together}`));
+  // Truncation rounds at random and the squares magnify it: a bound for scores in the thousands is relative.
+  apart.flat().forEach((value, i) =>
+    assert.ok(Math.abs(value - together.flat()[i]) < 0.05 + 2e-4 * Math.abs(value), `${apart} and ${together}`));
   const outcome = await page.evaluate(async () => {
     // As on a page that was loaded over plain HTTP.
     Object.defineProperty(crypto, 'subtle', { value: undefined });
