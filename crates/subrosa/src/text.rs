@@ -27,10 +27,12 @@ pub fn bytes(n: f64) -> String {
 
 /// Milliseconds as us, ms or s, three significant digits.
 pub fn millis(ms: f64) -> String {
-    if ms > 0.0 && ms < 1.0 {
-        return format!("{} us", significant(ms * 1e3));
+    // What would round to a thousand of a unit is one of the next.
+    match ms {
+        ms if ms > 0.0 && ms < 0.9995 => format!("{} us", significant(ms * 1e3)),
+        ms if ms < 999.5 => format!("{} ms", significant(ms)),
+        ms => format!("{} s", significant(ms / 1e3)),
     }
-    if ms >= 1e3 { format!("{} s", significant(ms / 1e3)) } else { format!("{} ms", significant(ms)) }
 }
 
 /// A power of ten of milliseconds, for axes: `10 us`.
@@ -121,6 +123,7 @@ mod tests {
         assert_eq!(millis(0.0123), "12.3 us");
         assert_eq!(millis(7.891), "7.89 ms");
         assert_eq!(millis(1500.0), "1.50 s");
+        assert_eq!([0.9994, 0.9996, 999.4, 999.6].map(millis), ["999 us", "1.00 ms", "999 ms", "1.00 s"]);
         assert_eq!(percent(0.9869), "98.69 %");
         assert_eq!(significant(12345.6), "12,346");
     }
