@@ -52,7 +52,7 @@ impl Purpose {
     /// **Errors:** [`Error::Misuse`] for a program that lowering would not produce.
     pub fn bytes(&self, batch: usize) -> Result<Vec<u64>, Error> {
         with_protocol!(self.kind, self.program.ring, P => {
-            let (demand, _) = demand::<<P as Evaluator>::Ring>(&self.program, batch, &self.options)?;
+            let (demand, _) = demand::<<P as Evaluator>::Ring>(&self.program, batch.into(), &self.options)?;
             Ok(P::dealt_ahead(&demand))
         })
     }
@@ -85,7 +85,7 @@ pub fn deal(
     let job = Job { program, options, sharing, context: [0; 32], seats, dealt_ahead: false };
     threads.enter(|| {
         with_protocol!(kind, job.program.ring, P => {
-            Working::<P>::alone(session, job, ModelShare::Kept(model))?.make(batch)
+            Working::<P>::alone(session, job, ModelShare::Kept(model))?.make(batch.into())
         })
     })
 }

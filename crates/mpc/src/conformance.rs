@@ -25,7 +25,7 @@ macro_rules! protocol_conformance {
             use super::*;
             use $crate::conformance as suite;
             $crate::protocol_conformance!(@tests $protocol;
-                sharing linear products kept_factors matrix_products convolutions truncation truncation_of_a_million comparison relu truncated_relu
+                sharing parts linear products kept_factors matrix_products convolutions truncation truncation_of_a_million comparison relu truncated_relu
                 preprocessing_is_bound_to_its_primitive messages_are_uniform other_seeds_other_messages empty_vectors
             );
         }
@@ -75,17 +75,18 @@ fn trial<P: Protocol>(
     opens: &[usize],
     body: impl Fn(&mut P, &[P::Share]) -> Result<Vec<P::Product>, Error> + Sync,
 ) -> Trial {
-    rehearsed::<P>(inputs, &demand(inputs, calls, opens), &body, &body)
+    rehearsed::<P>(1, inputs, &demand(1, inputs, calls, opens), &body, &body)
 }
 
-/// All that a run calls: inputs, `calls`, openings.
-fn demand(inputs: &[Vec<i64>], calls: &[Primitive], opens: &[usize]) -> Vec<Primitive> {
-    let inputs = inputs.iter().map(|x| Primitive::Input { n: x.len() });
+/// All that a run calls: inputs in so many parts each, `calls`, openings.
+fn demand(parts: usize, inputs: &[Vec<i64>], calls: &[Primitive], opens: &[usize]) -> Vec<Primitive> {
+    let inputs = inputs.iter().map(|x| Primitive::Input { parts, n: x.len() / parts });
     inputs.chain(calls.iter().copied()).chain(opens.iter().map(|&n| Primitive::OpenTo { n })).collect()
 }
 
-/// As [`trial`], prepared with `rehearsal` instead of `body`.
+/// As [`trial`], of inputs in so many parts, prepared with `rehearsal` instead of `body`.
 fn rehearsed<P: Protocol>(
+    parts: usize,
     inputs: &[Vec<i64>],
     demand: &[Primitive],
     rehearsal: &(impl Fn(&mut P, &[P::Share]) -> Result<Vec<P::Product>, Error> + Sync),
@@ -103,7 +104,7 @@ fn rehearsed<P: Protocol>(
             party.session().record_transcript();
             party.session().set_phase(Phase::Offline);
             let input = |party: &mut P| -> Vec<P::Share> {
-                inputs.iter().map(|x| party.input(P::PARTIES, x.len()).unwrap()).collect()
+                inputs.iter().map(|x| party.input(P::PARTIES, parts, x.len() / parts).unwrap()).collect()
             };
             let rehearse = |party: &mut P| {
                 let shares = input(party);
@@ -125,7 +126,7 @@ fn rehearsed<P: Protocol>(
         let threads: Vec<_> = sessions.into_iter().map(|s| scope.spawn(move || run(s))).collect();
         owner.set_phase(Phase::Online);
         receiver.set_phase(Phase::Online);
-        for input in inputs {
+        for input in inputs.iter().flat_map(|x| x.chunks((x.len() / parts).max(1))) {
             let told: Vec<_> = (0..P::ONLINE).map(|party| (party, P::TOLD_BYTES)).collect();
             let told = if P::TOLD_BYTES == 0 {
                 vec![]
@@ -160,8 +161,19 @@ fn priced<P: Protocol>(
     opens: &[usize],
     body: impl Fn(&mut P, &[P::Share]) -> Result<Vec<P::Product>, Error> + Sync,
 ) -> Vec<Vec<i64>> {
-    let got = trial::<P>(inputs, calls, opens, body);
-    let all = demand(inputs, calls, opens);
+    priced_parts::<P>(1, inputs, calls, opens, body)
+}
+
+/// The same, of inputs in so many parts.
+fn priced_parts<P: Protocol>(
+    parts: usize,
+    inputs: &[Vec<i64>],
+    calls: &[Primitive],
+    opens: &[usize],
+    body: impl Fn(&mut P, &[P::Share]) -> Result<Vec<P::Product>, Error> + Sync,
+) -> Vec<Vec<i64>> {
+    let all = demand(parts, inputs, calls, opens);
+    let got = rehearsed::<P>(parts, inputs, &all, &body, &body);
     assert_eq!(got.offline, P::offline_cost(&all), "offline cost of {calls:?}");
     assert_eq!(got.online, all.iter().map(P::online_cost).sum(), "online cost of {calls:?}");
     got.outputs
@@ -192,6 +204,21 @@ pub fn sharing<P: Protocol>() {
         let x = samples(k::<P>(), n, 1);
         let got = priced::<P>(std::slice::from_ref(&x), &[], &[n], |p, s| Ok(vec![p.to_product(&s[0])]));
         assert_eq!(got, [x]);
+    }
+}
+
+/// What came in parts, each dealt by itself, is one vector, and is opened part by part.
+pub fn parts<P: Protocol>() {
+    // Whoever is told masks is one person.
+    let counts = if P::TOLD_BYTES == 0 { vec![1, 2, 5] } else { vec![1] };
+    for (parts, n) in counts.into_iter().flat_map(|parts| SIZES.map(|n| (parts, n))) {
+        let x = samples(k::<P>(), parts * n, 1);
+        let cut = |p: &mut P, s: &[P::Share]| {
+            let all = p.to_product(&s[0]);
+            Ok((0..parts).map(|at| all.map(n, |v| v[at * n..(at + 1) * n].to_vec())).collect())
+        };
+        let got = priced_parts::<P>(parts, std::slice::from_ref(&x), &[], &vec![n; parts], cut);
+        assert_eq!(got.concat(), x, "{parts} parts of {n}");
     }
 }
 
@@ -489,8 +516,9 @@ pub fn preprocessing_is_bound_to_its_primitive<P: Protocol>() {
     };
     for other in others {
         rehearsed::<P>(
+            1,
             std::slice::from_ref(&x),
-            &demand(std::slice::from_ref(&x), &[made, made], &[]),
+            &demand(1, std::slice::from_ref(&x), &[made, made], &[]),
             &twice,
             &|p, s| {
                 let before = p.session().meter().cost(Phase::Online);
@@ -502,8 +530,8 @@ pub fn preprocessing_is_bound_to_its_primitive<P: Protocol>() {
         );
     }
     let once = |p: &mut P, s: &[P::Share]| p.ltz(&s[0], 8).map(|_| vec![]);
-    let all = demand(std::slice::from_ref(&x), &[made], &[]);
-    rehearsed::<P>(&[x], &all, &once, &|p, s| {
+    let all = demand(1, std::slice::from_ref(&x), &[made], &[]);
+    rehearsed::<P>(1, &[x], &all, &once, &|p, s| {
         p.ltz(&s[0], 8)?;
         assert!(matches!(p.ltz(&s[0], 8), Err(Error::Misuse(_))), "the same preprocessing was used twice");
         Ok(vec![])

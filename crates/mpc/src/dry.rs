@@ -70,8 +70,8 @@ impl<R: Ring> Evaluator for Dry<R> {
     type Share = Length;
     type Product = Length;
 
-    fn input(&mut self, _: EndpointId, n: usize) -> Result<Length, Error> {
-        Ok(self.call(Primitive::Input { n }, n))
+    fn input(&mut self, _: EndpointId, parts: usize, n: usize) -> Result<Length, Error> {
+        Ok(self.call(Primitive::Input { parts, n }, parts * n))
     }
     fn open_to(&mut self, _: EndpointId, x: &Length) -> Result<(), Error> {
         self.call(Primitive::OpenTo { n: x.0 }, 0);

@@ -113,5 +113,5 @@ pub use party::{Job, ModelShare, Party, Seats};
 #[cfg(feature = "parties")]
 pub use predict::{NodeCost, Predicted, predict};
 #[cfg(feature = "parties")]
-pub use protocol::{Evaluator, Form, Linear, Primitive, Protocol, Source};
+pub use protocol::{Evaluator, Form, Linear, Load, Primitive, Protocol, Source};
 pub use sharing::{Contradiction, Sharing};

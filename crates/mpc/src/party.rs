@@ -2,7 +2,7 @@
 
 use crate::execute::{Weights, execute};
 use crate::predict::{demand, weight_elements};
-use crate::protocol::{Linear, Primitive, Protocol, WordOf};
+use crate::protocol::{Evaluator, Linear, Load, Primitive, Protocol, WordOf};
 use crate::{Error, Options, ProtocolKind};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -70,12 +70,13 @@ impl Party {
         Ok(Self { at_work, threads })
     }
 
-    /// Makes what a batch of `batch` samples will consume, before its input is known.
+    /// Makes what a batch (a number of samples, or a [`Load`]) will consume, before its input is known.
     ///
-    /// **Errors:** those of the protocol; [`Error::Misuse`] for a job that is dealt ahead.
-    pub fn prepare(&mut self, batch: usize) -> Result<(), Error> {
-        let Self { at_work, threads } = self;
-        threads.enter(|| at_work.prepare(batch, None))
+    /// **Errors:** those of the protocol; [`Error::Misuse`] for a job that is dealt ahead, and for several
+    /// parts where an input's owner is told masks.
+    pub fn prepare(&mut self, batch: impl Into<Load>) -> Result<(), Error> {
+        let (Self { at_work, threads }, load) = (self, batch.into());
+        threads.enter(|| at_work.prepare(load, None))
     }
 
     /// As [`Party::prepare`], of a job that is dealt ahead: `keys` says what the dealer said of
@@ -84,15 +85,16 @@ impl Party {
     /// **Errors:** those of the protocol; [`Error::Misuse`] for any other job.
     pub fn prepare_from(&mut self, batch: usize, keys: Box<dyn Link>) -> Result<(), Error> {
         let Self { at_work, threads } = self;
-        threads.enter(|| at_work.prepare(batch, Some(keys)))
+        threads.enter(|| at_work.prepare(batch.into(), Some(keys)))
     }
 
-    /// Takes the inputs, computes, and opens the outputs to the receiver.
+    /// Takes the inputs, computes, and opens the outputs to the receiver: of each input and output one part
+    /// after another.
     ///
     /// **Errors:** those of the protocol; [`Error::Misuse`] if this was not prepared.
-    pub fn run(&mut self, batch: usize) -> Result<(), Error> {
-        let Self { at_work, threads } = self;
-        threads.enter(|| at_work.run(batch))
+    pub fn run(&mut self, batch: impl Into<Load>) -> Result<(), Error> {
+        let (Self { at_work, threads }, load) = (self, batch.into());
+        threads.enter(|| at_work.run(load))
     }
 
     /// The session, for control messages and metering.
@@ -102,17 +104,20 @@ impl Party {
 }
 
 trait AtWork {
-    fn prepare(&mut self, batch: usize, keys: Option<Box<dyn Link>>) -> Result<(), Error>;
-    fn run(&mut self, batch: usize) -> Result<(), Error>;
+    fn prepare(&mut self, load: Load, keys: Option<Box<dyn Link>>) -> Result<(), Error>;
+    fn run(&mut self, load: Load) -> Result<(), Error>;
     fn session(&mut self) -> &mut Session;
 }
+
+/// How many sizes of batches it is remembered of what they consume.
+const MOST_DEMANDS: usize = 64;
 
 pub(crate) struct Working<P: Protocol> {
     party: P,
     job: Job,
     weights: Weights<P>,
-    /// What a batch of a size consumes.
-    demands: BTreeMap<usize, Vec<Primitive>>,
+    /// What batches consume.
+    demands: BTreeMap<Load, Vec<Primitive>>,
 }
 
 impl<P: Protocol> Working<P> {
@@ -137,37 +142,41 @@ impl<P: Protocol> Working<P> {
     }
 
     /// What a batch will consume is made, and at a dealer said.
-    pub(crate) fn make(&mut self, batch: usize) -> Result<(), Error> {
-        if let Entry::Vacant(unknown) = self.demands.entry(batch) {
-            unknown.insert(demand::<P::Ring>(&self.job.program, batch, &self.job.options)?.0);
+    pub(crate) fn make(&mut self, load: Load) -> Result<(), Error> {
+        // Whoever orders batches chooses their sizes.
+        if self.demands.len() >= MOST_DEMANDS && !self.demands.contains_key(&load) {
+            self.demands.clear();
+        }
+        if let Entry::Vacant(unknown) = self.demands.entry(load) {
+            unknown.insert(demand::<P::Ring>(&self.job.program, load, &self.job.options)?.0);
         }
         self.party.session().set_phase(Phase::Offline);
-        let demand = self.demands.get(&batch).map_or(&[] as &[Primitive], Vec::as_slice);
+        let demand = self.demands.get(&load).map_or(&[] as &[Primitive], Vec::as_slice);
         let (job, weights) = (&self.job, &self.weights);
-        self.party.prepare(demand, |party| evaluate(party, job, weights, batch))
+        self.party.prepare(demand, |party| evaluate(party, job, weights, load))
     }
 }
 
 impl<P: Protocol> AtWork for Working<P> {
-    fn prepare(&mut self, batch: usize, keys: Option<Box<dyn Link>>) -> Result<(), Error> {
+    fn prepare(&mut self, load: Load, keys: Option<Box<dyn Link>>) -> Result<(), Error> {
         if keys.is_some() != self.job.dealt_ahead {
             return Err(Error::Misuse(
                 "a batch is prepared from a file of keys just where they are dealt ahead".into(),
             ));
         }
-        let Some(keys) = keys else { return self.make(batch) };
+        let Some(keys) = keys else { return self.make(load) };
         let session = self.party.session();
         session.set_phase(Phase::Offline);
         session.attach(P::ONLINE, Some(keys));
         self.party.take_dealt()?;
-        self.make(batch)?;
+        self.make(load)?;
         self.party.session().attach(P::ONLINE, None);
         Ok(())
     }
 
-    fn run(&mut self, batch: usize) -> Result<(), Error> {
+    fn run(&mut self, load: Load) -> Result<(), Error> {
         self.party.session().set_phase(Phase::Online);
-        evaluate(&mut self.party, &self.job, &self.weights, batch)
+        evaluate(&mut self.party, &self.job, &self.weights, load)
     }
 
     fn session(&mut self) -> &mut Session {
@@ -176,17 +185,30 @@ impl<P: Protocol> AtWork for Working<P> {
 }
 
 /// From the inputs to the opened outputs.
-fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, batch: usize) -> Result<(), Error> {
+fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, load: Load) -> Result<(), Error> {
     let Job { program, seats, .. } = job;
     let mut inputs = Vec::new();
     for &id in &program.inputs {
-        let n = program.insts.get(id).map_or(0, |i| i.shape.len()) * batch;
-        inputs.push(party.input(seats.data_owner, n)?);
+        let n = program.insts.get(id).map_or(0, |i| i.shape.len()) * load.samples;
+        inputs.push(party.input(seats.data_owner, load.parts, n)?);
     }
-    for output in execute(party, program, weights, inputs, batch, job.options.exact, |_, _| ())? {
-        party.open_to(seats.receiver, &output)?;
+    let outputs = execute(party, program, weights, inputs, load.batch(), job.options.exact, |_, _| ())?;
+    outputs.iter().try_for_each(|output| open_parts(party, seats.receiver, output, load))
+}
+
+/// Opens an output of a batch part by part.
+pub(crate) fn open_parts<P: Evaluator>(
+    party: &mut P,
+    receiver: EndpointId,
+    output: &P::Product,
+    load: Load,
+) -> Result<(), Error> {
+    if load.parts == 1 {
+        return party.open_to(receiver, output);
     }
-    Ok(())
+    let n = output.len() / load.parts.max(1);
+    let part = |at: usize| output.map(n, |all| all.get(at * n..(at + 1) * n).unwrap_or(&[]).to_vec());
+    (0..load.parts).try_for_each(|at| party.open_to(receiver, &part(at)))
 }
 
 /// What all parties must agree on before anything secret flows.

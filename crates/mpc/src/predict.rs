@@ -2,8 +2,8 @@
 
 use crate::dry::{Dry, Length};
 use crate::execute::{Weights, execute};
-use crate::party::agreement_cost;
-use crate::protocol::{Evaluator, Primitive, Protocol, WordOf};
+use crate::party::{agreement_cost, open_parts};
+use crate::protocol::{Evaluator, Load, Primitive, Protocol, WordOf};
 use crate::{Error, Options, ProtocolKind};
 use subrosa_core::{Claim, Cost, RingWidth};
 use subrosa_graph::Program;
@@ -47,11 +47,11 @@ pub fn predict(kind: ProtocolKind, program: &Program, batch: usize, options: &Op
     with_protocol!(kind, program.ring, P => priced::<P>(program, batch, options))
 }
 
-/// The primitives that running `program` on `batch` samples calls, in order, and how many
+/// The primitives that running `program` on a batch calls, in order, and how many
 /// had been called after each instruction.
 pub(crate) fn demand<R: Ring>(
     program: &Program,
-    batch: usize,
+    load: Load,
     options: &Options,
 ) -> Result<(Vec<Primitive>, Vec<usize>), Error> {
     /// No session is there, so no endpoint either.
@@ -59,8 +59,8 @@ pub(crate) fn demand<R: Ring>(
     let mut dry = Dry::<R>::default();
     let mut inputs = Vec::new();
     for &id in &program.inputs {
-        let n = program.insts.get(id).map_or(0, |i| i.shape.len()) * batch;
-        inputs.push(dry.input(NOWHERE, n)?);
+        let n = program.insts.get(id).map_or(0, |i| i.shape.len()) * load.samples;
+        inputs.push(dry.input(NOWHERE, load.parts, n)?);
     }
     let sizes = program.weights.iter().map(|w| w.shape.len());
     let weights = match options.public_weights {
@@ -69,15 +69,13 @@ pub(crate) fn demand<R: Ring>(
     };
     let mut marks = Vec::with_capacity(program.insts.len());
     let mark = |dry: &Dry<R>, _| marks.push(dry.calls().len());
-    let outputs = execute(&mut dry, program, &weights, inputs, batch, options.exact, mark)?;
-    for output in &outputs {
-        dry.open_to(NOWHERE, output)?;
-    }
+    let outputs = execute(&mut dry, program, &weights, inputs, load.batch(), options.exact, mark)?;
+    outputs.iter().try_for_each(|output| open_parts(&mut dry, NOWHERE, output, load))?;
     Ok((dry.into_calls(), marks))
 }
 
 fn priced<P: Protocol>(program: &Program, batch: usize, options: &Options) -> Result<Predicted, Error> {
-    let (calls, marks) = demand::<P::Ring>(program, batch, options)?;
+    let (calls, marks) = demand::<P::Ring>(program, batch.into(), options)?;
     let online = |calls: &[Primitive]| calls.iter().map(P::online_cost).sum();
     let mut nodes = Vec::new();
     let mut start = program.inputs.len();

@@ -40,6 +40,29 @@ pub trait Linear<W>: Clone {
     fn sub(&self, other: &Self) -> Self;
 }
 
+/// What a batch consists of: parts of as many samples each. Every part is shared by itself and opened by
+/// itself, so that different people's can be computed at once; a plain number of samples is one part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Load {
+    /// Parts.
+    pub parts: usize,
+    /// Samples of each.
+    pub samples: usize,
+}
+
+impl Load {
+    /// Samples of all parts.
+    pub fn batch(self) -> usize {
+        self.parts.saturating_mul(self.samples)
+    }
+}
+
+impl From<usize> for Load {
+    fn from(samples: usize) -> Self {
+        Self { parts: 1, samples }
+    }
+}
+
 /// What a party can compute on its parts of secret vectors over Z_2^k. Implemented by
 /// every protocol and by [`Dry`](crate::dry::Dry). Required methods have no default body.
 pub trait Evaluator: Sized {
@@ -52,8 +75,9 @@ pub trait Evaluator: Sized {
     /// [`Evaluator::open_to`] takes it, and those re-randomise it.
     type Product: Linear<WordOf<Self>>;
 
-    /// Receives `n` elements dealt by endpoint `owner`.
-    fn input(&mut self, owner: EndpointId, n: usize) -> Result<Self::Share, Error>;
+    /// Receives `parts` vectors of `n` elements, one after another in one: each was dealt by itself, and
+    /// endpoint `owner` sends a message of each.
+    fn input(&mut self, owner: EndpointId, parts: usize, n: usize) -> Result<Self::Share, Error>;
     /// Sends this party's part of `x` to endpoint `receiver`, re-randomised: the parts
     /// together reveal `x` and nothing else.
     fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error>;
@@ -248,7 +272,9 @@ impl Primitive {
 pub enum Primitive {
     /// [`Evaluator::input`].
     Input {
-        /// Elements.
+        /// Vectors, each dealt by itself.
+        parts: usize,
+        /// Elements of each.
         n: usize,
     },
     /// [`Evaluator::open_to`].

@@ -9,7 +9,8 @@
 //! encapsulated keys of *all* boxes, of which no two requests share one. Before they compute, the parties
 //! compare what they opened ([`Opened::agreement`]), and each remembers the boxes it opened and acts on
 //! none twice ([`Opened::name`]). So whatever a relay mixes, repeats, or adds of its own: either all
-//! parties work once on the shares of one request, or none begins.
+//! parties work once on the shares of one request, or none begins. Requests of as many samples each can be
+//! computed at once, as parts of one batch: the parties compare what they opened of all of them ([`agreed`]).
 //!
 //! | request | bytes |
 //! |---|---|
@@ -287,13 +288,21 @@ impl Outline {
         Ok((request, Asked { samples, awaited, messages }))
     }
 
+    /// How many samples a request says it is of.
+    ///
+    /// **Errors:** [`Fault::Request`] for one that is too short to say so.
+    pub fn counted(request: &[u8]) -> Result<usize, Fault> {
+        let body = request.strip_prefix(MAGIC_REQUEST).ok_or(Fault::Request("it is of another version"))?;
+        let samples = body.first_chunk::<4>().ok_or(Fault::Request("it is cut off"))?;
+        Ok(usize::try_from(u32::from_le_bytes(*samples)).unwrap_or(usize::MAX))
+    }
+
     /// Every party's parcel from a request, and its number of samples, at most `most`.
     ///
     /// **Errors:** [`Fault::Request`].
     pub fn parcels(&self, request: &[u8], most: usize) -> Result<(usize, Vec<Vec<u8>>), Fault> {
-        let body = request.strip_prefix(MAGIC_REQUEST).ok_or(Fault::Request("it is of another version"))?;
-        let (samples, rest) = body.split_first_chunk::<4>().ok_or(Fault::Request("it is cut off"))?;
-        let samples = usize::try_from(u32::from_le_bytes(*samples)).unwrap_or(usize::MAX);
+        let samples = Self::counted(request)?;
+        let rest = request.get(MAGIC_REQUEST.len() + 4..).unwrap_or_default();
         // Before lengths are computed from it.
         if samples > most || !self.holds(samples) {
             return Err(Fault::Request("it has no samples, or too many"));
@@ -443,6 +452,16 @@ pub struct Opened {
     pub name: [u8; 32],
     /// Seals the answer.
     pub owed: Owed,
+}
+
+/// What the parties compare of requests that they compute at once: the [`Opened::agreement`] of each, in their
+/// order.
+pub fn agreed<'a>(agreements: impl IntoIterator<Item = &'a [u8; 32]>) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 relayed requests");
+    agreements.into_iter().for_each(|agreement| {
+        hasher.update(agreement);
+    });
+    *hasher.finalize().as_bytes()
 }
 
 /// A relay's answer, of the parties' boxes in their order.

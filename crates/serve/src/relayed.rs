@@ -18,9 +18,10 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue<Passing>,
 }
 
-/// One request at a time, in a session with the parties.
+/// A session with the parties, and how many samples of several requests are computed at once in it.
 pub(crate) struct Passing {
     relay: Relay,
+    together: usize,
 }
 
 /// What comes of a request.
@@ -38,17 +39,29 @@ impl Shared {
         let (gateway, outline) = (Arc::clone(relay.gateway()), Arc::new(relay.outline().clone()));
         relay.rest();
         let others: Vec<Relay> = (1..sessions.max(1)).map(|_| relay.another()).collect();
-        let workers = [relay].into_iter().chain(others).map(|relay| Passing { relay }).collect();
+        let together = limits.batch.max(1);
+        let workers = [relay].into_iter().chain(others).map(|relay| Passing { relay, together }).collect();
         Ok(Self { gateway, outline, queue: Queue::start(name, workers, limits.waits())? })
     }
 }
 
 impl Worker for Passing {
     type Task = Bytes;
-    type Done = Answer;
+    /// Each its own: boxes that were computed on cannot be given to the parties again.
+    type Done = std::result::Result<Answer, Unanswered>;
 
-    fn compute(&mut self, requests: &[Bytes]) -> std::result::Result<Vec<Answer>, Unanswered> {
-        requests.iter().map(|request| self.pass(request)).collect()
+    fn most(&self) -> usize {
+        self.together
+    }
+
+    fn weight(&self, request: &Bytes) -> usize {
+        // One that is none is refused by itself.
+        Outline::counted(request).unwrap_or(usize::MAX)
+    }
+
+    fn compute(&mut self, requests: &[Bytes]) -> std::result::Result<Vec<Self::Done>, Unanswered> {
+        let requests: Vec<&[u8]> = requests.iter().map(|request| &request[..]).collect();
+        Ok(self.relay.pass_together(&requests).into_iter().map(answered).collect())
     }
 
     fn recover(&mut self) {
@@ -60,16 +73,14 @@ impl Worker for Passing {
     }
 }
 
-impl Passing {
-    fn pass(&mut self, request: &Bytes) -> std::result::Result<Answer, Unanswered> {
-        match self.relay.pass(request) {
-            Ok(Passed::Answered { bytes, samples, took, online: _ }) => Ok(Answer { bytes, samples, took }),
-            Ok(Passed::Refused(why)) => Err(Unanswered::Anew(why.to_string())),
-            Err(error @ subrosa::Error::Input { .. }) => Err(Unanswered::Refused(error)),
-            Err(error) => {
-                log::line("parties-failed", None, &json!({ "error": error.to_string() }));
-                Err(Unanswered::Away)
-            }
+fn answered(passed: subrosa::Result<Passed>) -> std::result::Result<Answer, Unanswered> {
+    match passed {
+        Ok(Passed::Answered { bytes, samples, took, online: _ }) => Ok(Answer { bytes, samples, took }),
+        Ok(Passed::Refused(why)) => Err(Unanswered::Anew(why.to_string())),
+        Err(error @ subrosa::Error::Input { .. }) => Err(Unanswered::Refused(error)),
+        Err(error) => {
+            log::line("parties-failed", None, &json!({ "error": error.to_string() }));
+            Err(Unanswered::Away)
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::place::Place;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -31,7 +31,7 @@ pub(crate) trait Worker: Send + 'static {
     /// Throws away whatever a panic left half done.
     fn recover(&mut self);
 
-    /// What can be done before anybody asks: after each task, once its answer is gone.
+    /// What can be done before anybody asks: once answers are gone and no task waits.
     fn rest(&mut self) {}
 }
 
@@ -119,6 +119,14 @@ impl<W: Worker> Queue<W> {
 }
 
 impl<W: Worker> Waiting<W> {
+    /// Whether no task is there.
+    fn is_idle(&mut self) -> bool {
+        if self.aside.is_none() {
+            self.aside = self.jobs.try_recv().ok();
+        }
+        self.aside.is_none()
+    }
+
     /// The next tasks, in their order: as many as are there and may be computed at once. None when
     /// there will be no more.
     fn next(&mut self, worker: &W) -> Option<Vec<Job<W>>> {
@@ -199,7 +207,13 @@ fn work<W: Worker>(waiting: &Mutex<Waiting<W>>, mut worker: W) {
                 }
             }
         }
-        if catch_unwind(AssertUnwindSafe(|| worker.rest())).is_err() {
+        // Who holds the queue waits at it: then it is empty.
+        let idle = match waiting.try_lock() {
+            Ok(mut waiting) => waiting.is_idle(),
+            Err(TryLockError::Poisoned(waiting)) => waiting.into_inner().is_idle(),
+            Err(TryLockError::WouldBlock) => true,
+        };
+        if idle && catch_unwind(AssertUnwindSafe(|| worker.rest())).is_err() {
             worker.recover();
         }
     }

@@ -135,10 +135,14 @@ fn a_gateway_that_mixes_repeats_or_changes_boxes_has_nothing_computed() {
             let (mut mixed, mut other) = (one(), one());
             std::mem::swap(&mut mixed[odd], &mut other[odd]);
             let mut relay = scene.relay();
-            assert!(refused(relay.pass_parcels(2, mixed)).contains("boxes of different requests"), "{via} {odd}");
-            // What was opened does not open again, in no session, with no partner.
-            assert!(refused(relay.pass_parcels(2, other.clone())).contains("different requests"));
-            assert!(refused(scene.relay().pass_parcels(2, other)).contains("opened before"));
+            assert!(refused(relay.pass_parcels(2, mixed.clone())).contains("boxes of different requests"), "{via} {odd}");
+            assert!(refused(scene.relay().pass_parcels(2, other.clone())).contains("different requests"));
+            // Nothing of them was used. Put right they are computed, and then never again.
+            std::mem::swap(&mut mixed[odd], &mut other[odd]);
+            for right in [mixed, other] {
+                assert!(matches!(relay.pass_parcels(2, right.clone()).unwrap(), Passed::Answered { .. }));
+                assert!(refused(scene.relay().pass_parcels(2, right)).contains("opened before"));
+            }
         }
         // The keys of one request over the box of another.
         let (sound, other) = (one(), one());
@@ -167,6 +171,62 @@ fn a_gateway_that_mixes_repeats_or_changes_boxes_has_nothing_computed() {
         // In all this no session ended.
         scene.works(&mut relay);
         assert!(!scene.deployment.logged().contains("failed:"), "{}", scene.deployment.logged());
+    }
+}
+
+/// Owners who ask at the same time are computed at once, of as many samples as each gives, and each reads its own.
+#[test]
+fn several_owners_are_computed_at_once_each_for_itself() {
+    for (via, parties, reveal) in
+        [(Via::Rep3, 3, Reveal::Logits), (Via::Rep3Malicious, 3, Reveal::Label), (Via::Rep4, 4, Reveal::Logits)]
+    {
+        let scene = Scene::new(via, parties, reveal);
+        let mut relay = scene.relay();
+        let (outline, keys) = scene.offered(&relay);
+        let all = digits(12);
+        let expected = scene.plan.simulate().unwrap().run(&all).unwrap().values.remove(0);
+        let each = expected.len() / 12;
+        // Seven of one sample, then three of two and one of ten, which is more than the parties grant.
+        let counts = [1, 2, 1, 1, 10, 1, 2, 1, 1, 2, 1];
+        let mut owners = Vec::new();
+        for (number, count) in counts.into_iter().enumerate() {
+            let first = number % (12 - count + 1);
+            let inputs = vec![all[0][first * 784..(first + count) * 784].to_vec()];
+            owners.push((first, count, outline.ask(&keys, &inputs).unwrap()));
+        }
+        let mut requests: Vec<Vec<u8>> = owners.iter().map(|(_, _, (request, _))| request.clone()).collect();
+        // The last one's box was changed on its way, and the first one's request comes twice.
+        let end = requests[10].len();
+        requests[10][end - 1] ^= 1;
+        requests.push(requests[0].clone());
+        let requests: Vec<&[u8]> = requests.iter().map(Vec::as_slice).collect();
+        let mut passed = relay.pass_together(&requests);
+        assert_eq!(passed.len(), 12);
+        assert!(refused(passed.pop().unwrap()).contains("opened before"), "{via}");
+        assert!(refused(passed.pop().unwrap()).contains("does not open"), "{via}");
+        for ((first, count, (_, asked)), passed) in owners.into_iter().zip(passed) {
+            if count == 10 {
+                assert!(passed.err().unwrap().to_string().contains("too many"));
+                continue;
+            }
+            let Passed::Answered { bytes, samples, .. } = passed.unwrap() else { panic!("{via}: refused") };
+            let found = asked.read(&outline, &bytes).unwrap().remove(0);
+            assert_eq!((samples, found.len()), (count, count * each), "{via}");
+            for (got, expected) in found.iter().zip(&expected[first * each..]) {
+                assert!((got - expected).abs() < 0.05, "{via}: {got} for {expected}");
+            }
+        }
+        // And without anything wrong all at once: as many rounds as for one, but for each more that is read and
+        // opened, and one preparation.
+        let fine: Vec<_> = (0..4).map(|at| outline.ask(&keys, &[all[0][at * 784..][..784].to_vec()]).unwrap()).collect();
+        let requests: Vec<&[u8]> = fine.iter().map(|(request, _)| request.as_slice()).collect();
+        let rounds = |passed: &subrosa::Result<Passed>| match passed.as_ref().unwrap() {
+            Passed::Answered { online, .. } => online.rounds,
+            Passed::Refused(why) => panic!("{via}: {why}"),
+        };
+        let together: Vec<u64> = relay.pass_together(&requests).iter().map(rounds).collect();
+        let alone = rounds(&relay.pass(&scene.request(&relay, 1)));
+        assert_eq!(together, [alone + 2 * 3; 4], "{via}");
     }
 }
 

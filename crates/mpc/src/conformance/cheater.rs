@@ -96,7 +96,7 @@ fn run<P: Protocol>(cheater: usize, faults: &[(usize, Fault)]) -> Outcome {
     let mut sessions = subrosa_net::local(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let mut receiver = sessions.pop().unwrap();
     let mut owner = sessions.pop().unwrap();
-    let mut demand = vec![Primitive::Input { n: X.len() }];
+    let mut demand = vec![Primitive::Input { parts: 1, n: X.len() }];
     let mut dry = Dry::<P::Ring>::default();
     let lens: Vec<usize> = {
         let outputs = all_operations(&mut dry, &Length::of(X.len()), &Length::of(W.len())).unwrap();
@@ -113,7 +113,7 @@ fn run<P: Protocol>(cheater: usize, faults: &[(usize, Fault)]) -> Outcome {
         };
         let w = party.dealt(W.len(), &kept[me]);
         let evaluate = |party: &mut P| {
-            let x = party.input(owner_id, X.len())?;
+            let x = party.input(owner_id, 1, X.len())?;
             let outputs = all_operations(party, &x, &w)?;
             outputs.iter().try_for_each(|y| party.open_to(receiver_id, y))
         };

@@ -335,7 +335,10 @@ pub(super) fn online_cost<C: Cast>(call: &Primitive, k: u32, dealt_input: &[u64]
         Primitive::Input { .. } if C::OWNER_MASKS => {
             Cost::round(dealt_input.iter().copied().filter(|&bytes| bytes > 0))
         }
-        Primitive::Input { n } => Cost::round(dealt_input.iter().copied()) + swapped(n),
+        Primitive::Input { parts, n } => {
+            let dealt = Cost::round(dealt_input.iter().copied());
+            (0..parts).map(|_| dealt).sum::<Cost>() + swapped(parts * n)
+        }
         Primitive::OpenTo { n: 0 } => Cost { rounds: 1, bytes: 0 },
         Primitive::OpenTo { n } => Cost::messages(openers::<C>() as u64, packed(n)),
         Primitive::Mul { .. } | Primitive::MatMul { .. } | Primitive::Conv { .. } => Cost::FREE,
@@ -357,7 +360,8 @@ pub(super) fn memory<C: Cast>(demand: &[Primitive], k: u32) -> u64 {
     let opened = |form: Form| u64::from(form == Form::Product);
     let signs = |n: usize, width: u32| (n as u64 * (dealt_planes(width) as u64 + u64::from(width))) / 8;
     let each = |call: &Primitive| match *call {
-        Primitive::Input { n } | Primitive::OpenTo { n } | Primitive::Reshare { n } => words(n, 1),
+        Primitive::Input { parts, n } => words(parts * n, 1),
+        Primitive::OpenTo { n } | Primitive::Reshare { n } => words(n, 1),
         Primitive::Mul { n } => words(n, 2),
         Primitive::MatMul { .. } | Primitive::Conv { .. } => 0,
         Primitive::Trunc { n, form, .. } => words(n, 2 + opened(form)),

@@ -16,8 +16,18 @@ impl<R: Ring, C: Cast> Masked<R, C> {
     /// An input that its owner opens under masks it was told: `x = c + m_0 + m_1 + ...`. Each
     /// mask is the stream of a seed that the dealer derives as well, fresh for each input; the
     /// owner alone learns all of them, and knows `x` anyway.
-    pub(super) fn input_of_owner(&mut self, owner: EndpointId, n: usize) -> Result<Share<R::Word>, Error> {
-        let call = Primitive::Input { n };
+    ///
+    /// **Errors:** [`Error::Misuse`] for several parts: nobody tells several people their masks.
+    pub(super) fn input_of_owner(
+        &mut self,
+        owner: EndpointId,
+        parts: usize,
+        n: usize,
+    ) -> Result<Share<R::Word>, Error> {
+        let call = Primitive::Input { parts, n };
+        if parts != 1 {
+            return Err(Error::Misuse(format!("{}: an input under its owner's masks comes in one part", C::NAME)));
+        }
         if self.is_offline() {
             let number = [self.batches.to_le_bytes(), self.told.to_le_bytes()].concat();
             self.told += 1;

@@ -122,21 +122,24 @@ impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
     type Product = Product<R::Word>;
 
     // x = p_0 + p_1 + ... as the owner deals it: the computing parties add their masks and open.
-    fn input(&mut self, owner: EndpointId, n: usize) -> Result<Self::Share, Error> {
-        let call = Primitive::Input { n };
+    fn input(&mut self, owner: EndpointId, parts: usize, n: usize) -> Result<Self::Share, Error> {
+        let call = Primitive::Input { parts, n };
         if C::OWNER_MASKS {
-            return self.input_of_owner(owner, n);
+            return self.input_of_owner(owner, parts, n);
         }
         if self.is_offline() {
-            let mask = self.mask_words(n);
+            let mask = self.mask_words(parts * n);
             let offset = if self.is_dealer() { Vec::new() } else { mask.clone() };
             self.keep(call, Parts { offset, ..Parts::default() })?;
             return Ok(Share::masked(mask));
         }
         let material = self.take(call)?;
-        let part = self.input_part(owner, n)?;
+        let mut part = Vec::with_capacity(parts * n);
+        for _ in 0..parts {
+            part.extend(self.input_part(owner, n)?);
+        }
         match self.is_dealer() {
-            true => Ok(Share::absent(n)),
+            true => Ok(Share::absent(parts * n)),
             false => Ok(Share::opened(self.open(zip(&part, &material.parts.offset, Word::sub))?)),
         }
     }
@@ -329,7 +332,7 @@ impl<R: Ring, C: Cast> Protocol for Masked<R, C> {
     }
 
     fn online_cost(primitive: &Primitive) -> Cost {
-        let n = if let Primitive::Input { n } = *primitive { n } else { 0 };
+        let n = if let Primitive::Input { n, .. } = *primitive { n } else { 0 };
         let dealt: Vec<u64> = input_bytes::<R, C>(n).into_iter().map(|b| b as u64).collect();
         deal::online_cost::<C>(primitive, R::WIDTH.bits(), &dealt)
     }

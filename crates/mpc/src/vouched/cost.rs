@@ -177,9 +177,10 @@ pub(super) fn online<R: Ring, C: Crew>(call: &Primitive) -> Cost {
         opened + Cost::round([plane_bytes(n) as u64, DIGEST as u64]) + swapped(n)
     };
     match *call {
-        Primitive::Input { n } => {
+        Primitive::Input { parts, n } => {
             let dealt = Cost::round(input_bytes::<R>(n)[..HELPER].iter().map(|&b| b as u64));
-            if n == 0 { dealt } else { dealt + swapped(n) }
+            let dealt = (0..parts).map(|_| dealt).sum::<Cost>();
+            if parts * n == 0 { dealt } else { dealt + swapped(parts * n) }
         }
         Primitive::Mul { .. } | Primitive::MatMul { .. } | Primitive::Conv { .. } => Cost::FREE,
         Primitive::OpenTo { n: 0 }
@@ -204,7 +205,8 @@ pub(super) fn memory(call: &Primitive, k: u32) -> u64 {
     let words = |n: usize, count: u64| n as u64 * word * count;
     let opened = |form: Form| 2 * u64::from(form == Form::Product);
     match *call {
-        Primitive::Input { n } | Primitive::OpenTo { n } | Primitive::Reshare { n } => words(n, 2),
+        Primitive::Input { parts, n } => words(parts * n, 2),
+        Primitive::OpenTo { n } | Primitive::Reshare { n } => words(n, 2),
         Primitive::Mul { n } => words(n, 4),
         Primitive::MatMul { .. } | Primitive::Conv { .. } => 0,
         Primitive::Trunc { n, form, .. } => words(n, 7 + opened(form)),

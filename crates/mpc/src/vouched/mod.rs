@@ -119,19 +119,23 @@ impl<R: Ring, C: Crew> Evaluator for Vouched<R, C> {
     type Product = Product<R::Word>;
 
     // x = p_0 + p_1 + p_2 as the owner deals it: less the mask, opened.
-    fn input(&mut self, owner: EndpointId, n: usize) -> Result<Self::Share, Error> {
-        let call = Primitive::Input { n };
+    fn input(&mut self, owner: EndpointId, parts: usize, n: usize) -> Result<Self::Share, Error> {
+        let call = Primitive::Input { parts, n };
         if self.offline {
-            let mask = self.mask_words(n);
+            let mask = self.mask_words(parts * n);
             let offset = if self.me == HELPER { Vec::new() } else { mask.clone() };
             self.keep(call, Parts { offset, ..Parts::default() });
             return Ok(Share::masked(mask));
         }
         let material = self.take(call)?;
         if self.me == HELPER {
-            return Ok(Share::absent(n));
+            return Ok(Share::absent(parts * n));
         }
-        let mut pieces = self.input_pieces(owner, n)?;
+        let mut pieces: Pieces<R::Word> = vec![Vec::with_capacity(parts * n); deal::held(self.me)];
+        for _ in 0..parts {
+            let part = self.input_pieces(owner, n)?;
+            pieces.iter_mut().zip(part).for_each(|(piece, part)| piece.extend(part));
+        }
         sub_pieces(&mut pieces, &material.parts.offset);
         Ok(Share::opened(self.open(pieces)?))
     }

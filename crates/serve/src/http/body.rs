@@ -109,13 +109,18 @@ impl Begun {
         let _span = self.record.span.child("compute");
         let computed = queue.compute(task, self.until, self.place.clone());
         let computed = tokio::time::timeout_at(self.until.into(), computed).await;
-        computed.map_err(|_| Refusal::Late)?.map_err(|unanswered| match unanswered {
+        computed.map_err(|_| Refusal::Late)?.map_err(|unanswered| self.unanswered(unanswered))
+    }
+
+    /// What the client is told where there is no answer.
+    pub(super) fn unanswered(&self, why: Unanswered) -> Refusal {
+        match why {
             Unanswered::Busy => Refusal::Busy,
             Unanswered::Refused(error) => Refusal::of(error, &self.record.app),
             Unanswered::Anew(why) => Refusal::Anew(why),
             Unanswered::Away => Refusal::Away,
             Unanswered::Failed => Refusal::Failed,
-        })
+        }
     }
 
     /// Takes note that so many samples were computed.

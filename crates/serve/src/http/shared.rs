@@ -57,7 +57,7 @@ async fn answer(
 ) -> Result<Response<Vec<u8>>, Refusal> {
     let shared = on_shares(served)?;
     let bytes = begun.read(app.limits.body, headers, body).await?;
-    let answer = begun.compute(&shared.queue, bytes).await?;
+    let answer = begun.compute(&shared.queue, bytes).await?.map_err(|why| begun.unanswered(why))?;
     begun.computed(answer.samples);
     Ok(reply::timed(answer.bytes, answer.took))
 }

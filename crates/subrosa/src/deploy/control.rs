@@ -12,12 +12,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 use subrosa_core::{Cost, Meter, Phase};
+use subrosa_mpc::Load;
 use subrosa_mpc::relayed::Refused;
 use subrosa_net::Network;
 use subrosa_net::tcp::Channel;
 
 /// Version of the messages below.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 
 const MAGIC: &[u8; 4] = b"SROC";
 
@@ -232,13 +233,13 @@ pub(super) fn hear<T: DeserializeOwned>(channel: &mut Channel, within: Duration)
 /// What a client orders in a session: 16 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Make the preprocessing for this many samples.
-    Prepare(u32),
+    /// Make the preprocessing for a batch of this.
+    Prepare(Load),
     /// Compute this many samples.
     Run(u32),
-    /// The same of an owner elsewhere: its parcel follows. Answered by a [`Verdict`] and, if that is
-    /// none, the box of the answer.
-    RunRelayed(u32),
+    /// The same of owners elsewhere, a part each: their parcels follow, in one message. Answered by a [`Verdict`]
+    /// and, if that is none, the boxes of the answers.
+    RunRelayed(Load),
     /// The session is over.
     End,
 }
@@ -247,32 +248,34 @@ impl Order {
     pub(super) const BYTES: usize = 16;
 
     pub(super) fn encode(self) -> Vec<u8> {
-        let (kind, samples) = match self {
-            Self::Prepare(n) => (1u64, n),
-            Self::Run(n) => (2, n),
-            Self::End => (3, 0),
-            Self::RunRelayed(n) => (4, n),
+        let (kind, load) = match self {
+            Self::Prepare(load) => (1u64, load),
+            Self::Run(n) => (2, Load::from(n as usize)),
+            Self::End => (3, Load::from(0)),
+            Self::RunRelayed(load) => (4, load),
         };
-        [kind.to_le_bytes(), u64::from(samples).to_le_bytes()].concat()
+        // More than there can be is a load that nobody grants.
+        let numbers = [load.samples, load.parts].map(|n| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes());
+        [kind.to_le_bytes().as_slice(), numbers.as_flattened()].concat()
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (kind, samples) = bytes.split_first_chunk::<8>()?;
-        let samples = u32::try_from(u64::from_le_bytes(samples.try_into().ok()?)).ok()?;
-        match u64::from_le_bytes(*kind) {
-            1 => Some(Self::Prepare(samples)),
-            2 => Some(Self::Run(samples)),
-            3 => Some(Self::End),
-            4 => Some(Self::RunRelayed(samples)),
+        let (kind, numbers) = bytes.split_first_chunk::<8>()?;
+        let (samples, parts) = numbers.split_first_chunk::<4>()?;
+        let (samples, parts) = (u32::from_le_bytes(*samples), u32::from_le_bytes(parts.try_into().ok()?));
+        let load = Load { parts: parts as usize, samples: samples as usize };
+        match (u64::from_le_bytes(*kind), parts) {
+            (1, _) => Some(Self::Prepare(load)),
+            (2, 1) => Some(Self::Run(samples)),
+            (3, _) => Some(Self::End),
+            (4, _) => Some(Self::RunRelayed(load)),
             _ => None,
         }
     }
 }
 
-/// What a party says of a parcel, to the other parties and to the relay: 33 bytes. First why it refuses
-/// it, 0 if it does not, then what the request is called ([`Opened::agreement`]).
-///
-/// [`Opened::agreement`]: subrosa_mpc::relayed::Opened::agreement
+/// What a party says of parcels, to the other parties and to the relay: 33 bytes. First why it refuses
+/// them, 0 if it does not, then what the requests are called ([`agreed`](subrosa_mpc::relayed::agreed)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) refused: Option<Refused>,
@@ -332,11 +335,13 @@ mod tests {
 
     #[test]
     fn orders_and_totals_round_trip() {
-        for order in [Order::Prepare(7), Order::Run(u32::MAX), Order::RunRelayed(1), Order::End] {
+        let load = Load { parts: 3, samples: 5 };
+        for order in [Order::Prepare(load), Order::Run(u32::MAX), Order::RunRelayed(load), Order::End] {
             let bytes = order.encode();
             assert_eq!((bytes.len(), Order::decode(&bytes)), (Order::BYTES, Some(order)));
         }
         assert_eq!(Order::decode(&[9; 16]), None);
+        assert_eq!(Order::decode(&[[2, 0, 0, 0], [0; 4], [9, 0, 0, 0], [0; 4]].concat()), None, "no parts");
         assert_eq!(Order::decode(&[1; 3]), None);
         let cost = |n| Cost { rounds: n, bytes: 10 * n };
         let totals = Totals { meter: Meter::from_costs([cost(1), cost(2), cost(3)]), waited: [4, 5, 6], peak: 7 };

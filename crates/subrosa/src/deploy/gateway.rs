@@ -2,7 +2,8 @@
 //!
 //! An owner fetches an [`Offer`], checks that the parties vouch for their keys, shares its input and seals
 //! each share to one party ([`subrosa_mpc::relayed`] says what binds the boxes). A [`Relay`] holds a
-//! session with the parties, has them prepare while nobody asks, and passes requests on, one after another.
+//! session with the parties, has them prepare while nobody asks, and passes requests on, one after another or
+//! several at once.
 //!
 //! The gateway learns who asks, when, which model and how many samples. It can refuse, delay, and choose
 //! which of the models that the parties hold it offers.
@@ -14,10 +15,11 @@ use super::sealing::SealingStatement;
 use crate::model::Port;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 use subrosa_core::{Cost, Phase};
+use subrosa_mpc::Load;
 use subrosa_mpc::relayed::{Outline, Refused, answer};
 
 /// How long statements of the parties are passed on before they are asked again.
@@ -198,7 +200,7 @@ impl Offered {
     }
 }
 
-/// A session with the parties that passes requests on, one at a time, and is opened again after it failed.
+/// A session with the parties that passes requests on, and is opened again after it failed.
 pub struct Relay {
     gateway: Arc<Gateway>,
     name: String,
@@ -212,7 +214,7 @@ struct Lane {
     remote: Remote,
     outline: Outline,
     /// What the parties have prepared for.
-    prepared: Option<usize>,
+    prepared: Option<Load>,
     used: Instant,
 }
 
@@ -224,9 +226,9 @@ pub enum Passed {
         bytes: Vec<u8>,
         /// Samples.
         samples: usize,
-        /// What the parties took for it.
+        /// What the parties took for it, and for what they computed at once with it.
         took: Duration,
-        /// What they sent each other and the owner, as the plan counts it.
+        /// What they sent each other and the owners for that, as the plan counts it.
         online: Cost,
     },
     /// The parties refuse it. The owner fetches another offer, and makes it anew.
@@ -279,28 +281,73 @@ impl Relay {
     ///
     /// **Errors:** [`Error::Peer`] as for [`Relay::pass`].
     pub fn pass_parcels(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Passed> {
+        let mut passed = self.pass_at_once(samples, &[parcels])?;
+        passed.pop().ok_or_else(|| Error::misuse("a bug in this program: a request without an answer", ""))
+    }
+
+    /// Passes requests on, those of as many samples at once, and says of each what came of it, in their order.
+    /// One that the parties refuse costs the others a second try, by themselves, and nothing else.
+    ///
+    /// **Errors:** of each request as for [`Relay::pass`].
+    pub fn pass_together(&mut self, requests: &[&[u8]]) -> Vec<Result<Passed>> {
+        let mut passed: BTreeMap<usize, Result<Passed>> = BTreeMap::new();
+        let mut of_size: BTreeMap<usize, Vec<(usize, Vec<Vec<u8>>)>> = BTreeMap::new();
+        for (at, request) in requests.iter().enumerate() {
+            match self.outline.parcels(request, self.most) {
+                Ok((samples, parcels)) => of_size.entry(samples).or_default().push((at, parcels)),
+                Err(fault) => drop(passed.insert(at, Err(fault.into()))),
+            }
+        }
+        for (samples, group) in of_size {
+            for some in group.chunks((self.most / samples).max(1)) {
+                let (places, parcels): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
+                passed.extend(places.into_iter().zip(self.pass_group(samples, &parcels)));
+            }
+        }
+        passed.into_values().collect()
+    }
+
+    /// Requests of as many samples, as few as fit a batch.
+    fn pass_group(&mut self, samples: usize, requests: &[Vec<Vec<u8>>]) -> Vec<Result<Passed>> {
+        let at_once = self.pass_at_once(samples, requests);
+        match at_once {
+            Ok(passed) if requests.len() > 1 && passed.iter().any(|p| matches!(p, Passed::Refused(_))) => {
+                // The parties do not say whose box is to blame, and used none.
+                let alone = |request: &Vec<Vec<u8>>| self.pass_parcels(samples, request.clone());
+                requests.iter().map(alone).collect()
+            }
+            Ok(passed) => passed.into_iter().map(Ok).collect(),
+            Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    /// All of these requests, or none.
+    fn pass_at_once(&mut self, samples: usize, requests: &[Vec<Vec<u8>>]) -> Result<Vec<Passed>> {
         let start = Instant::now();
         // A session that ended since the last request costs a second try; what goes wrong in one opened for this
         // request does not. If it ended with boxes opened, the parties refuse them as they would anybody's, and
         // the owner makes the request anew.
         let kept = self.lane.is_some();
-        let passed = match self.attempt(samples, parcels.clone()) {
-            Err(_) if kept => self.attempt(samples, parcels)?,
+        let passed = match self.attempt(samples, requests) {
+            Err(_) if kept => self.attempt(samples, requests)?,
             passed => passed?,
         };
-        match passed {
-            Ok((boxes, online)) => {
-                Ok(Passed::Answered { bytes: answer(&boxes), samples, took: start.elapsed(), online })
+        Ok(match passed {
+            Ok((answers, online)) => {
+                let took = start.elapsed();
+                let answered = |boxes: Vec<Vec<u8>>| Passed::Answered { bytes: answer(&boxes), samples, took, online };
+                answers.into_iter().map(answered).collect()
             }
             Err(refused) => {
                 self.gateway.doubt(&self.outline);
-                Ok(Passed::Refused(refused))
+                requests.iter().map(|_| Passed::Refused(refused)).collect()
             }
-        }
+        })
     }
 
-    fn attempt(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Boxes> {
-        let passed = self.ready(samples).and_then(|lane| lane.pass(samples, parcels));
+    fn attempt(&mut self, samples: usize, requests: &[Vec<Vec<u8>>]) -> Result<Boxes> {
+        let load = Load { parts: requests.len(), samples };
+        let passed = self.ready(load).and_then(|lane| lane.pass(load, requests));
         // Nor does a party go on after a refusal.
         if !matches!(passed, Ok(Ok(_))) {
             self.lane = None;
@@ -311,7 +358,7 @@ impl Relay {
     /// Has the parties prepare for one sample, so that whoever asks next does not wait for that. What fails
     /// shows when somebody asks.
     pub fn rest(&mut self) {
-        if self.lane.is_some() && self.ready(1).is_err() {
+        if self.lane.is_some() && self.ready(1.into()).is_err() {
             self.lane = None;
         }
     }
@@ -321,7 +368,7 @@ impl Relay {
         self.lane = None;
     }
 
-    fn ready(&mut self, samples: usize) -> Result<&mut Lane> {
+    fn ready(&mut self, load: Load) -> Result<&mut Lane> {
         let limits = &self.gateway.cluster.config.limits;
         // The parties end a session that is silent for too long.
         if self.lane.as_ref().is_some_and(|lane| lane.used.elapsed() >= limits.idle() / 2) {
@@ -337,13 +384,13 @@ impl Relay {
                 none.insert(lane)
             }
         };
-        lane.ready(samples)?;
+        lane.ready(load)?;
         Ok(lane)
     }
 }
 
-/// The parties' boxes and what they cost, or why they refuse.
-type Boxes = std::result::Result<(Vec<Vec<u8>>, Cost), Refused>;
+/// Of each request the parties' boxes, and what all of it cost; or why they refuse.
+type Boxes = std::result::Result<(Vec<Vec<Vec<u8>>>, Cost), Refused>;
 
 impl Lane {
     fn open(cluster: &Cluster, name: &str, version: Option<u32>) -> Result<Self> {
@@ -352,27 +399,34 @@ impl Lane {
         Ok(Self { remote, outline, prepared: None, used: Instant::now() })
     }
 
-    fn ready(&mut self, samples: usize) -> Result<()> {
-        if self.prepared == Some(samples) {
+    fn ready(&mut self, load: Load) -> Result<()> {
+        if self.prepared == Some(load) {
             return Ok(());
         }
         self.prepared = None;
         let deadline = self.remote.deadline;
-        self.lane()?.prepare(samples, deadline)?;
-        (self.prepared, self.used) = (Some(samples), Instant::now());
+        self.lane()?.prepare(load, deadline)?;
+        (self.prepared, self.used) = (Some(load), Instant::now());
         Ok(())
     }
 
-    fn pass(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Boxes> {
-        let answers: Vec<usize> = (0..self.outline.parties()).map(|p| self.outline.answer_bytes(p, samples)).collect();
+    fn pass(&mut self, load: Load, requests: &[Vec<Vec<u8>>]) -> Result<Boxes> {
+        let parties = 0..self.outline.parties();
+        let each: Vec<usize> = parties.clone().map(|p| self.outline.answer_bytes(p, load.samples)).collect();
+        let of_all: Vec<usize> = each.iter().map(|bytes| bytes * load.parts).collect();
+        let parcels = parties.map(|p| requests.iter().filter_map(|r| r.get(p)).flatten().copied().collect()).collect();
         let deadline = self.remote.deadline;
         // Whatever comes of it.
         self.prepared = None;
         let lane = self.lane()?;
-        let passed = lane.relay(samples, parcels, &answers, deadline)?;
+        let passed = lane.relay(load, parcels, &of_all, deadline)?;
         let cost = lane.since(Phase::Online);
         self.used = Instant::now();
-        Ok(passed.map(|boxes| (boxes, cost)))
+        let own = |boxes: &[Vec<u8>], at: usize| -> Vec<Vec<u8>> {
+            let cut = |(all, &len): (&Vec<u8>, &usize)| all.chunks(len).nth(at).unwrap_or_default().to_vec();
+            boxes.iter().zip(&each).map(cut).collect()
+        };
+        Ok(passed.map(|boxes| ((0..load.parts).map(|at| own(&boxes, at)).collect(), cost)))
     }
 
     fn lane(&mut self) -> Result<&mut super::remote::Lane> {

@@ -10,6 +10,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use subrosa_core::{Cost, Meter, Phase};
+use subrosa_mpc::Load;
 use subrosa_mpc::relayed::Refused;
 use subrosa_mpc::roles::{give_inputs, hear_told, take_outputs};
 use subrosa_net::Session;
@@ -52,25 +53,25 @@ impl Lane {
         Cost { rounds: total.rounds.saturating_sub(before.rounds), bytes: total.bytes.saturating_sub(before.bytes) }
     }
 
-    /// Has the parties make the preprocessing for so many samples, which the next inference of as many
-    /// uses.
-    pub(super) fn prepare(&mut self, samples: usize, deadline: Duration) -> Result<()> {
+    /// Has the parties make the preprocessing for a batch, which the next inference of such a one uses.
+    pub(super) fn prepare(&mut self, load: Load, deadline: Duration) -> Result<()> {
         self.session.set_phase(Phase::Offline);
-        self.order(Order::Prepare(counted(samples)?), deadline)?;
+        self.order(Order::Prepare(load), deadline)?;
         self.listen(deadline)
     }
 
-    /// Passes on an owner's parcels, one a party, and gives the boxes of the answer, of these lengths; or
-    /// why the parties refuse, after which the session can only be ended.
+    /// Passes on owners' parcels (to each party those of all parts in one message), and gives the boxes of the
+    /// answers, of these lengths a party; or why the parties refuse, after which the session can only be
+    /// ended.
     pub(super) fn relay(
         &mut self,
-        samples: usize,
+        load: Load,
         parcels: Vec<Vec<u8>>,
         answers: &[usize],
         deadline: Duration,
     ) -> Result<std::result::Result<Vec<Vec<u8>>, Refused>> {
         self.session.set_phase(Phase::Online);
-        self.order(Order::RunRelayed(counted(samples)?), deadline)?;
+        self.order(Order::RunRelayed(load), deadline)?;
         self.session.control(parcels.into_iter().enumerate().collect(), &[], deadline)?;
         let expected: Vec<_> = (0..self.parties).map(|p| (p, Verdict::BYTES)).collect();
         let verdicts = self.session.control(vec![], &expected, deadline)?;
@@ -97,7 +98,7 @@ impl Lane {
         let samples = counted(count)?;
         let start = Instant::now();
         self.session.set_phase(Phase::Offline);
-        self.order(Order::Prepare(samples), deadline)?;
+        self.order(Order::Prepare(count.into()), deadline)?;
         let told = hear_told(model.protocol, &mut self.session, &model.program)?;
         self.listen(deadline)?;
         let offline = Spent { cost: self.since(Phase::Offline), ms: start.elapsed().as_secs_f64() * 1e3 };

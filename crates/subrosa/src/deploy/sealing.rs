@@ -114,8 +114,41 @@ impl Sealing {
     /// How often keys whose time is over are looked for. A machine that slept is behind by as much.
     const GLANCE: Duration = Duration::from_secs(30);
 
-    /// Opens a party's parcel, once.
+    /// Opens a party's parcels: all of them, once, or none.
     pub(super) fn open(
+        &self,
+        outline: &Outline,
+        party: usize,
+        samples: usize,
+        parcels: &[&[u8]],
+    ) -> std::result::Result<Vec<Opened>, Refused> {
+        let mut all: Vec<Opened> = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            match self.open_one(outline, party, samples, parcel) {
+                Ok(opened) => all.push(opened),
+                Err(refused) => {
+                    self.release(&all.iter().map(|opened| opened.name).collect::<Vec<_>>());
+                    return Err(refused);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Boxes that were opened, and of which nothing was used: they may be opened again.
+    ///
+    /// A party that is lied to may release what another one computes on, and that one refuses it from then
+    /// on. So no two parties that follow the protocol compute on a box in two sessions.
+    pub(super) fn release(&self, names: &[[u8; 32]]) {
+        let Keys { current, previous } = &mut *self.keys();
+        for one in [current, previous].into_iter().flatten() {
+            names.iter().for_each(|name| {
+                one.seen.remove(name);
+            });
+        }
+    }
+
+    fn open_one(
         &self,
         outline: &Outline,
         party: usize,
@@ -140,7 +173,7 @@ impl Sealing {
         Err(Refused::Closed)
     }
 
-    // A panic elsewhere leaves them whole: names are only ever added.
+    // A panic elsewhere leaves them whole: names come and go one by one.
     fn keys(&self) -> MutexGuard<'_, Keys> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -251,19 +251,20 @@ impl Shared {
                 relayed.goes_on()?;
             }
             match order {
-                Some(Order::Prepare(batch)) => {
-                    let batch = self.grant(model, batch, &mut granted)?;
+                Some(Order::Prepare(load)) => {
+                    let batch = self.grant(model, load, &mut granted)?;
                     let _span = span.child("prepare");
                     let start = Instant::now();
                     match &mut ahead {
-                        Some(supply) => supply.prepare(party, batch, self)?,
-                        None => party.prepare(batch)?,
+                        Some(supply) if load.parts == 1 => supply.prepare(party, batch, self)?,
+                        Some(_) => return Err(Error::misuse("keys dealt ahead are for one part, not several", "")),
+                        None => party.prepare(load)?,
                     }
                     self.metrics.took(Phase::Offline, start.elapsed());
                 }
                 Some(Order::Run(batch)) => {
                     relayed.takes_inputs()?;
-                    let batch = self.grant(model, batch, &mut granted)?;
+                    let batch = self.grant(model, Load::from(batch as usize), &mut granted)?;
                     let _span = span.child("run");
                     let start = Instant::now();
                     if receiver != client {
@@ -275,11 +276,11 @@ impl Shared {
                     self.metrics.took(Phase::Online, start.elapsed());
                     self.metrics.computed(batch);
                 }
-                Some(Order::RunRelayed(batch)) => {
-                    let batch = self.grant(model, batch, &mut granted)?;
+                Some(Order::RunRelayed(load)) => {
+                    let batch = self.grant(model, load, &mut granted)?;
                     let _span = span.child("run");
                     let start = Instant::now();
-                    if relayed.run(self, party, model, batch)? {
+                    if relayed.run(self, party, model, load)? {
                         samples += batch as u64;
                         self.metrics.took(Phase::Online, start.elapsed());
                         self.metrics.computed(batch);
@@ -296,10 +297,10 @@ impl Shared {
         }
     }
 
-    /// The batch, if this party's limits allow it.
-    fn grant(&self, model: &Model, batch: u32, granted: &mut BTreeSet<u32>) -> Result<usize> {
-        let (samples, limits) = (batch as usize, &self.config.limits);
-        if granted.contains(&batch) {
+    /// The samples of all parts of a batch, if this party's limits allow it.
+    fn grant(&self, model: &Model, load: Load, granted: &mut BTreeSet<usize>) -> Result<usize> {
+        let (samples, limits) = (load.batch(), &self.config.limits);
+        if granted.contains(&samples) {
             return Ok(samples);
         }
         if samples == 0 || samples > limits.batch {
@@ -317,7 +318,7 @@ impl Shared {
                 format!("a batch of {samples} needs more than the {} MiB that this party grants", limits.memory_mib);
             return Err(Error::misuse(message, "choose a smaller --batch"));
         }
-        granted.insert(batch);
+        granted.insert(samples);
         Ok(samples)
     }
 }

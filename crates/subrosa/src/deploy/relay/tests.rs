@@ -5,6 +5,7 @@ use crate::{InputSpec, Model, PlanOptions, Via};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use subrosa_mpc::Load;
 use subrosa_mpc::relayed::Refused;
 use subrosa_net::EndpointId;
 
@@ -13,6 +14,7 @@ mod support;
 use support::Deployment;
 
 const SOON: Duration = Duration::from_secs(10);
+const ONE: Load = Load { parts: 1, samples: 1 };
 
 /// A lying party tells the party of the highest number that it refuses, and all others what it should.
 pub(super) fn perhaps_lying(shared: &Shared, mut sends: Vec<(EndpointId, Vec<u8>)>) -> Vec<(EndpointId, Vec<u8>)> {
@@ -26,6 +28,12 @@ pub(super) fn perhaps_lying(shared: &Shared, mut sends: Vec<(EndpointId, Vec<u8>
 
 /// Parties that hold a model, of which the first lies or not, and a sound request of one sample.
 fn scene(via: Via, parties: usize, lies: bool) -> (Deployment, Vec<Vec<u8>>) {
+    let (deployment, mut sound) = scene_of(via, parties, lies, 1);
+    (deployment, sound.remove(0))
+}
+
+/// The same, and so many requests.
+fn scene_of(via: Via, parties: usize, lies: bool, requests: usize) -> (Deployment, Vec<Vec<Vec<u8>>>) {
     let mut deployment = Deployment::via(via.name(), parties, "deadline_s = 10");
     for party in 0..parties {
         deployment.start_as(party, |server| server.lie(lies && party == 0));
@@ -38,13 +46,13 @@ fn scene(via: Via, parties: usize, lies: bool) -> (Deployment, Vec<Vec<u8>>) {
     let relay = gateway.relay("digits", None, 8).unwrap();
     let offer = gateway.offer(relay.outline()).unwrap();
     let (outline, keys) = offer.check(&deployment.parsed().parties).unwrap();
-    let (request, _) = outline.ask(&keys, &[vec![0.5; 784]]).unwrap();
-    (deployment, outline.parcels(&request, 8).unwrap().1)
+    let ask = |_| outline.parcels(&outline.ask(&keys, &[vec![0.5; 784]]).unwrap().0, 8).unwrap().1;
+    (deployment, (0..requests).map(ask).collect())
 }
 
 #[test]
 fn what_was_prepared_for_a_request_that_was_refused_is_used_for_nothing() {
-    let orders = [Order::Run(1), Order::RunRelayed(1), Order::Prepare(1)];
+    let orders = [Order::Run(1), Order::RunRelayed(ONE), Order::Prepare(ONE)];
     for (via, parties) in [(Via::Rep3, 3), (Via::Rep3Malicious, 3), (Via::Rep4, 4)] {
         let (deployment, sound) = scene(via, parties, false);
         for order in orders {
@@ -52,10 +60,10 @@ fn what_was_prepared_for_a_request_that_was_refused_is_used_for_nothing() {
             let outline = remote.model.outline(remote.dealing).unwrap();
             let answers: Vec<usize> = (0..parties).map(|p| outline.answer_bytes(p, 1)).collect();
             let lane = &mut remote.lanes[0];
-            lane.prepare(1, SOON).unwrap();
+            lane.prepare(ONE, SOON).unwrap();
             let mut changed = sound.clone();
             changed[1][100] ^= 1;
-            assert!(lane.relay(1, changed, &answers, SOON).unwrap().is_err());
+            assert!(lane.relay(ONE, changed, &answers, SOON).unwrap().is_err());
             // A party may have ended the session before all have the order.
             let ordered = lane.order(order, SOON);
             let error = ordered.and_then(|()| lane.listen(SOON)).err().unwrap().to_string();
@@ -72,8 +80,8 @@ fn a_party_that_lies_and_a_gateway_do_not_get_masks_used_twice() {
         let (deployment, sound) = scene(via, parties, true);
         let mut remote = deployment.client("clinic").open("digits", None, &OpenOptions::default()).unwrap();
         let lane = &mut remote.lanes[0];
-        lane.prepare(1, SOON).unwrap();
-        lane.order(Order::RunRelayed(1), SOON).unwrap();
+        lane.prepare(ONE, SOON).unwrap();
+        lane.order(Order::RunRelayed(ONE), SOON).unwrap();
         lane.session.control(sound.into_iter().enumerate().collect(), &[], SOON).unwrap();
         let verdicts: Vec<_> = (0..parties).map(|p| (p, Verdict::BYTES)).collect();
         let verdicts = lane.session.control(vec![], &verdicts, SOON).unwrap();
@@ -88,6 +96,34 @@ fn a_party_that_lies_and_a_gateway_do_not_get_masks_used_twice() {
     }
 }
 
+/// A gateway that gives the parties the same requests in another order, or one of them twice, would have one
+/// owner's share computed with another's.
+#[test]
+fn requests_at_once_are_the_same_in_the_same_order_at_all_parties() {
+    for (via, parties) in [(Via::Rep3, 3), (Via::Rep4, 4)] {
+        let (deployment, sound) = scene_of(via, parties, false, 2);
+        let two = Load { parts: 2, samples: 1 };
+        let pass = |parcels: Vec<Vec<u8>>| {
+            let mut remote = deployment.client("clinic").open("digits", None, &OpenOptions::default()).unwrap();
+            let outline = remote.model.outline(remote.dealing).unwrap();
+            let answers: Vec<usize> = (0..parties).map(|p| 2 * outline.answer_bytes(p, 1)).collect();
+            remote.lanes[0].prepare(two, SOON).unwrap();
+            remote.lanes[0].relay(two, parcels, &answers, SOON).unwrap()
+        };
+        let of = |[first, second]: [usize; 2], party: usize| [&sound[first][party][..], &sound[second][party]].concat();
+        let right = |party| of([0, 1], party);
+        for odd in 0..parties {
+            let turned = (0..parties).map(|party| if party == odd { of([1, 0], party) } else { right(party) });
+            assert_eq!(pass(turned.collect()).err(), Some(Refused::Mixed), "{via}: {odd}");
+            let twice = (0..parties).map(|party| if party == odd { of([0, 0], party) } else { right(party) });
+            assert_eq!(pass(twice.collect()).err(), Some(Refused::Replayed), "{via}: {odd}");
+        }
+        assert_eq!(pass((0..parties).map(|party| of([1, 1], party)).collect()).err(), Some(Refused::Replayed));
+        assert!(pass((0..parties).map(right).collect()).is_ok(), "{via}: none of that used them up");
+        assert_eq!(pass((0..parties).map(|party| of([1, 0], party)).collect()).err(), Some(Refused::Replayed));
+    }
+}
+
 #[test]
 fn a_session_is_for_inputs_or_for_boxes() {
     let (deployment, sound) = scene(Via::Rep3, 3, false);
@@ -96,14 +132,14 @@ fn a_session_is_for_inputs_or_for_boxes() {
     let outline = remote.model.outline(remote.dealing).unwrap();
     let answers: Vec<usize> = (0..3).map(|p| outline.answer_bytes(p, 1)).collect();
     let lane = &mut remote.lanes[0];
-    lane.prepare(1, SOON).unwrap();
-    assert!(lane.relay(1, sound, &answers, SOON).unwrap().is_ok());
+    lane.prepare(ONE, SOON).unwrap();
+    assert!(lane.relay(ONE, sound, &answers, SOON).unwrap().is_ok());
     let error = remote.run_watched(&[vec![0.5; 784]], &mut |_, _| ()).err().unwrap().to_string();
     assert!(error.contains("inputs and boxes"), "{error}");
     let mut remote = open();
     remote.run_watched(&[vec![0.5; 784]], &mut |_, _| ()).unwrap();
     let lane = &mut remote.lanes[0];
-    let ordered = lane.order(Order::RunRelayed(1), SOON);
+    let ordered = lane.order(Order::RunRelayed(ONE), SOON);
     let error = ordered.and_then(|()| lane.listen(SOON)).err().unwrap().to_string();
     assert!(error.contains("inputs and boxes"), "{error}");
 }
