@@ -17,7 +17,7 @@ pub struct Limits {
     pub requests: usize,
     /// Requests that wait for one model; the next ones are answered 503.
     pub queue: usize,
-    /// Samples of several requests that are computed at once, in the clear; 1 for none.
+    /// Samples of several requests that are computed at once, in the clear or by parties; 1 for none.
     pub batch: usize,
     /// How long a request waits for others to be computed with.
     pub batch_delay: Duration,
