@@ -8,6 +8,7 @@ Needs `torch` (`pip install subrosa[torch]`) and its ONNX exporter's `onnx`.
 
 from __future__ import annotations
 
+import inspect
 import io
 from typing import Any
 
@@ -23,6 +24,8 @@ def to_bytes(module: torch.nn.Module, example: torch.Tensor) -> bytes:
     training = module.training
     module.eval()
     buffer = io.BytesIO()
+    # Newer exporters default to another way, which needs packages of its own; older ones know no other.
+    way = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     try:
         torch.onnx.export(
             module,
@@ -32,7 +35,7 @@ def to_bytes(module: torch.nn.Module, example: torch.Tensor) -> bytes:
             input_names=["input"],
             output_names=["output"],
             dynamic_axes={"input": {0: "N"}, "output": {0: "N"}},
-            dynamo=False,
+            **way,
         )
     finally:
         module.train(training)
