@@ -81,7 +81,7 @@ fn trial<P: Protocol>(
 /// All that a run calls: inputs in so many parts each, `calls`, openings.
 fn demand(parts: usize, inputs: &[Vec<i64>], calls: &[Primitive], opens: &[usize]) -> Vec<Primitive> {
     let inputs = inputs.iter().map(|x| Primitive::Input { parts, n: x.len() / parts });
-    inputs.chain(calls.iter().copied()).chain(opens.iter().map(|&n| Primitive::OpenTo { n })).collect()
+    inputs.chain(calls.iter().copied()).chain(opens.iter().map(move |&n| Primitive::OpenTo { parts, n: n / parts })).collect()
 }
 
 /// As [`trial`], of inputs in so many parts, prepared with `rehearsal` instead of `body`.
@@ -108,13 +108,13 @@ fn rehearsed<P: Protocol>(
             };
             let rehearse = |party: &mut P| {
                 let shares = input(party);
-                rehearsal(party, &shares)?.iter().try_for_each(|x| party.open_to(P::PARTIES + 1, x))
+                rehearsal(party, &shares)?.iter().try_for_each(|x| party.open_to(P::PARTIES + 1, parts, x))
             };
             party.prepare(demand, rehearse).unwrap();
             party.session().set_phase(Phase::Online);
             let shares = input(&mut party);
             let outputs = body(&mut party, &shares).unwrap();
-            outputs.iter().for_each(|x| party.open_to(P::PARTIES + 1, x).unwrap());
+            outputs.iter().for_each(|x| party.open_to(P::PARTIES + 1, parts, x).unwrap());
             let lens: Vec<usize> = outputs.iter().map(Linear::len).collect();
             let session = party.session();
             let mut sent: BTreeMap<_, Vec<u8>> = BTreeMap::new();
@@ -126,22 +126,31 @@ fn rehearsed<P: Protocol>(
         let threads: Vec<_> = sessions.into_iter().map(|s| scope.spawn(move || run(s))).collect();
         owner.set_phase(Phase::Online);
         receiver.set_phase(Phase::Online);
-        for input in inputs.iter().flat_map(|x| x.chunks((x.len() / parts).max(1))) {
+        for input in inputs {
             let told: Vec<_> = (0..P::ONLINE).map(|party| (party, P::TOLD_BYTES)).collect();
             let told = if P::TOLD_BYTES == 0 {
                 vec![]
             } else {
                 owner.control(vec![], &told, Duration::from_secs(30)).unwrap()
             };
-            let dealt = P::deal_told(&words::<P>(input), &told).unwrap();
+            let mut dealt = vec![Vec::new(); P::PARTIES];
+            for part in input.chunks((input.len() / parts).max(1)) {
+                let messages = P::deal_told(&words::<P>(part), &told).unwrap();
+                dealt.truncate(messages.len());
+                dealt.iter_mut().zip(messages).for_each(|(all, message)| all.extend(message));
+            }
             owner.round(dealt.into_iter().enumerate().collect(), &[]).unwrap();
         }
         let results: Vec<_> = threads.into_iter().map(|t| t.join().expect("a party failed")).collect();
         let lens = &results[0].0;
-        let open = |&n: &usize| {
-            let expected: Vec<_> = (0..P::ONLINE).map(|p| (p, P::opening_bytes(n))).collect();
-            let messages = if n == 0 { vec![] } else { receiver.round(vec![], &expected).unwrap() };
-            P::reconstruct(n, &messages).unwrap().into_iter().map(|w| sign_extend(w, k::<P>())).collect()
+        let open = |&all: &usize| {
+            let n = all / parts;
+            let each = P::opening_bytes(n);
+            let expected: Vec<_> = (0..P::ONLINE).map(|p| (p, each * parts)).collect();
+            let messages = if n == 0 { vec![vec![]; P::ONLINE] } else { receiver.round(vec![], &expected).unwrap() };
+            let part = |at: usize| messages.iter().map(|m| m.chunks(each.max(1)).nth(at).unwrap_or(&[]).to_vec());
+            let opened = |at| P::reconstruct(n, &part(at).collect::<Vec<_>>()).unwrap();
+            (0..parts).flat_map(opened).map(|w| sign_extend(w, k::<P>())).collect()
         };
         let outputs = lens.iter().map(open).collect();
         let meters: Vec<Meter> = results.iter().map(|r| r.1.clone()).chain([owner.meter().clone()]).collect();
@@ -213,11 +222,8 @@ pub fn parts<P: Protocol>() {
     let counts = if P::TOLD_BYTES == 0 { vec![1, 2, 5] } else { vec![1] };
     for (parts, n) in counts.into_iter().flat_map(|parts| SIZES.map(|n| (parts, n))) {
         let x = samples(k::<P>(), parts * n, 1);
-        let cut = |p: &mut P, s: &[P::Share]| {
-            let all = p.to_product(&s[0]);
-            Ok((0..parts).map(|at| all.map(n, |v| v[at * n..(at + 1) * n].to_vec())).collect())
-        };
-        let got = priced_parts::<P>(parts, std::slice::from_ref(&x), &[], &vec![n; parts], cut);
+        let same = |p: &mut P, s: &[P::Share]| Ok(vec![p.to_product(&s[0])]);
+        let got = priced_parts::<P>(parts, std::slice::from_ref(&x), &[], &[parts * n], same);
         assert_eq!(got.concat(), x, "{parts} parts of {n}");
     }
 }

@@ -73,8 +73,8 @@ impl<R: Ring> Evaluator for Dry<R> {
     fn input(&mut self, _: EndpointId, parts: usize, n: usize) -> Result<Length, Error> {
         Ok(self.call(Primitive::Input { parts, n }, parts * n))
     }
-    fn open_to(&mut self, _: EndpointId, x: &Length) -> Result<(), Error> {
-        self.call(Primitive::OpenTo { n: x.0 }, 0);
+    fn open_to(&mut self, _: EndpointId, parts: usize, x: &Length) -> Result<(), Error> {
+        self.call(Primitive::OpenTo { parts, n: x.0.checked_div(parts).unwrap_or(0) }, 0);
         Ok(())
     }
     fn public(&self, values: &[WordOf<Self>]) -> Length {

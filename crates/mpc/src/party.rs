@@ -2,7 +2,7 @@
 
 use crate::execute::{Weights, execute};
 use crate::predict::{demand, weight_elements};
-use crate::protocol::{Evaluator, Linear, Load, Primitive, Protocol, WordOf};
+use crate::protocol::{Linear, Load, Primitive, Protocol, WordOf};
 use crate::{Error, Options, ProtocolKind};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -88,8 +88,7 @@ impl Party {
         threads.enter(|| at_work.prepare(batch.into(), Some(keys)))
     }
 
-    /// Takes the inputs, computes, and opens the outputs to the receiver: of each input and output one part
-    /// after another.
+    /// Takes the inputs, computes, and opens the outputs to the receiver.
     ///
     /// **Errors:** those of the protocol; [`Error::Misuse`] if this was not prepared.
     pub fn run(&mut self, batch: impl Into<Load>) -> Result<(), Error> {
@@ -193,22 +192,7 @@ fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, load: L
         inputs.push(party.input(seats.data_owner, load.parts, n)?);
     }
     let outputs = execute(party, program, weights, inputs, load.batch(), job.options.exact, |_, _| ())?;
-    outputs.iter().try_for_each(|output| open_parts(party, seats.receiver, output, load))
-}
-
-/// Opens an output of a batch part by part.
-pub(crate) fn open_parts<P: Evaluator>(
-    party: &mut P,
-    receiver: EndpointId,
-    output: &P::Product,
-    load: Load,
-) -> Result<(), Error> {
-    if load.parts == 1 {
-        return party.open_to(receiver, output);
-    }
-    let n = output.len() / load.parts.max(1);
-    let part = |at: usize| output.map(n, |all| all.get(at * n..(at + 1) * n).unwrap_or(&[]).to_vec());
-    (0..load.parts).try_for_each(|at| party.open_to(receiver, &part(at)))
+    outputs.iter().try_for_each(|output| party.open_to(seats.receiver, load.parts, output))
 }
 
 /// What all parties must agree on before anything secret flows.

@@ -2,7 +2,7 @@
 
 use crate::dry::{Dry, Length};
 use crate::execute::{Weights, execute};
-use crate::party::{agreement_cost, open_parts};
+use crate::party::agreement_cost;
 use crate::protocol::{Evaluator, Load, Primitive, Protocol, WordOf};
 use crate::{Error, Options, ProtocolKind};
 use subrosa_core::{Claim, Cost, RingWidth};
@@ -70,7 +70,7 @@ pub(crate) fn demand<R: Ring>(
     let mut marks = Vec::with_capacity(program.insts.len());
     let mark = |dry: &Dry<R>, _| marks.push(dry.calls().len());
     let outputs = execute(&mut dry, program, &weights, inputs, load.batch(), options.exact, mark)?;
-    outputs.iter().try_for_each(|output| open_parts(&mut dry, NOWHERE, output, load))?;
+    outputs.iter().try_for_each(|output| dry.open_to(NOWHERE, load.parts, output))?;
     Ok((dry.into_calls(), marks))
 }
 

@@ -75,12 +75,13 @@ pub trait Evaluator: Sized {
     /// [`Evaluator::open_to`] takes it, and those re-randomise it.
     type Product: Linear<WordOf<Self>>;
 
-    /// Receives `parts` vectors of `n` elements, one after another in one: each was dealt by itself, and
-    /// endpoint `owner` sends a message of each.
+    /// Receives `parts` vectors of `n` elements, one after another in one: each was dealt by itself, and the
+    /// message of endpoint `owner` is what it has of each, one after another.
     fn input(&mut self, owner: EndpointId, parts: usize, n: usize) -> Result<Self::Share, Error>;
-    /// Sends this party's part of `x` to endpoint `receiver`, re-randomised: the parts
-    /// together reveal `x` and nothing else.
-    fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error>;
+    /// Sends what this party has of `x` to endpoint `receiver`, re-randomised: with what the others send it reveals
+    /// `x` and nothing else. The message is made of `parts` messages of equal parts of `x`, each of which reveals
+    /// its part alone.
+    fn open_to(&mut self, receiver: EndpointId, parts: usize, x: &Self::Product) -> Result<(), Error>;
 
     /// A share of a vector everyone knows. Local.
     fn public(&self, values: &[WordOf<Self>]) -> Self::Share;
@@ -279,7 +280,9 @@ pub enum Primitive {
     },
     /// [`Evaluator::open_to`].
     OpenTo {
-        /// Elements.
+        /// Vectors, each opened by itself.
+        parts: usize,
+        /// Elements of each.
         n: usize,
     },
     /// [`Evaluator::mul`].

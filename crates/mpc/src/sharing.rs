@@ -254,6 +254,12 @@ pub(crate) fn open_pieces<R: Ring>(n: usize, messages: &[Vec<u8>]) -> Result<Vec
     Ok(sum)
 }
 
+/// Equal parts of a vector, each packed by itself, one after another.
+pub(crate) fn pack_parts<W: Word>(x: &[W], parts: usize, bits: u32) -> Vec<u8> {
+    let n = x.len().checked_div(parts).unwrap_or(0).max(1);
+    x.chunks(n).flat_map(|part| pack(part, bits)).collect()
+}
+
 /// The next `n` random words of a stream.
 pub(crate) fn words<W: Word>(prg: &mut Prg, n: usize) -> Vec<W> {
     narrow_words(prg, n, W::BITS)

@@ -103,7 +103,7 @@ fn run<P: Protocol>(cheater: usize, faults: &[(usize, Fault)]) -> Outcome {
         outputs.iter().map(Linear::<WordOf<P>>::len).collect()
     };
     demand.extend(dry.into_calls());
-    demand.extend(lens.iter().map(|&n| Primitive::OpenTo { n }));
+    demand.extend(lens.iter().map(|&n| Primitive::OpenTo { parts: 1, n }));
     let kept = P::deal_kept(&words::<P>(&W)).unwrap();
     let body = |session: Session| -> (Result<(), Error>, Vec<usize>) {
         let me = session.id();
@@ -115,7 +115,7 @@ fn run<P: Protocol>(cheater: usize, faults: &[(usize, Fault)]) -> Outcome {
         let evaluate = |party: &mut P| {
             let x = party.input(owner_id, 1, X.len())?;
             let outputs = all_operations(party, &x, &w)?;
-            outputs.iter().try_for_each(|y| party.open_to(receiver_id, y))
+            outputs.iter().try_for_each(|y| party.open_to(receiver_id, 1, y))
         };
         let end = party.prepare(&demand, evaluate).and_then(|()| evaluate(&mut party));
         let mut sent = vec![0; receiver_id + 1];

@@ -269,7 +269,7 @@ pub(super) fn dealt_bytes<C: Cast>(call: &Primitive, k: u32) -> [usize; 2] {
         return [opened(gate.n, gate.source), gate.words * packed_len(gate.n, k)];
     }
     match *call {
-        Primitive::OpenTo { n } if !C::DEALER_OPENS => [packed_len(n, k), 0],
+        Primitive::OpenTo { parts, n } if !C::DEALER_OPENS => [packed_len(parts * n, k), 0],
         Primitive::Input { .. }
         | Primitive::OpenTo { .. }
         | Primitive::Mul { .. }
@@ -336,11 +336,10 @@ pub(super) fn online_cost<C: Cast>(call: &Primitive, k: u32, dealt_input: &[u64]
             Cost::round(dealt_input.iter().copied().filter(|&bytes| bytes > 0))
         }
         Primitive::Input { parts, n } => {
-            let dealt = Cost::round(dealt_input.iter().copied());
-            (0..parts).map(|_| dealt).sum::<Cost>() + swapped(parts * n)
+            Cost::round(dealt_input.iter().map(|bytes| bytes * parts as u64)) + swapped(parts * n)
         }
-        Primitive::OpenTo { n: 0 } => Cost { rounds: 1, bytes: 0 },
-        Primitive::OpenTo { n } => Cost::messages(openers::<C>() as u64, packed(n)),
+        Primitive::OpenTo { n: 0, .. } => Cost { rounds: 1, bytes: 0 },
+        Primitive::OpenTo { parts, n } => Cost::messages(openers::<C>() as u64, packed(n) * parts as u64),
         Primitive::Mul { .. } | Primitive::MatMul { .. } | Primitive::Conv { .. } => Cost::FREE,
         Primitive::Trunc { n: 0, .. }
         | Primitive::Ltz { n: 0, .. }
@@ -360,8 +359,8 @@ pub(super) fn memory<C: Cast>(demand: &[Primitive], k: u32) -> u64 {
     let opened = |form: Form| u64::from(form == Form::Product);
     let signs = |n: usize, width: u32| (n as u64 * (dealt_planes(width) as u64 + u64::from(width))) / 8;
     let each = |call: &Primitive| match *call {
-        Primitive::Input { parts, n } => words(parts * n, 1),
-        Primitive::OpenTo { n } | Primitive::Reshare { n } => words(n, 1),
+        Primitive::Input { parts, n } | Primitive::OpenTo { parts, n } => words(parts * n, 1),
+        Primitive::Reshare { n } => words(n, 1),
         Primitive::Mul { n } => words(n, 2),
         Primitive::MatMul { .. } | Primitive::Conv { .. } => 0,
         Primitive::Trunc { n, form, .. } => words(n, 2 + opened(form)),

@@ -51,17 +51,18 @@ impl<R: Ring, C: Cast> Masked<R, C> {
 
     /// This party's part of what an owner shares: what a seed stands for, at the last
     /// computing party what these lack of the value, nothing at the dealer.
-    pub(super) fn input_part(&mut self, owner: EndpointId, n: usize) -> Result<Vec<R::Word>, Error> {
+    pub(super) fn input_part(&mut self, owner: EndpointId, parts: usize, n: usize) -> Result<Vec<R::Word>, Error> {
         let lens = input_bytes::<R, C>(n);
         let Some(&len) = lens.get(self.me) else { return Ok(Vec::new()) };
-        let received = self.session.round(vec![], &[(owner, len)])?;
+        let received = self.session.round(vec![], &[(owner, len * parts)])?;
         let message = received.first().map_or(&[] as &[u8], Vec::as_slice);
         let last = C::COMPUTING - 1;
-        Ok(match self.me.cmp(&last) {
+        let one = |message: &[u8]| match self.me.cmp(&last) {
             Ordering::Less => message.first_chunk().map_or_else(Vec::new, |s| expand::<R, C>(s, n)),
             Ordering::Equal => unpack(message, R::WIDTH.bits(), n),
             Ordering::Greater => Vec::new(),
-        })
+        };
+        Ok(message.chunks(len.max(1)).flat_map(one).collect())
     }
 }
 

@@ -352,13 +352,13 @@ fn party<C: Cast>(
     };
     let rehearse = |p: &mut Party<C>| {
         let output = (case.body)(p, &Share::masked(mask.unwrap_or_default()))?;
-        p.open_to(receiver, &output)
+        p.open_to(receiver, 1, &output)
     };
-    let calls = [case.calls, &[Primitive::OpenTo { n: N }]].concat();
+    let calls = [case.calls, &[Primitive::OpenTo { parts: 1, n: N }]].concat();
     p.prepare(&calls, rehearse).unwrap();
     let shared = if p.is_dealer() { Share::absent(N) } else { Share::opened(c) };
     let output = (case.body)(&mut p, &shared).unwrap();
-    p.open_to(receiver, &output).unwrap();
+    p.open_to(receiver, 1, &output).unwrap();
     let mut sent = vec![Vec::new(); receiver + 1];
     p.session.transcript().iter().for_each(|(to, message)| sent[*to].extend(message));
     sent

@@ -134,18 +134,15 @@ impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
             return Ok(Share::masked(mask));
         }
         let material = self.take(call)?;
-        let mut part = Vec::with_capacity(parts * n);
-        for _ in 0..parts {
-            part.extend(self.input_part(owner, n)?);
-        }
+        let part = self.input_part(owner, parts, n)?;
         match self.is_dealer() {
             true => Ok(Share::absent(parts * n)),
             false => Ok(Share::opened(self.open(zip(&part, &material.parts.offset, Word::sub))?)),
         }
     }
 
-    fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error> {
-        let call = Primitive::OpenTo { n: x.n };
+    fn open_to(&mut self, receiver: EndpointId, parts: usize, x: &Self::Product) -> Result<(), Error> {
+        let call = Primitive::OpenTo { parts, n: x.n.checked_div(parts).unwrap_or(0) };
         if self.is_offline() {
             self.begin(call)?;
             let offset = self.opening_mask(x)?;
@@ -157,7 +154,8 @@ impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
             return Ok(());
         }
         add_own(&mut part, x);
-        round(&mut self.session, vec![(receiver, pack(&part, R::WIDTH.bits()))], &[])?;
+        let message = sharing::pack_parts(&part, parts, R::WIDTH.bits());
+        round(&mut self.session, vec![(receiver, message)], &[])?;
         Ok(())
     }
 

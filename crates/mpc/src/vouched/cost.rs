@@ -67,13 +67,13 @@ fn steps<C: Crew>(call: &Primitive, k: u32) -> Vec<Step> {
         Primitive::Mul { n } => made(Bilinear::Mul { n }),
         Primitive::MatMul { batch, dims, matrices } => made(Bilinear::MatMul { batch, dims, matrices }),
         Primitive::Conv { batch, geometry } => made(Bilinear::Conv { batch, geometry }),
-        Primitive::OpenTo { n: 0 }
+        Primitive::OpenTo { n: 0, .. }
         | Primitive::Reshare { n: 0 }
         | Primitive::Trunc { n: 0, .. }
         | Primitive::Ltz { n: 0, .. }
         | Primitive::Relu { n: 0, .. }
         | Primitive::TruncRelu { n: 0, .. } => vec![],
-        Primitive::OpenTo { n } => vec![product(Bilinear::Zero { n })],
+        Primitive::OpenTo { parts, n } => vec![product(Bilinear::Zero { n: parts * n })],
         Primitive::Reshare { n } => opened(n),
         Primitive::Trunc { n, shift, form } => joined([source(n, form), truncation::<C>(n, shift, k)]),
         Primitive::Ltz { n, width } => sign(n, width, k),
@@ -178,18 +178,17 @@ pub(super) fn online<R: Ring, C: Crew>(call: &Primitive) -> Cost {
     };
     match *call {
         Primitive::Input { parts, n } => {
-            let dealt = Cost::round(input_bytes::<R>(n)[..HELPER].iter().map(|&b| b as u64));
-            let dealt = (0..parts).map(|_| dealt).sum::<Cost>();
+            let dealt = Cost::round(input_bytes::<R>(n)[..HELPER].iter().map(|&b| (b * parts) as u64));
             if parts * n == 0 { dealt } else { dealt + swapped(parts * n) }
         }
         Primitive::Mul { .. } | Primitive::MatMul { .. } | Primitive::Conv { .. } => Cost::FREE,
-        Primitive::OpenTo { n: 0 }
+        Primitive::OpenTo { n: 0, .. }
         | Primitive::Reshare { n: 0 }
         | Primitive::Trunc { n: 0, .. }
         | Primitive::Ltz { n: 0, .. }
         | Primitive::Relu { n: 0, .. }
         | Primitive::TruncRelu { n: 0, .. } => Cost::FREE,
-        Primitive::OpenTo { n } => Cost::messages(3, (packed_len(n, k) + DIGEST) as u64),
+        Primitive::OpenTo { parts, n } => Cost::messages(3, (parts * (packed_len(n, k) + DIGEST)) as u64),
         Primitive::Reshare { n } => swapped(n),
         Primitive::Trunc { n, form, .. } => truncation(n, form),
         Primitive::Ltz { n, width } | Primitive::Relu { n, width } => compare::online_cost(n, width) + swapped(n),
@@ -205,8 +204,8 @@ pub(super) fn memory(call: &Primitive, k: u32) -> u64 {
     let words = |n: usize, count: u64| n as u64 * word * count;
     let opened = |form: Form| 2 * u64::from(form == Form::Product);
     match *call {
-        Primitive::Input { parts, n } => words(parts * n, 2),
-        Primitive::OpenTo { n } | Primitive::Reshare { n } => words(n, 2),
+        Primitive::Input { parts, n } | Primitive::OpenTo { parts, n } => words(parts * n, 2),
+        Primitive::Reshare { n } => words(n, 2),
         Primitive::Mul { n } => words(n, 4),
         Primitive::MatMul { .. } | Primitive::Conv { .. } => 0,
         Primitive::Trunc { n, form, .. } => words(n, 7 + opened(form)),

@@ -242,15 +242,15 @@ fn party<C: Crew>(
     let masks = HELD[me].iter().map(|&piece| part(piece)).collect();
     let rehearse = |p: &mut Party<C>| {
         let output = (case.body)(p, &Share::masked(masks))?;
-        p.open_to(receiver::<C>(), &output)
+        p.open_to(receiver::<C>(), 1, &output)
     };
-    let calls = [case.calls, &[Primitive::OpenTo { n: N }]].concat();
+    let calls = [case.calls, &[Primitive::OpenTo { parts: 1, n: N }]].concat();
     p.prepare(&calls, rehearse).unwrap();
     let offline = p.session.transcript().len();
     OPENED.with_borrow_mut(Vec::clear);
     let shared = if me == HELPER { Share::absent(N) } else { Share::opened(part(3)) };
     let output = (case.body)(&mut p, &shared).unwrap();
-    p.open_to(receiver::<C>(), &output).unwrap();
+    p.open_to(receiver::<C>(), 1, &output).unwrap();
     (p.session.transcript().to_vec(), offline, OPENED.with_borrow_mut(std::mem::take))
 }
 

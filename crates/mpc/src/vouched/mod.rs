@@ -98,10 +98,16 @@ impl<R: Ring, C: Crew> Vouched<R, C> {
     }
 
     /// The pieces of what an owner shares, from its message.
-    fn input_pieces(&mut self, owner: EndpointId, n: usize) -> Result<Pieces<R::Word>, Error> {
-        let received = self.session.round(vec![], &[(owner, cost::input_bytes::<R>(n)[self.me])])?;
+    fn input_pieces(&mut self, owner: EndpointId, parts: usize, n: usize) -> Result<Pieces<R::Word>, Error> {
+        let len = cost::input_bytes::<R>(n)[self.me];
+        let received = self.session.round(vec![], &[(owner, len * parts)])?;
         let message = received.first().map_or(&[] as &[u8], Vec::as_slice);
-        Ok(sharing::read_pieces::<R>(C::NAME, self.me, n, message))
+        let mut pieces = vec![Vec::with_capacity(parts * n); deal::held(self.me)];
+        for part in message.chunks(len.max(1)) {
+            let part = sharing::read_pieces::<R>(C::NAME, self.me, n, part);
+            pieces.iter_mut().zip(part).for_each(|(piece, part)| piece.extend(part));
+        }
+        Ok(pieces)
     }
 
     fn empty(&self) -> Share<R::Word> {
@@ -131,17 +137,14 @@ impl<R: Ring, C: Crew> Evaluator for Vouched<R, C> {
         if self.me == HELPER {
             return Ok(Share::absent(parts * n));
         }
-        let mut pieces: Pieces<R::Word> = vec![Vec::with_capacity(parts * n); deal::held(self.me)];
-        for _ in 0..parts {
-            let part = self.input_pieces(owner, n)?;
-            pieces.iter_mut().zip(part).for_each(|(piece, part)| piece.extend(part));
-        }
+        let mut pieces = self.input_pieces(owner, parts, n)?;
         sub_pieces(&mut pieces, &material.parts.offset);
         Ok(Share::opened(self.open(pieces)?))
     }
 
-    fn open_to(&mut self, receiver: EndpointId, x: &Self::Product) -> Result<(), Error> {
-        let call = Primitive::OpenTo { n: x.n };
+    fn open_to(&mut self, receiver: EndpointId, parts: usize, x: &Self::Product) -> Result<(), Error> {
+        let n = x.n.checked_div(parts).unwrap_or(0);
+        let call = Primitive::OpenTo { parts, n };
         if x.n == 0 {
             return Ok(());
         }
@@ -159,7 +162,11 @@ impl<R: Ring, C: Crew> Evaluator for Vouched<R, C> {
         }
         let mut pieces = std::mem::take(&mut material.parts.offset);
         add_pieces(&mut pieces, &x.pieces);
-        let message = Self::opening_message(pieces)?;
+        let mut message = Vec::new();
+        for at in 0..parts {
+            let of = |piece: &Vec<R::Word>| piece.get(at * n..(at + 1) * n).unwrap_or_default().to_vec();
+            message.extend(Self::opening_message(pieces.iter().map(of).collect())?);
+        }
         self.session.round(vec![(receiver, message)], &[])?;
         Ok(())
     }
