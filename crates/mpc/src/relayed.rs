@@ -10,7 +10,9 @@
 //! compare what they opened ([`Opened::agreement`]), and each remembers the boxes it opened and acts on
 //! none twice ([`Opened::name`]). So whatever a relay mixes, repeats, or adds of its own: either all
 //! parties work once on the shares of one request, or none begins. Requests of as many samples each can be
-//! computed at once, as parts of one batch: the parties compare what they opened of all of them ([`agreed`]).
+//! computed at once, as parts of one batch: the parties compare what they opened of each. Two parties that are dealt
+//! something in common compare that, too ([`Outline::common`]): an owner who deals inconsistently has its own
+//! request refused and no other.
 //!
 //! | request | bytes |
 //! |---|---|
@@ -130,6 +132,9 @@ pub enum Refused {
     /// The parties were given boxes of different requests.
     #[error("the parties were given boxes of different requests; make the request anew")]
     Mixed,
+    /// Its owner dealt two parties different things where they get the same.
+    #[error("the shares in the request contradict each other; make the request anew")]
+    Contradictory,
     /// Another party refuses.
     #[error("another party refuses its box of the request")]
     Elsewhere,
@@ -140,7 +145,8 @@ pub enum Refused {
 
 impl Refused {
     /// Every reason.
-    pub const ALL: [Self; 5] = [Self::Closed, Self::Replayed, Self::Mixed, Self::Elsewhere, Self::Failed];
+    pub const ALL: [Self; 6] =
+        [Self::Closed, Self::Replayed, Self::Mixed, Self::Elsewhere, Self::Failed, Self::Contradictory];
 
     /// Its number on the wire, where 0 stands for no refusal.
     pub fn number(self) -> u8 {
@@ -150,6 +156,7 @@ impl Refused {
             Self::Mixed => 3,
             Self::Elsewhere => 4,
             Self::Failed => 5,
+            Self::Contradictory => 6,
         }
     }
 
@@ -263,15 +270,36 @@ impl Outline {
     /// **Errors:** [`Fault::Inputs`] naming the position of a value outside its range; [`Fault::Seal`].
     pub fn ask(&self, keys: &[[u8; KEY]], inputs: &[Vec<f32>]) -> Result<(Vec<u8>, Asked), Fault> {
         let samples = self.samples(inputs)?;
-        if keys.len() != self.parties() {
-            return Err(Fault::Inputs(format!("{} parties need as many keys, not {}", self.parties(), keys.len())));
-        }
-        let mut messages: Vec<Zeroizing<Vec<u8>>> = keys.iter().map(|_| Zeroizing::default()).collect();
+        let messages = self.deal(inputs)?;
+        self.seal(keys, samples, messages)
+    }
+
+    /// Shares one request's inputs: each party's messages for all of them, one after another.
+    ///
+    /// **Errors:** [`Fault::Inputs`], [`Fault::Seal`].
+    pub fn deal(&self, inputs: &[Vec<f32>]) -> Result<Vec<Zeroizing<Vec<u8>>>, Fault> {
+        self.samples(inputs)?;
+        let mut messages: Vec<Zeroizing<Vec<u8>>> = (0..self.parties()).map(|_| Zeroizing::default()).collect();
         for (i, (values, input)) in inputs.iter().zip(&self.inputs).enumerate() {
             let secret = Zeroizing::new(encode(i, values, input)?);
             let dealt =
                 Zeroizing::new(self.sharing.deal(self.ring, &secret).map_err(|_| Fault::Seal(SealError::Random))?);
             messages.iter_mut().zip(dealt.iter()).for_each(|(message, part)| message.extend_from_slice(part));
+        }
+        Ok(messages)
+    }
+
+    /// Seals what was dealt of inputs of so many samples. What is returned with it opens the answer.
+    ///
+    /// **Errors:** [`Fault::Inputs`] for other numbers of keys or messages; [`Fault::Seal`].
+    pub fn seal(
+        &self,
+        keys: &[[u8; KEY]],
+        samples: usize,
+        messages: Vec<Zeroizing<Vec<u8>>>,
+    ) -> Result<(Vec<u8>, Asked), Fault> {
+        if keys.len() != self.parties() || messages.len() != keys.len() {
+            return Err(Fault::Inputs(format!("{} parties need as many keys, not {}", self.parties(), keys.len())));
         }
         let begun = keys.iter().map(|key| Sending::begin(key, INFO)).collect::<Result<Vec<_>, _>>();
         let begun = begun.map_err(Fault::Seal)?;
@@ -343,6 +371,18 @@ impl Outline {
         }
         let name = owed.name().map_err(|_| Refused::Failed)?;
         Ok(Opened { messages, agreement: self.agreement(samples, all)?, name, owed })
+    }
+
+    /// A digest of what this party and another were dealt in common, for that party alone: a third one could
+    /// find the input from it by trying.
+    pub fn common(&self, party: usize, other: usize, samples: usize, opened: &Opened) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 relayed pieces");
+        hasher.update(&opened.agreement);
+        for (input, message) in self.inputs.iter().zip(&opened.messages) {
+            let n = input.port.sample_len() * samples;
+            hasher.update(self.sharing.common(self.ring, party, other, n, message));
+        }
+        *hasher.finalize().as_bytes()
     }
 
     /// What the parties compare: all that each box is bound to, but the party.
@@ -452,16 +492,6 @@ pub struct Opened {
     pub name: [u8; 32],
     /// Seals the answer.
     pub owed: Owed,
-}
-
-/// What the parties compare of requests that they compute at once: the [`Opened::agreement`] of each, in their
-/// order.
-pub fn agreed<'a>(agreements: impl IntoIterator<Item = &'a [u8; 32]>) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 relayed requests");
-    agreements.into_iter().for_each(|agreement| {
-        hasher.update(agreement);
-    });
-    *hasher.finalize().as_bytes()
 }
 
 /// A relay's answer, of the parties' boxes in their order.

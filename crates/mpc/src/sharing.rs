@@ -114,6 +114,29 @@ impl Sharing {
         })
     }
 
+    /// Whether two parties are dealt something in common, so that an owner can deal inconsistently.
+    pub const fn overlaps(self) -> bool {
+        match self {
+            Self::Rep3 => false,
+            Self::Rep3Malicious | Self::Rep4 => true,
+        }
+    }
+
+    /// What a party's message for `n` elements has in common with another party's, if its owner follows the
+    /// protocol. Empty where that is nothing.
+    pub fn common(self, ring: RingWidth, party: usize, other: usize, n: usize, message: &[u8]) -> &[u8] {
+        let held = |party: usize| HELD[..HELPER].get(party).copied().filter(|_| self.overlaps()).unwrap_or_default();
+        let len = |piece: usize| if piece == WORDS { packed_len(n, ring.bits()) } else { SEED_BYTES };
+        let mut at = 0;
+        for &piece in held(party) {
+            if party != other && held(other).contains(&piece) {
+                return message.get(at..at + len(piece)).unwrap_or_default();
+            }
+            at += len(piece);
+        }
+        &[]
+    }
+
     /// What a party makes of its message: the sum of what it stands for, `n` words whose low bits are
     /// random to whoever has no other message. Empty for an empty message.
     pub fn stands_for(self, ring: RingWidth, party: usize, n: usize, message: &[u8]) -> Vec<u64> {
@@ -291,6 +314,26 @@ pub(crate) fn sub_from<W: Word>(x: &mut [W], y: &[W]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_parties_have_one_piece_in_common() {
+        let secret = [5, -6, 7];
+        for sharing in Sharing::ALL {
+            let messages = sharing.deal(RingWidth::W48, &secret).unwrap();
+            let common = |a: usize, b: usize| {
+                let message = messages.get(a).map_or(&[] as &[u8], Vec::as_slice);
+                sharing.common(RingWidth::W48, a, b, 3, message).to_vec()
+            };
+            let mut pieces = Vec::new();
+            for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+                assert_eq!(common(a, b), common(b, a), "{sharing:?}");
+                assert_eq!(common(a, b).is_empty(), !sharing.overlaps());
+                pieces.push(common(a, b));
+            }
+            assert!(!sharing.overlaps() || pieces[0] != pieces[1] && pieces[1] != pieces[2]);
+            assert!(common(0, 3).is_empty() && common(3, 1).is_empty() && common(1, 1).is_empty());
+        }
+    }
 
     #[test]
     fn what_is_dealt_has_the_lengths_and_adds_up() {

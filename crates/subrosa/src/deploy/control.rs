@@ -237,8 +237,8 @@ pub(super) enum Order {
     Prepare(Load),
     /// Compute this many samples.
     Run(u32),
-    /// The same of owners elsewhere, a part each: their parcels follow, in one message. Answered by a [`Verdict`]
-    /// and, if that is none, the boxes of the answers.
+    /// The same of owners elsewhere, a part each: their parcels follow, in one message. Answered by a [`refusal`]
+    /// of each and, if none is refused, the boxes of the answers.
     RunRelayed(Load),
     /// The session is over.
     End,
@@ -274,27 +274,45 @@ impl Order {
     }
 }
 
-/// What a party says of parcels, to the other parties and to the relay: 33 bytes. First why it refuses
-/// them, 0 if it does not, then what the requests are called ([`agreed`](subrosa_mpc::relayed::agreed)).
+/// Parts of one batch at most: each takes memory and bookkeeping of its own.
+pub(super) const MOST_PARTS: usize = 64;
+
+/// What a party says to another one of a parcel: 65 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
+    /// Why it refuses it, a byte, 0 if it does not.
     pub(super) refused: Option<Refused>,
+    /// What the request is called: [`Opened::agreement`](subrosa_mpc::relayed::Opened::agreement).
     pub(super) agreement: [u8; 32],
+    /// [`Outline::common`](subrosa_mpc::relayed::Outline::common) with the other party.
+    pub(super) common: [u8; 32],
 }
 
 impl Verdict {
-    pub(super) const BYTES: usize = 33;
+    pub(super) const BYTES: usize = 65;
 
     pub(super) fn encode(self) -> Vec<u8> {
-        [&[self.refused.map_or(0, Refused::number)][..], &self.agreement].concat()
+        [&[refusal(self.refused)][..], &self.agreement, &self.common].concat()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Self {
-        let (number, agreement) = bytes.split_first().unwrap_or((&u8::MAX, &[]));
-        // A number that does not exist is a refusal, too.
-        let refused = (*number != 0).then(|| Refused::numbered(*number).unwrap_or(Refused::Failed));
-        Self { refused, agreement: agreement.try_into().unwrap_or([0; 32]) }
+    /// Of all parcels; one of another length is a refusal.
+    pub(super) fn decode_all(bytes: &[u8]) -> Vec<Self> {
+        let one = |bytes: &[u8]| match bytes.split_first().map(|(number, rest)| (number, rest.as_chunks().0)) {
+            Some((number, &[agreement, common])) => Self { refused: refused(*number), agreement, common },
+            Some(_) | None => Self { refused: Some(Refused::Failed), agreement: [0; 32], common: [0; 32] },
+        };
+        bytes.chunks(Self::BYTES).map(one).collect()
     }
+}
+
+/// Why a parcel is refused, if it is, as a byte: what parties tell the relay of each, and at last each other.
+pub(super) fn refusal(refused: Option<Refused>) -> u8 {
+    refused.map_or(0, Refused::number)
+}
+
+/// The other way round. A number that does not exist is a refusal, too.
+pub(super) fn refused(number: u8) -> Option<Refused> {
+    (number != 0).then(|| Refused::numbered(number).unwrap_or(Refused::Failed))
 }
 
 /// What a party answers to each order, and once after setup: its totals so far.
@@ -348,11 +366,13 @@ mod tests {
         assert_eq!(totals.encode().len(), Totals::BYTES);
         assert_eq!(Totals::decode(&totals.encode()), totals);
         for refused in Refused::ALL.map(Some).into_iter().chain([None]) {
-            let verdict = Verdict { refused, agreement: [9; 32] };
-            assert_eq!((verdict.encode().len(), Verdict::decode(&verdict.encode())), (Verdict::BYTES, verdict));
+            let verdict = Verdict { refused, agreement: [9; 32], common: [8; 32] };
+            let bytes = verdict.encode();
+            assert_eq!((bytes.len(), Verdict::decode_all(&bytes.repeat(2))), (Verdict::BYTES, vec![verdict; 2]));
+            assert_eq!(super::refused(refusal(refused)), refused);
         }
-        assert_eq!(Verdict::decode(&[77; 33]).refused, Some(Refused::Failed));
-        assert!(Verdict::decode(&[]).refused.is_some());
+        assert_eq!(Verdict::decode_all(&[77; 65])[0].refused, Some(Refused::Failed));
+        assert!(Verdict::decode_all(&[0; 64])[0].refused.is_some() && Verdict::decode_all(&[0; 1])[0].refused.is_some());
     }
 
     #[test]

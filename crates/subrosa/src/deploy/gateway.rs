@@ -10,6 +10,7 @@
 
 use super::client::{Cluster, OpenOptions};
 use super::config::Role;
+use super::control::MOST_PARTS;
 use super::remote::Remote;
 use super::sealing::SealingStatement;
 use crate::model::Port;
@@ -159,7 +160,8 @@ impl Gateway {
         let lane = Lane::open(&self.cluster, name, version)?;
         let most = most.min(self.cluster.config.limits.batch);
         let (version, outline) = (lane.remote.version, lane.outline.clone());
-        Ok(Relay { gateway: Arc::clone(self), name: name.to_owned(), version, outline, most, lane: Some(lane) })
+        let (gateway, name) = (Arc::clone(self), name.to_owned());
+        Ok(Relay { gateway, name, version, outline, most, together: MOST_PARTS, lane: Some(lane) })
     }
 }
 
@@ -207,6 +209,8 @@ pub struct Relay {
     version: u32,
     outline: Outline,
     most: usize,
+    /// Requests at once, as far as is known.
+    together: usize,
     lane: Option<Lane>,
 }
 
@@ -240,7 +244,7 @@ impl Relay {
     #[must_use]
     pub fn another(&self) -> Self {
         let (gateway, name, outline) = (Arc::clone(&self.gateway), self.name.clone(), self.outline.clone());
-        Self { gateway, name, version: self.version, outline, most: self.most, lane: None }
+        Self { gateway, name, version: self.version, outline, most: self.most, together: self.together, lane: None }
     }
 
     /// The gateway.
@@ -281,12 +285,12 @@ impl Relay {
     ///
     /// **Errors:** [`Error::Peer`] as for [`Relay::pass`].
     pub fn pass_parcels(&mut self, samples: usize, parcels: Vec<Vec<u8>>) -> Result<Passed> {
-        let mut passed = self.pass_at_once(samples, &[parcels])?;
-        passed.pop().ok_or_else(|| Error::misuse("a bug in this program: a request without an answer", ""))
+        let mut passed = self.pass_group(samples, vec![parcels]);
+        passed.pop().unwrap_or_else(|| Err(Error::misuse("a bug in this program: a request without an answer", "")))
     }
 
     /// Passes requests on, those of as many samples at once, and says of each what came of it, in their order.
-    /// One that the parties refuse costs the others a second try, by themselves, and nothing else.
+    /// One that the parties refuse costs the others a second try, without it, and nothing else.
     ///
     /// **Errors:** of each request as for [`Relay::pass`].
     pub fn pass_together(&mut self, requests: &[&[u8]]) -> Vec<Result<Passed>> {
@@ -299,30 +303,60 @@ impl Relay {
             }
         }
         for (samples, group) in of_size {
-            for some in group.chunks((self.most / samples).max(1)) {
-                let (places, parcels): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
-                passed.extend(places.into_iter().zip(self.pass_group(samples, &parcels)));
+            let mut waiting = group.into_iter();
+            while let at_once @ 1.. = self.at_once(samples, waiting.len()) {
+                let (places, parcels): (Vec<_>, Vec<_>) = waiting.by_ref().take(at_once).unzip();
+                passed.extend(places.into_iter().zip(self.pass_group(samples, parcels)));
             }
         }
         passed.into_values().collect()
     }
 
-    /// Requests of as many samples, as few as fit a batch.
-    fn pass_group(&mut self, samples: usize, requests: &[Vec<Vec<u8>>]) -> Vec<Result<Passed>> {
-        let at_once = self.pass_at_once(samples, requests);
-        match at_once {
-            Ok(passed) if requests.len() > 1 && passed.iter().any(|p| matches!(p, Passed::Refused(_))) => {
-                // The parties do not say whose box is to blame, and used none.
-                let alone = |request: &Vec<Vec<u8>>| self.pass_parcels(samples, request.clone());
-                requests.iter().map(alone).collect()
-            }
-            Ok(passed) => passed.into_iter().map(Ok).collect(),
-            Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
-        }
+    /// How many of so many requests fit a batch.
+    fn at_once(&self, samples: usize, waiting: usize) -> usize {
+        let most = waiting.min(self.together).min((self.most / samples).max(1));
+        (1..=most).rev().find(|parts| self.outline.holds(parts * samples)).unwrap_or(waiting.min(1))
     }
 
-    /// All of these requests, or none.
-    fn pass_at_once(&mut self, samples: usize, requests: &[Vec<Vec<u8>>]) -> Result<Vec<Passed>> {
+    /// Requests of as many samples: without those that the parties refuse, until the others are computed.
+    fn pass_group(&mut self, samples: usize, requests: Vec<Vec<Vec<u8>>>) -> Vec<Result<Passed>> {
+        let mut passed: BTreeMap<usize, Result<Passed>> = BTreeMap::new();
+        let mut left: Vec<(usize, Vec<Vec<u8>>)> = requests.into_iter().enumerate().collect();
+        while !left.is_empty() {
+            let (places, parcels): (Vec<usize>, Vec<_>) = left.into_iter().unzip();
+            match self.pass_at_once(samples, &parcels) {
+                Ok(came) => {
+                    let came = places.into_iter().zip(parcels).zip(came);
+                    let (fine, done): (Vec<_>, Vec<_>) = came.partition(|(_, came)| came.is_none());
+                    passed.extend(done.into_iter().filter_map(|((at, _), came)| Some((at, Ok(came?)))));
+                    left = fine.into_iter().map(|(request, _)| request).collect();
+                }
+                // Perhaps the parties do not grant as much at once.
+                Err(Failed::Preparing(_)) if places.len() > 1 => {
+                    self.together = places.len() / 2;
+                    let mut rest: Vec<_> = places.into_iter().zip(parcels).collect();
+                    let second = rest.split_off(self.together);
+                    for half in [rest, second] {
+                        let (places, parcels): (Vec<_>, Vec<_>) = half.into_iter().unzip();
+                        passed.extend(places.into_iter().zip(self.pass_group(samples, parcels)));
+                    }
+                    left = Vec::new();
+                }
+                Err(Failed::Preparing(error) | Failed::Passing(error)) => {
+                    passed.extend(places.into_iter().map(|at| (at, Err(error.clone()))));
+                    left = Vec::new();
+                }
+            }
+        }
+        passed.into_values().collect()
+    }
+
+    /// All of these requests, or none: nothing came of those that are fine where others were refused.
+    fn pass_at_once(
+        &mut self,
+        samples: usize,
+        requests: &[Vec<Vec<u8>>],
+    ) -> std::result::Result<Vec<Option<Passed>>, Failed> {
         let start = Instant::now();
         // A session that ended since the last request costs a second try; what goes wrong in one opened for this
         // request does not. If it ended with boxes opened, the parties refuse them as they would anybody's, and
@@ -336,18 +370,21 @@ impl Relay {
             Ok((answers, online)) => {
                 let took = start.elapsed();
                 let answered = |boxes: Vec<Vec<u8>>| Passed::Answered { bytes: answer(&boxes), samples, took, online };
-                answers.into_iter().map(answered).collect()
+                answers.into_iter().map(|boxes| Some(answered(boxes))).collect()
             }
             Err(refused) => {
                 self.gateway.doubt(&self.outline);
-                requests.iter().map(|_| Passed::Refused(refused)).collect()
+                refused.into_iter().map(|why| why.map(Passed::Refused)).collect()
             }
         })
     }
 
-    fn attempt(&mut self, samples: usize, requests: &[Vec<Vec<u8>>]) -> Result<Boxes> {
+    fn attempt(&mut self, samples: usize, requests: &[Vec<Vec<u8>>]) -> std::result::Result<Boxes, Failed> {
         let load = Load { parts: requests.len(), samples };
-        let passed = self.ready(load).and_then(|lane| lane.pass(load, requests));
+        let passed = match self.ready(load) {
+            Ok(lane) => lane.pass(load, requests).map_err(Failed::Passing),
+            Err(error) => Err(Failed::Preparing(error)),
+        };
         // Nor does a party go on after a refusal.
         if !matches!(passed, Ok(Ok(_))) {
             self.lane = None;
@@ -389,8 +426,14 @@ impl Relay {
     }
 }
 
-/// Of each request the parties' boxes, and what all of it cost; or why they refuse.
-type Boxes = std::result::Result<(Vec<Vec<Vec<u8>>>, Cost), Refused>;
+/// Of each request the parties' boxes, and what all of it cost; or of each why they refuse it, if they do.
+type Boxes = std::result::Result<(Vec<Vec<Vec<u8>>>, Cost), Vec<Option<Refused>>>;
+
+/// Before boxes were passed on, or while they were.
+enum Failed {
+    Preparing(Error),
+    Passing(Error),
+}
 
 impl Lane {
     fn open(cluster: &Cluster, name: &str, version: Option<u32>) -> Result<Self> {

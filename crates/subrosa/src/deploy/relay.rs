@@ -1,15 +1,16 @@
 //! An order whose inputs are of owners elsewhere: the client who gives it only passes boxes on.
 //!
 //! The party opens its own, one a request, and before anything of them is used hears from the other parties
-//! that theirs are of the same requests, in the same order, and were not used before. Then the protocol runs
-//! as ever, a part of the batch a request, on a link in the client's place that says what was in the boxes, and
-//! what it hears is sealed for each owner. If a box of one request does not open, none of the others is used.
+//! that theirs are of the same requests, in the same order, were not used before, and hold the same where two
+//! parties are dealt the same. Then the protocol runs as ever, a part of the batch a request, on a link in the
+//! client's place that says what was in the boxes, and what it hears is sealed for each owner. If one request
+//! is refused, nothing of the others is used, and they may come again without it.
 
 use super::card::Model;
-use super::control::Verdict;
+use super::control::{Verdict, refusal};
 use super::party::Shared;
 use crate::{Error, Result};
-use subrosa_mpc::relayed::{Opened, Outline, Refused, agreed};
+use subrosa_mpc::relayed::{Opened, Outline, Refused};
 use subrosa_mpc::{Load, Party, Seats};
 use subrosa_net::{EndpointId, spoken};
 use zeroize::Zeroizing;
@@ -82,72 +83,98 @@ impl Relayed {
         let each = outline.parcel_bytes(self.me, load.samples);
         let expected = [(client, each * load.parts)];
         let parcels = party.session().control(vec![], &expected, deadline)?.pop().unwrap_or_default();
-        let parcels: Vec<&[u8]> = parcels.chunks(each).collect();
-        let opened = shared.sealing.open(&outline, self.me, load.samples, &parcels);
-        let names: Vec<_> = opened.iter().flatten().map(|opened| opened.name).collect();
-        let judged = self.compare(shared, party, opened)?;
-        let refused = judged.as_ref().err().copied();
-        self.refused = refused.is_some();
+        let open = |parcel: &[u8]| shared.sealing.open(&outline, self.me, load.samples, parcel);
+        let opened: Vec<_> = parcels.chunks(each).map(open).collect();
+        let refused = self.compare(shared, party, &outline, load.samples, &opened)?;
+        self.refused = refused.iter().any(Option::is_some);
+        let opened: Vec<Opened> = opened.into_iter().flatten().collect();
         if self.refused {
-            // Nothing of them was used here, so they may come again.
-            shared.sealing.release(&names);
+            shared.sealing.release(&opened.iter().map(|opened| opened.name).collect::<Vec<_>>());
         }
-        let verdict = Verdict { refused, agreement: [0; 32] };
-        party.session().control(vec![(client, verdict.encode())], &[], deadline)?;
-        if let Ok(opened) = judged {
+        let told = refused.into_iter().map(refusal).collect();
+        party.session().control(vec![(client, told)], &[], deadline)?;
+        if !self.refused {
             let answer = self.compute(&outline, party, opened, load)?;
             party.session().control(vec![(client, answer)], &[], deadline)?;
         }
         self.outline = Some(outline);
-        Ok(refused.is_none())
+        Ok(!self.refused)
     }
 
-    /// Tells all other parties what came of this one's boxes, and hears the same of them. They come to the
-    /// same conclusion, unless one deviates; then somebody waits in vain, and the session ends.
+    /// Tells all other parties what came of this one's boxes, and hears the same of them: of each part, why it is
+    /// refused, if it is. They come to the same conclusion, unless one deviates; then somebody waits in vain,
+    /// and the session ends.
     fn compare(
         &self,
         shared: &Shared,
         party: &mut Party,
-        opened: std::result::Result<Vec<Opened>, Refused>,
-    ) -> Result<std::result::Result<Vec<Opened>, Refused>> {
-        let mine = Verdict {
-            refused: opened.as_ref().err().copied(),
-            agreement: opened.as_ref().map_or([0; 32], |opened| agreed(opened.iter().map(|o| &o.agreement))),
-        };
+        outline: &Outline,
+        samples: usize,
+        opened: &[std::result::Result<Opened, Refused>],
+    ) -> Result<Vec<Option<Refused>>> {
+        let deadline = shared.config.limits.deadline();
         let others: Vec<EndpointId> = (0..shared.config.seats()).filter(|&other| other != self.me).collect();
-        let sends: Vec<_> = others.iter().map(|&other| (other, mine.encode())).collect();
-        #[cfg(test)]
-        let sends = tests::perhaps_lying(shared, sends);
-        let expected: Vec<_> = others.iter().map(|&other| (other, Verdict::BYTES)).collect();
-        let heard = party.session().control(sends, &expected, shared.config.limits.deadline())?;
-        let theirs: Vec<Verdict> = heard.iter().map(|bytes| Verdict::decode(bytes)).collect();
-        let elsewhere = theirs.iter().any(|verdict| verdict.refused.is_some());
-        let mixed = theirs.iter().any(|verdict| verdict.agreement != mine.agreement);
-        Ok(opened.and_then(|opened| match (elsewhere, mixed) {
-            (true, _) => Err(Refused::Elsewhere),
-            (false, true) => Err(Refused::Mixed),
-            (false, false) => Ok(opened),
-        }))
+        let verdict = |other: EndpointId, one: &std::result::Result<Opened, Refused>| match one {
+            Ok(opened) => Verdict {
+                refused: None,
+                agreement: opened.agreement,
+                common: outline.common(self.me, other, samples, opened),
+            },
+            Err(refused) => Verdict { refused: Some(*refused), agreement: [0; 32], common: [0; 32] },
+        };
+        let to = |other: EndpointId| opened.iter().flat_map(|one| verdict(other, one).encode()).collect();
+        let sends: Vec<(EndpointId, Vec<u8>)> = others.iter().map(|&other| (other, to(other))).collect();
+        let expected: Vec<_> = others.iter().map(|&other| (other, Verdict::BYTES * opened.len())).collect();
+        let heard = party.session().control(sends, &expected, deadline)?;
+        let heard: Vec<Vec<Verdict>> = heard.iter().map(|bytes| Verdict::decode_all(bytes)).collect();
+        let judge = |(part, one): (usize, &std::result::Result<Opened, Refused>)| {
+            let theirs = || others.iter().zip(&heard).filter_map(|(&other, said)| Some((other, said.get(part)?)));
+            let mine = |other| verdict(other, one);
+            match one {
+                Err(refused) => Some(*refused),
+                Ok(_) if theirs().any(|(_, said)| said.refused.is_some()) => Some(Refused::Elsewhere),
+                Ok(_) if theirs().any(|(to, said)| said.agreement != mine(to).agreement) => Some(Refused::Mixed),
+                Ok(_) if theirs().any(|(to, said)| said.common != mine(to).common) => Some(Refused::Contradictory),
+                Ok(_) => None,
+            }
+        };
+        let mut judged: Vec<Option<Refused>> = opened.iter().enumerate().map(judge).collect();
+        // What two parties are dealt in common no third one can compare: they have to tell it.
+        if outline.sharing.overlaps() {
+            let mine: Vec<u8> = judged.iter().copied().map(refusal).collect();
+            let sends = others.iter().map(|&other| (other, mine.clone())).collect();
+            #[cfg(test)]
+            let sends = tests::perhaps_lying(shared, sends);
+            let expected: Vec<_> = others.iter().map(|&other| (other, opened.len())).collect();
+            let heard = party.session().control(sends, &expected, deadline)?;
+            for (part, one) in judged.iter_mut().enumerate() {
+                if heard.iter().any(|said| said.get(part).is_none_or(|&number| number != 0)) {
+                    one.get_or_insert(Refused::Elsewhere);
+                }
+            }
+        }
+        Ok(judged)
     }
 
     /// Runs on what was in the boxes; the sealed answers, one after another.
     fn compute(&self, outline: &Outline, party: &mut Party, opened: Vec<Opened>, load: Load) -> Result<Vec<u8>> {
         let (messages, owed): (Vec<_>, Vec<_>) = opened.into_iter().map(|o| (o.messages, o.owed)).unzip();
-        let (link, heard) = spoken(turned(messages));
+        let (link, heard) = spoken(turned(&messages));
+        drop(messages);
         party.session().divert(self.seats.data_owner, link);
         let ran = party.run(load);
         party.session().resume();
         let said = Zeroizing::new(heard.take());
         ran?;
         let lens: Vec<usize> = said.iter().map(Vec::len).collect();
-        let expected = outline.opening_bytes(self.me, load.samples).into_iter();
-        if lens != expected.flat_map(|len| vec![len; load.parts]).collect::<Vec<_>>() {
+        let each = outline.opening_bytes(self.me, load.samples);
+        if lens != each.iter().map(|len| len * load.parts).collect::<Vec<_>>() {
             return Err(Error::misuse(format!("a bug in this program: the results have {lens:?} bytes"), ""));
         }
         let mut answers = Vec::new();
         for (at, owed) in owed.into_iter().enumerate() {
             // Of each output this owner's part.
-            let mine = said.iter().skip(at).step_by(load.parts);
+            let mine = said.iter().zip(&each).filter_map(|(all, len)| all.get(at * len..(at + 1) * len));
             let answer = Zeroizing::new(mine.flatten().copied().collect::<Vec<u8>>());
             answers.extend(owed.seal(&answer).map_err(|e| Error::Io { message: e.to_string(), hint: None })?);
         }
@@ -155,11 +182,10 @@ impl Relayed {
     }
 }
 
-/// Each owner's messages for all inputs, as the protocol asks for them: of each input all owners'.
-fn turned(messages: Vec<Vec<Vec<u8>>>) -> Vec<Vec<u8>> {
-    let inputs = messages.first().map_or(0, Vec::len);
-    let mut owners: Vec<_> = messages.into_iter().map(Vec::into_iter).collect();
-    (0..inputs).flat_map(|_| owners.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>()).collect()
+/// Each owner's messages for all inputs, as the protocol asks for them: of each input all owners' in one.
+fn turned(owners: &[Vec<Vec<u8>>]) -> Vec<Vec<u8>> {
+    let inputs = owners.first().map_or(0, Vec::len);
+    (0..inputs).map(|input| owners.iter().filter_map(|own| own.get(input)).flatten().copied().collect()).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Sessions with parties elsewhere: computing, and receiving what others had computed.
 
 use super::card::{Card, Model};
-use super::control::{Order, SessionId, Totals, Verdict};
+use super::control::{Order, SessionId, Totals, refused};
 use crate::backends::Via;
 use crate::output::{Batch, Output, Phase as Spent};
 use crate::session::{check_values, sample_count, slice};
@@ -61,29 +61,31 @@ impl Lane {
     }
 
     /// Passes on owners' parcels (to each party those of all parts in one message), and gives the boxes of the
-    /// answers, of these lengths a party; or why the parties refuse, after which the session can only be
-    /// ended.
+    /// answers, of these lengths a party; or of each part why the parties refuse it, if they do, after which the
+    /// session can only be ended.
     pub(super) fn relay(
         &mut self,
         load: Load,
         parcels: Vec<Vec<u8>>,
         answers: &[usize],
         deadline: Duration,
-    ) -> Result<std::result::Result<Vec<Vec<u8>>, Refused>> {
+    ) -> Result<std::result::Result<Vec<Vec<u8>>, Vec<Option<Refused>>>> {
         self.session.set_phase(Phase::Online);
         self.order(Order::RunRelayed(load), deadline)?;
         self.session.control(parcels.into_iter().enumerate().collect(), &[], deadline)?;
-        let expected: Vec<_> = (0..self.parties).map(|p| (p, Verdict::BYTES)).collect();
-        let verdicts = self.session.control(vec![], &expected, deadline)?;
-        let verdicts: Vec<Option<Refused>> = verdicts.iter().map(|v| Verdict::decode(v).refused).collect();
-        if verdicts.iter().all(Option::is_some) {
+        let expected: Vec<_> = (0..self.parties).map(|p| (p, load.parts)).collect();
+        let told = self.session.control(vec![], &expected, deadline)?;
+        let refuses = |party: &Vec<u8>| party.iter().any(|&number| number != 0);
+        if told.iter().all(refuses) {
             self.listen(deadline)?;
-            // A party that says why comes before one that only heard of it.
-            let told =
-                verdicts.iter().flatten().find(|r| **r != Refused::Elsewhere).or(verdicts.iter().flatten().next());
-            return Ok(Err(told.copied().unwrap_or(Refused::Failed)));
+            let why = |part: usize| {
+                let reasons = || told.iter().filter_map(|party| refused(*party.get(part)?));
+                // A party that says why comes before one that only heard of it.
+                reasons().find(|reason| *reason != Refused::Elsewhere).or(reasons().next())
+            };
+            return Ok(Err((0..load.parts).map(why).collect()));
         }
-        if verdicts.iter().any(Option::is_some) {
+        if told.iter().any(refuses) {
             return Err(Error::Peer { message: "the parties disagree on whether to compute".to_owned() });
         }
         let expected: Vec<_> = answers.iter().copied().enumerate().collect();

@@ -3,7 +3,7 @@
 //! A key is made when it is first asked for, lives in memory alone, and is replaced after a day; the one
 //! before it still opens for as long, and is then forgotten, whether or not anybody asks. So a box that was
 //! recorded on its way cannot be opened two days later, whoever breaks into the party then, nor after it was
-//! started again. Which boxes were opened is remembered as long as their key.
+//! started again. Which boxes were used is remembered as long as their key.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -114,31 +114,13 @@ impl Sealing {
     /// How often keys whose time is over are looked for. A machine that slept is behind by as much.
     const GLANCE: Duration = Duration::from_secs(30);
 
-    /// Opens a party's parcels: all of them, once, or none.
-    pub(super) fn open(
-        &self,
-        outline: &Outline,
-        party: usize,
-        samples: usize,
-        parcels: &[&[u8]],
-    ) -> std::result::Result<Vec<Opened>, Refused> {
-        let mut all: Vec<Opened> = Vec::with_capacity(parcels.len());
-        for parcel in parcels {
-            match self.open_one(outline, party, samples, parcel) {
-                Ok(opened) => all.push(opened),
-                Err(refused) => {
-                    self.release(&all.iter().map(|opened| opened.name).collect::<Vec<_>>());
-                    return Err(refused);
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    /// Boxes that were opened, and of which nothing was used: they may be opened again.
+    /// Boxes that were opened, and of which nothing was used: they may be opened again. To be called once *every*
+    /// other party was told what came of this one's boxes, and was heard.
     ///
-    /// A party that is lied to may release what another one computes on, and that one refuses it from then
-    /// on. So no two parties that follow the protocol compute on a box in two sessions.
+    /// A party that is lied to may release what another one computes on, and that one refuses it from then on. And
+    /// no two parties that follow the protocol compute on a box in two sessions: each would have released it in
+    /// the session in which the other one computed, so heard there what the other said after it had opened the
+    /// box there, which it could do only after it had released it in its own: a circle.
     pub(super) fn release(&self, names: &[[u8; 32]]) {
         let Keys { current, previous } = &mut *self.keys();
         for one in [current, previous].into_iter().flatten() {
@@ -148,7 +130,8 @@ impl Sealing {
         }
     }
 
-    fn open_one(
+    /// Opens a party's parcel, once, until it is released.
+    pub(super) fn open(
         &self,
         outline: &Outline,
         party: usize,

@@ -2,7 +2,7 @@
 
 use super::card::Model;
 use super::config::Role;
-use super::control::{Open, Order, Reply, Request, Totals, Wanted, as_numbers, say};
+use super::control::{MOST_PARTS, Open, Order, Reply, Request, Totals, Wanted, as_numbers, say};
 use super::keys::Supply;
 use super::metrics::Told;
 use super::party::{Shared, Slot, as_len};
@@ -300,6 +300,9 @@ impl Shared {
     /// The samples of all parts of a batch, if this party's limits allow it.
     fn grant(&self, model: &Model, load: Load, granted: &mut BTreeSet<usize>) -> Result<usize> {
         let (samples, limits) = (load.batch(), &self.config.limits);
+        if load.parts > MOST_PARTS {
+            return Err(Error::misuse(format!("{} parts of one batch are beyond the limit of {MOST_PARTS}", load.parts), ""));
+        }
         if granted.contains(&samples) {
             return Ok(samples);
         }

@@ -1,6 +1,6 @@
-use super::super::control::{Order, Totals, Verdict};
+use super::super::control::{Order, Totals, refusal, refused};
 use super::super::party::Shared;
-use super::super::{Gateway, OpenOptions};
+use super::super::{Gateway, OpenOptions, Passed};
 use crate::{InputSpec, Model, PlanOptions, Via};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,12 +16,12 @@ use support::Deployment;
 const SOON: Duration = Duration::from_secs(10);
 const ONE: Load = Load { parts: 1, samples: 1 };
 
-/// A lying party tells the party of the highest number that it refuses, and all others what it should.
+/// A lying party at last tells the party of the highest number that it refuses, and all others what it should.
 pub(super) fn perhaps_lying(shared: &Shared, mut sends: Vec<(EndpointId, Vec<u8>)>) -> Vec<(EndpointId, Vec<u8>)> {
     if shared.lies.load(Ordering::SeqCst)
         && let Some((_, told)) = sends.last_mut()
     {
-        *told = Verdict { refused: Some(Refused::Closed), agreement: [0; 32] }.encode();
+        told.fill(refusal(Some(Refused::Closed)));
     }
     sends
 }
@@ -83,11 +83,11 @@ fn a_party_that_lies_and_a_gateway_do_not_get_masks_used_twice() {
         lane.prepare(ONE, SOON).unwrap();
         lane.order(Order::RunRelayed(ONE), SOON).unwrap();
         lane.session.control(sound.into_iter().enumerate().collect(), &[], SOON).unwrap();
-        let verdicts: Vec<_> = (0..parties).map(|p| (p, Verdict::BYTES)).collect();
-        let verdicts = lane.session.control(vec![], &verdicts, SOON).unwrap();
-        let refused: Vec<_> = verdicts.iter().map(|v| Verdict::decode(v).refused).collect();
+        let expected: Vec<_> = (0..parties).map(|p| (p, 1)).collect();
+        let told = lane.session.control(vec![], &expected, SOON).unwrap();
+        let told: Vec<_> = told.iter().map(|party| refused(party[0])).collect();
         let last = parties - 1;
-        assert!(refused[..last].iter().all(Option::is_none) && refused[last] == Some(Refused::Elsewhere));
+        assert!(told[..last].iter().all(Option::is_none) && told[last] == Some(Refused::Elsewhere));
         // It is the only one that still follows orders.
         lane.session.control(vec![], &[(last, Totals::BYTES)], SOON).unwrap();
         lane.session.control(vec![(last, Order::Run(1).encode())], &[], SOON).unwrap();
@@ -112,15 +112,73 @@ fn requests_at_once_are_the_same_in_the_same_order_at_all_parties() {
         };
         let of = |[first, second]: [usize; 2], party: usize| [&sound[first][party][..], &sound[second][party]].concat();
         let right = |party| of([0, 1], party);
+        let (mixed, replayed) = (Some(Refused::Mixed), Some(Refused::Replayed));
         for odd in 0..parties {
             let turned = (0..parties).map(|party| if party == odd { of([1, 0], party) } else { right(party) });
-            assert_eq!(pass(turned.collect()).err(), Some(Refused::Mixed), "{via}: {odd}");
+            assert_eq!(pass(turned.collect()).err(), Some(vec![mixed; 2]), "{via}: {odd}");
             let twice = (0..parties).map(|party| if party == odd { of([0, 0], party) } else { right(party) });
-            assert_eq!(pass(twice.collect()).err(), Some(Refused::Replayed), "{via}: {odd}");
+            assert_eq!(pass(twice.collect()).err(), Some(vec![None, replayed]), "{via}: {odd}");
         }
-        assert_eq!(pass((0..parties).map(|party| of([1, 1], party)).collect()).err(), Some(Refused::Replayed));
-        assert!(pass((0..parties).map(right).collect()).is_ok(), "{via}: none of that used them up");
-        assert_eq!(pass((0..parties).map(|party| of([1, 0], party)).collect()).err(), Some(Refused::Replayed));
+        let both = |parts: [usize; 2]| (0..parties).map(|party| of(parts, party)).collect();
+        assert_eq!(pass(both([1, 1])).err(), Some(vec![None, replayed]));
+        assert!(pass(both([0, 1])).is_ok(), "{via}: none of that used them up");
+        assert_eq!(pass(both([1, 0])).err(), Some(vec![replayed; 2]));
+    }
+}
+
+/// An owner that deals two parties different things where they get the same: its neighbours in the batch are as
+/// they were, and nobody computes on its own request.
+#[test]
+fn an_owner_who_deals_inconsistently_is_refused_alone() {
+    for (via, parties) in [(Via::Rep3Malicious, 3), (Via::Rep4, 4)] {
+        let (deployment, sound) = scene_of(via, parties, false, 2);
+        let gateway = Arc::new(Gateway::new(deployment.client("clinic")).unwrap());
+        let mut relay = gateway.relay("digits", None, 8).unwrap();
+        let offer = gateway.offer(relay.outline()).unwrap();
+        let (outline, keys) = offer.check(&deployment.parsed().parties).unwrap();
+        for odd in 0..3 {
+            let mut dealt = outline.deal(&[vec![0.5; 784]]).unwrap();
+            // Seeds and words are told apart by neither party alone.
+            let (at, next) = (dealt[odd].clone(), &dealt[(odd + 1) % 3]);
+            let common = outline.sharing.common(outline.ring, odd, (odd + 1) % 3, 784, &at);
+            assert!(next.windows(common.len()).any(|window| window == common));
+            let place = at.windows(common.len()).position(|window| window == common).unwrap();
+            dealt[odd][place] ^= 1;
+            let bad = outline.seal(&keys, 1, dealt).unwrap().0;
+            let good = outline.ask(&keys, &[vec![0.25; 784]]).unwrap();
+            let mut passed = relay.pass_together(&[&good.0, &bad]);
+            let Passed::Refused(why) = passed.pop().unwrap().unwrap() else { panic!("{via}: computed") };
+            assert_eq!(why, Refused::Contradictory, "{via}: {odd}");
+            let Passed::Answered { bytes, .. } = passed.pop().unwrap().unwrap() else { panic!("{via}: refused") };
+            good.1.read(&outline, &bytes).unwrap();
+        }
+        let mut remote = deployment.client("clinic").open("digits", None, &OpenOptions::default()).unwrap();
+        let answers: Vec<usize> = (0..parties).map(|p| outline.answer_bytes(p, 1)).collect();
+        remote.lanes[0].prepare(ONE, SOON).unwrap();
+        assert!(remote.lanes[0].relay(ONE, sound[0].clone(), &answers, SOON).unwrap().is_ok());
+        assert!(!deployment.logged().contains("deviates"), "{}", deployment.logged());
+    }
+}
+
+/// More at once than a party grants is passed on in parts.
+#[test]
+fn what_is_too_much_at_once_is_passed_on_in_halves() {
+    let mut deployment = Deployment::via("rep3", 3, "deadline_s = 10\nbatch = 3");
+    (0..3).for_each(|party| deployment.start_as(party, |_| ()));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/mlp.onnx");
+    let input = InputSpec::given(0.0, 1.0).unwrap();
+    let plan = Model::open(path).unwrap().plan(&PlanOptions { via: Via::Rep3, input, ..PlanOptions::default() }).unwrap();
+    deployment.client("clinic").provision(&plan, "digits").unwrap();
+    let mut cluster = deployment.client("clinic");
+    cluster.config.limits.batch = 100;
+    let gateway = Arc::new(Gateway::new(cluster).unwrap());
+    let mut relay = gateway.relay("digits", None, 100).unwrap();
+    let (outline, keys) = gateway.offer(relay.outline()).unwrap().check(&deployment.parsed().parties).unwrap();
+    for _ in 0..2 {
+        let asked: Vec<_> = (0..7).map(|_| outline.ask(&keys, &[vec![0.5; 784]]).unwrap()).collect();
+        let requests: Vec<&[u8]> = asked.iter().map(|(request, _)| request.as_slice()).collect();
+        let passed = relay.pass_together(&requests);
+        assert!(passed.into_iter().all(|passed| matches!(passed, Ok(Passed::Answered { .. }))));
     }
 }
 
