@@ -82,8 +82,37 @@ fn exponentials() {
 
 #[test]
 fn reciprocals() {
-    for range in [(1.0, 10.0), (0.1, 1.0), (1.0, 1000.0), (-8.0, -0.5), (0.01, 100.0)] {
-        check(Op::Reciprocal, range, f64::recip, |x| (SMOOTH_ERROR / x.abs()).max(FLOOR));
+    let ranges =
+        [(1.0, 10.0), (0.1, 1.0), (1.0, 1000.0), (-8.0, -0.5), (0.01, 100.0), (300.0, 1000.0), (520.0, 2000.0)];
+    for range in ranges.into_iter().chain([(1e4, 2e4), (-1000.0, -300.0), (4.0, 7.0), (1e5, 1e6)]) {
+        let (lo, hi): (f64, f64) = range;
+        let least = lo.abs().min(hi.abs()).max(1.0).log2().floor().exp2();
+        check(Op::Reciprocal, range, f64::recip, |x| (SMOOTH_ERROR / x.abs()).max(FLOOR / least));
+    }
+}
+
+/// Whatever a protocol rounds, it stays within the promise.
+#[test]
+fn promises_hold_however_truncations_round() {
+    let gelu = || Op::Gelu { tanh: false };
+    let wide = [(gelu(), -600_000.0, 600_000.0), (gelu(), -1.1e6, 2e6), (gelu(), -4000.0, 5000.0)];
+    let others = [(Op::Reciprocal, 300.0, 1000.0), (Op::Reciprocal, 0.5, 9.0), (Op::Exp, -9.0, 4.0), (Op::Tanh, -5.0, 5.0)];
+    for (op, lo, hi) in wide.into_iter().chain(others) {
+        let lowered = lowered(op.clone(), &[1], lo, hi, None);
+        let program = &lowered.program;
+        let frac = program.insts[program.inputs[0]].frac;
+        let near = |x: f64| fixed::encode(x.clamp(lo, hi), frac).unwrap();
+        let middle = (near(lo.max(-8.0))..=near(hi.min(8.0))).step_by(7);
+        let whole = (near(lo)..=near(hi)).step_by(((near(hi) - near(lo)) / 20_000).max(1) as usize);
+        let xs: Vec<i64> = middle.chain(whole).take(60_000).collect();
+        let run = |seed| oracle::run_rounding(program, &lowered.weights, std::slice::from_ref(&xs), xs.len(), seed);
+        let exact = oracle::run(program, &lowered.weights, std::slice::from_ref(&xs), xs.len()).unwrap().remove(0);
+        for seed in 0..4 {
+            let rounded = run(seed).unwrap().remove(0);
+            let apart = exact.iter().zip(&rounded).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+            let promised = lowered.output_ulps[0].unwrap();
+            assert!(apart <= promised, "{op:?} on {lo}..{hi}: {apart} units, {promised} promised\n{program}");
+        }
     }
 }
 

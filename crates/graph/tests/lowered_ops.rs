@@ -11,7 +11,7 @@ use evaluator::{Noise, evaluate};
 use proptest::prelude::*;
 use subrosa_core::{RingWidth, Shape, Tensor, fixed};
 use subrosa_graph::op::{Conv, Reduction, Window};
-use subrosa_graph::{Error, Graph, InputRange, LowerOptions, Lowered, Node, Op, Reveal, lower, oracle};
+use subrosa_graph::{Error, FixedOp, Graph, InputRange, LowerOptions, Lowered, Node, Op, Reveal, lower, oracle};
 
 /// Builds a graph node by node; the last one is the output.
 struct Build(Graph);
@@ -51,7 +51,14 @@ fn lowered(graph: &Graph, range: InputRange, ring: Option<RingWidth>) -> Lowered
         reveal: Reveal::Logits,
         ..LowerOptions::default()
     };
-    lower(graph, &options).unwrap()
+    let lowered = lower(graph, &options).unwrap();
+    let k = lowered.program.ring.bits();
+    for inst in &lowered.program.insts {
+        if let FixedOp::Trunc { shift, .. } | FixedOp::TruncRelu { shift, .. } = inst.op {
+            assert!(shift <= k - 2, "no protocol drops {shift} bits of {k}");
+        }
+    }
+    lowered
 }
 
 /// Random samples, and corners of the range.
@@ -265,6 +272,93 @@ fn reductions_and_arrangements() {
     b.node(Op::Concat { axis: 1 }, &[0, 2, w], &[2, 9]);
     check("concat", b, (-3.0, 2.0), 1e-2);
     check("softmax", unary(Op::Softmax { axis: 1 }, &[2, 3, 4], &[2, 3, 4]), (-9.0, 9.0), 2e-3);
+}
+
+fn constant(b: &mut Build, shape: &[usize], value: f32) -> usize {
+    let shape_ = Shape::new(shape).unwrap();
+    let data = vec![value; shape_.len()];
+    b.node(Op::Weight(Tensor::new(shape_, data).unwrap()), &[], shape)
+}
+
+/// `x` and a constant, in this order or the other.
+fn with_constant(op: Op, value: f32, first: bool) -> Build {
+    let mut b = Build::new(&[1, 4]);
+    let c = constant(&mut b, &[4], value);
+    b.node(op, &if first { [c, 0] } else { [0, c] }, &[1, 4]);
+    b
+}
+
+/// Of what is large or small, results keep their first bits: a factor is never silently rounded away.
+#[test]
+fn small_factors_and_large_values_keep_their_bits() {
+    for (range, tolerance) in [((-4000.0, 4000.0), 2.0), ((-1e5, 1e5), 50.0), ((-1e5, -5e4), 50.0)] {
+        for alpha in [0.01, 0.2, 0.6, 0.5] {
+            check("leaky", unary(Op::LeakyRelu { alpha }, &[1, 40], &[1, 40]), range, tolerance);
+            let mut prelu = Build::new(&[1, 4]);
+            let slope = constant(&mut prelu, &[4], alpha);
+            prelu.node(Op::PRelu, &[0, slope], &[1, 4]);
+            check("prelu", prelu, range, tolerance);
+        }
+    }
+    for largest in [1.0, 255.0, 4000.0, 16_000.0] {
+        let pool = Op::AveragePool { window: window(3, 1, 1, 1), count_include_pad: false };
+        check("mean of what is there", unary(pool, &[1, 2, 6, 6], &[1, 2, 6, 6]), (0.0, largest), largest / 1000.0);
+    }
+    for n in [768, 12_544, 50_176, 150_528] {
+        let mean = Op::Reduce { kind: Reduction::Mean, axes: vec![1] };
+        check("mean of many", unary(mean, &[1, n], &[1, 1]), (0.0, 1.0), 0.002);
+        let range = (-100.0, 300.0);
+        let mean = Op::Reduce { kind: Reduction::Mean, axes: vec![1] };
+        check("mean of many large ones", unary(mean, &[1, n], &[1, 1]), range, 0.3);
+    }
+    for (factor, largest) in [(1e-6, 1e6), (1e-5, 1e6), (1e-6, 1.0), (3e-4, 1.0), (1e-9, 1e6)] {
+        let tolerance = f64::from(factor) * largest / 100.0;
+        check("small factor", with_constant(Op::Mul, factor, false), (0.0, largest), tolerance);
+        check("large divisor", with_constant(Op::Div, 1.0 / factor, false), (0.0, largest), tolerance);
+    }
+    for range in [(300.0, 1000.0), (1e4, 2e4), (1.0, 40.0)] {
+        check("quotient", binary(Op::Div, &[1, 4], &[1, 4], &[1, 4]), range, 0.01 * range.1 / range.0);
+        check("constant numerator", with_constant(Op::Div, range.1 as f32, true), range, 0.01 * range.1 / range.0);
+    }
+    // A reciprocal that is then multiplied.
+    let mut b = Build::new(&[1, 4]);
+    let y = b.node(Op::Reciprocal, &[0], &[1, 4]);
+    let c = constant(&mut b, &[4], 1e4);
+    b.node(Op::Mul, &[y, c], &[1, 4]);
+    check("numerator apart", b, (9e3, 2e4), 0.01);
+}
+
+/// Where even the widest ring leaves too few, the plan is refused, and the node and its factor are named.
+#[test]
+fn what_would_be_rounded_away_is_refused() {
+    let refusal = |b: &Build, (lo, hi): (f64, f64), ring: Option<RingWidth>| {
+        let inputs = vec![InputRange { lo, hi }; b.0.inputs.len()];
+        lower(&b.0, &LowerOptions { ring, inputs, ..LowerOptions::default() }).err().map(|e| e.to_string())
+    };
+    let scaled = with_constant(Op::Mul, 1e-6, false);
+    let why = refusal(&scaled, (0.0, 1e6), Some(RingWidth::W32)).unwrap();
+    assert!(why.contains("'n2'") && why.contains("'n1'") && why.contains("bits"), "{why}");
+    let tiny = with_constant(Op::Mul, 1e-20, false);
+    assert!(refusal(&tiny, (0.0, 1e6), None).unwrap().contains("'n1'"));
+    let squared = binary(Op::Mul, &[1, 2], &[1, 2], &[1, 2]);
+    assert!(refusal(&squared, (0.0, 1e-30), None).unwrap().contains("'n2'"));
+    assert!(refusal(&with_constant(Op::Mul, 0.0, false), (0.0, 1.0), None).is_none(), "zeros are exact");
+    let near_zero = unary(Op::Reciprocal, &[1, 2], &[1, 2]);
+    assert!(refusal(&near_zero, (1e-9, 1.0), None).is_some());
+}
+
+/// A mean over many small numbers drops more bits than a protocol can at once.
+#[test]
+fn many_bits_are_dropped_in_steps() {
+    let mut b = Build::new(&[1, 1, 64, 64]);
+    let w = constant(&mut b, &[1, 1, 1, 1], 0.001);
+    let window = Window { kernel: (1, 1), ..window(1, 1, 0, 1) };
+    let y = b.node(Op::Conv(Conv { window, groups: 1 }), &[0, w], &[1, 1, 64, 64]);
+    let mean = b.node(Op::Reduce { kind: Reduction::Mean, axes: vec![2, 3] }, &[y], &[1, 1, 1, 1]);
+    let flat = b.node(Op::Reshape, &[mean], &[1, 1]);
+    let head = b.weight(&[1, 3], 1.0, 4);
+    b.node(Op::MatMul, &[flat, head], &[1, 3]);
+    check("small mean", b, (-0.01, 0.01), 1e-4);
 }
 
 #[test]

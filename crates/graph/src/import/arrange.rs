@@ -202,6 +202,8 @@ fn pad_copies(
     pads: &[(usize, usize)],
     source: impl Fn(i64, i64) -> Option<usize>,
 ) -> Built {
+    let results = b.dims(x).iter().zip(pads).fold(1usize, |n, (d, (s, e))| n.saturating_mul(d + s + e));
+    b.check_gathered(results, 1)?;
     let picks: Option<Picks> = pads
         .iter()
         .zip(b.dims(x))

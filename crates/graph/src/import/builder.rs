@@ -12,6 +12,9 @@ const MAX_ACTIVATIONS: usize = 1 << 28;
 /// Most elements that the index maps of all [`Op::Layout`] together may have.
 const MAX_MAPS: usize = 1 << 25;
 
+/// Most numbers that the windows of a pool, or the operands of one matrix product, are gathered into.
+const MAX_GATHERED: usize = 1 << 25;
+
 /// Highest rank, far above any model's: some work grows with its square.
 pub(crate) const MAX_RANK: usize = 32;
 
@@ -241,6 +244,15 @@ impl Builder {
             return malformed(format!("it rearranges {} numbers; all such nodes together may have {MAX_MAPS}", shape));
         }
         Ok(())
+    }
+
+    /// Refuses a node that gathers more numbers at once than a sample may have: `each` for every one of
+    /// `results`.
+    pub(crate) fn check_gathered(&self, results: usize, each: usize) -> Result<(), Fault> {
+        match results.checked_mul(each).is_some_and(|n| n <= MAX_GATHERED) {
+            true => Ok(()),
+            false => malformed(format!("it gathers {each} numbers for each of {results}, beyond {MAX_GATHERED} in all")),
+        }
     }
 }
 

@@ -52,6 +52,9 @@ fn prune(graph: Graph) -> Graph {
     Graph { inputs: renamed(graph.inputs), outputs: renamed(graph.outputs), nodes }
 }
 
+/// A factor passes through so many sums at most: whoever makes the file chooses how many there are.
+const MOST_SUMS: usize = 64;
+
 /// Rebuilds the graph node by node. What a rule replaces stays behind unused.
 struct Fuser {
     nodes: Vec<Node>,
@@ -84,7 +87,7 @@ impl Fuser {
             self.absorb(x, c, Affine::Add, &node.shape)
         } else if matches!(node.op, Op::Sub) && self.is_weight(b) {
             let negated = self.constant(b)?.map(|v| -v)?;
-            self.absorb_linear(a, &negated, Affine::Add, &node.shape)
+            self.absorb_linear(a, &negated, Affine::Add, &node.shape, 0)
         } else {
             None
         }
@@ -106,7 +109,7 @@ impl Fuser {
             return None;
         }
         let constant = self.constant(c)?;
-        self.absorb_linear(x, &constant, affine, shape)
+        self.absorb_linear(x, &constant, affine, shape, 0)
     }
 
     /// Whether the shape stays and nothing else reads `x`.
@@ -115,9 +118,16 @@ impl Fuser {
         linear && self.uses[x] == 1 && self.nodes[x].shape == *shape
     }
 
-    /// `x * c` or `x + c`, done in the constants of the linear operation at `x`.
-    fn absorb_linear(&mut self, x: ValueId, c: &Constant, affine: Affine, shape: &Shape) -> Option<ValueId> {
-        if !self.can_absorb(x, shape) {
+    /// `x * c` or `x + c`, done in the constants of the linear operation at `x`, which `depth` sums lie above.
+    fn absorb_linear(
+        &mut self,
+        x: ValueId,
+        c: &Constant,
+        affine: Affine,
+        shape: &Shape,
+        depth: usize,
+    ) -> Option<ValueId> {
+        if depth > MOST_SUMS || !self.can_absorb(x, shape) {
             return None;
         }
         let node = self.nodes[x].clone();
@@ -126,7 +136,7 @@ impl Fuser {
         } else if matches!(node.op, Op::MatMul) && affine == Affine::Mul {
             self.absorb_columns(&node, c)
         } else if matches!(node.op, Op::Add) {
-            self.absorb_sum(&node, c, affine)
+            self.absorb_sum(&node, c, affine, depth)
         } else if matches!(node.op, Op::Reshape) {
             self.through_height(&node, c, affine)
         } else {
@@ -166,12 +176,12 @@ impl Fuser {
     }
 
     /// `(y + d) + c = y + (d + c)`, and `(y + d) * c = y * c + d * c` where `y` is linear.
-    fn absorb_sum(&mut self, sum: &Node, c: &Constant, affine: Affine) -> Option<ValueId> {
+    fn absorb_sum(&mut self, sum: &Node, c: &Constant, affine: Affine, depth: usize) -> Option<ValueId> {
         let &[a, b] = sum.inputs.as_slice() else { return None };
         let (mut y, d) = if self.is_weight(b) { (a, b) } else { (b, a) };
         let d = self.constant(d)?.broadcast_with(c, affine.function())?;
         if affine == Affine::Mul {
-            y = self.absorb_linear(y, c, affine, &sum.shape)?;
+            y = self.absorb_linear(y, c, affine, &sum.shape, depth + 1)?;
         }
         let d = self.weight(d)?;
         Some(self.push(Node { inputs: vec![y, d], ..sum.clone() }))

@@ -76,6 +76,15 @@ pub(crate) fn matmul(b: &mut Builder, n: &OnnxNode) -> Result<Vec<Value>, Fault>
 
 fn matmul_of(b: &mut Builder, x: ValueId, y: ValueId) -> Result<ValueId, Fault> {
     let dims = matmul_dims(b.dims(x), b.dims(y))?;
+    // Operands are repeated where the other one has more matrices.
+    let (left, right) = (b.dims(x).to_vec(), b.dims(y).to_vec());
+    let lead = |s: &[usize]| s[..s.len().saturating_sub(2)].iter().fold(1usize, |n, &d| n.saturating_mul(d));
+    if lead(&right) > 1 {
+        let of = |s: &[usize]| s[s.len().saturating_sub(2)..].iter().fold(1usize, |n, &d| n.saturating_mul(d));
+        let groups = broadcast(&left[..left.len().saturating_sub(2)], &right[..right.len().saturating_sub(2)])?;
+        let groups = groups.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+        b.check_gathered(groups, of(&left).max(of(&right)))?;
+    }
     b.emit(Op::MatMul, vec![x, y], dims)
 }
 

@@ -117,6 +117,8 @@ fn pool(b: &mut Builder, n: &OnnxNode, op: impl FnOnce(Window) -> Op) -> Result<
         let window = read(n, &dims[2..], kernel, spatial)?;
         refuse_empty_windows(&window)?;
         let (h, w) = output(&window, &dims)?;
+        let results = [dims[0], dims[1], h, w].into_iter().fold(1usize, usize::saturating_mul);
+        b.check_gathered(results, window.kernel.0.saturating_mul(window.kernel.1))?;
         b.emit(op(window), vec![x], vec![dims[0], dims[1], h, w])
     })
 }

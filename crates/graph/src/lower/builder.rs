@@ -198,11 +198,20 @@ impl Builder {
     }
 
     pub(super) fn trunc_knowing(&mut self, x: Id, shift: u32, theorem: Theorem) -> Result<Id, Error> {
+        let (x, shift) = self.truncated_beforehand(x, shift)?;
         if shift == 0 {
             return Ok(x);
         }
         let frac = self.frac(x).saturating_sub(shift);
         self.emit_knowing(FixedOp::Trunc { x, shift }, self.shape(x), frac, theorem)
+    }
+
+    /// `x`, without the bits that no protocol drops together with the last `k - 2`, and how many are left.
+    fn truncated_beforehand(&mut self, x: Id, shift: u32) -> Result<(Id, u32), Error> {
+        match shift.checked_sub(self.ring.bits() - 2) {
+            Some(before) if before > 0 => Ok((self.trunc(x, before)?, shift - before)),
+            Some(_) | None => Ok((x, shift)),
+        }
     }
 
     pub(super) fn relu(&mut self, x: Id) -> Result<Id, Error> {
@@ -211,6 +220,7 @@ impl Builder {
 
     /// Drops `shift` fraction bits, then `max(x, 0)`.
     pub(super) fn trunc_relu(&mut self, x: Id, shift: u32) -> Result<Id, Error> {
+        let (x, shift) = self.truncated_beforehand(x, shift)?;
         if shift == 0 {
             return self.relu(x);
         }

@@ -144,19 +144,6 @@ pub(super) fn conv_geometry(conv: &Conv, x: &[usize], w: &[usize], out: &[usize]
 pub(super) fn visit_conv(g: &ConvGeometry, mut product: impl FnMut(usize, usize, usize)) {
     let (inputs, outputs) = (g.c / g.groups, g.o / g.groups);
     let plane = g.input.0 * g.input.1;
-    let taps = conv_taps(g);
-    for o in 0..g.o {
-        for c in 0..inputs {
-            let (x, w) = ((o / outputs * inputs + c) * plane, (o * inputs + c) * g.kernel.0 * g.kernel.1);
-            for &(at, tap, position) in &taps {
-                product(o * g.output.0 * g.output.1 + at, x + position, w + tap);
-            }
-        }
-    }
-}
-
-/// `(output position, kernel position, input position)` of every tap inside the input.
-fn conv_taps(g: &ConvGeometry) -> Vec<(usize, usize, usize)> {
     let window = Window {
         kernel: g.kernel,
         strides: g.strides,
@@ -165,12 +152,21 @@ fn conv_taps(g: &ConvGeometry) -> Vec<(usize, usize, usize)> {
         pads_end: (0, 0),
         ceil: false,
     };
-    let mut taps = Vec::new();
+    // Of one position at a time: those of all may be many times the numbers that they are of.
+    let mut taps: Vec<(usize, usize)> = Vec::new();
     for at in 0..g.output.0 * g.output.1 {
-        let inside = window.taps(g.input, (at / g.output.1, at % g.output.1));
-        taps.extend(inside.enumerate().filter_map(|(tap, position)| Some((at, tap, position?))));
+        let inside = window.taps(g.input, (at / g.output.1, at % g.output.1)).enumerate();
+        taps.clear();
+        taps.extend(inside.filter_map(|(tap, position)| Some((tap, position?))));
+        for o in 0..g.o {
+            for c in 0..inputs {
+                let (x, w) = ((o / outputs * inputs + c) * plane, (o * inputs + c) * g.kernel.0 * g.kernel.1);
+                for &(tap, position) in &taps {
+                    product(o * g.output.0 * g.output.1 + at, x + position, w + tap);
+                }
+            }
+        }
     }
-    taps
 }
 
 /// For each window of `[n, c, h, w]`, row-major over `[n, c, oh, ow]`: the flat input

@@ -35,6 +35,13 @@ impl Fact {
     pub(super) fn bound(&self) -> f64 {
         self.hi.abs().max(self.lo.abs())
     }
+
+    /// Least magnitude; of values that may be on either side of zero, zero.
+    pub(super) fn least(&self) -> f64 {
+        let of_constant = self.constant.iter().flat_map(|values| values.iter()).map(|v| v.abs());
+        let of_range = if self.lo <= 0.0 && self.hi >= 0.0 { 0.0 } else { self.lo.abs().min(self.hi.abs()) };
+        of_constant.reduce(f64::min).unwrap_or(of_range)
+    }
 }
 
 /// The facts of every node when each element of input `i` lies in `ranges[i]`.

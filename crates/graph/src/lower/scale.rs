@@ -8,7 +8,7 @@
 
 use super::real::Fact;
 use crate::op::{Op, ValueId};
-use crate::{Error, Graph};
+use crate::{Error, Graph, Node};
 use subrosa_core::RingWidth;
 
 /// What to do about values that are too large.
@@ -23,10 +23,27 @@ pub(super) const NARROWER: &str = "state a narrower input range (--input-range, 
 pub(super) const GOOD: u32 = 8;
 /// Fraction bits below which a plan is refused.
 pub(super) const LEAST: u32 = 6;
-/// Fraction bits of a weight beyond which nothing is gained.
+/// Fraction bits of a weight beyond which nothing is gained, if it is not small.
 const MOST_WEIGHT: u32 = 16;
 
-/// Fraction bits of an activation beyond which nothing is gained in this ring: room is
+/// More fraction bits that values up to `bound` need, where they are so small that what suffices for others
+/// would leave them fewer than [`LEAST`] bits of their own.
+fn finer(bound: f64) -> i64 {
+    match bound > 0.0 {
+        true => ((-bound.log2()).floor() as i64).saturating_sub(i64::from(LEAST)).clamp(0, MOST_FINER),
+        false => 0,
+    }
+}
+
+/// Whoever states a range of 1e-30 has another unit in mind.
+const MOST_FINER: i64 = 24;
+
+/// The bits that the largest of values up to `bound` has of its own; none for a bound of zero.
+fn own_bits(bound: f64, frac: i64) -> Option<i64> {
+    (bound > 0.0).then(|| frac.saturating_add(bound.log2().floor() as i64))
+}
+
+/// Fraction bits of an activation beyond which nothing is gained in this ring, if it is not small: room is
 /// left for a product with a weight.
 pub(super) fn most_activation(ring: RingWidth) -> u32 {
     match ring {
@@ -45,12 +62,27 @@ pub(super) struct Scales {
     pub(super) target: Vec<u32>,
     /// For nodes that multiply: fraction bits of the product at most.
     pub(super) budget: Vec<u32>,
+    /// For nodes that multiply a constant: its fraction bits at most.
+    most_weight: Vec<u32>,
     /// Whether a node's value becomes an output without being truncated.
     pub(super) untruncated: Vec<bool>,
     /// The fewest fraction bits anywhere.
     pub(super) score: u32,
     /// The node that leaves the fewest.
     tightest: usize,
+    /// What has the fewest bits of its own where it is multiplied, if that is too few.
+    faintest: Option<Faint>,
+}
+
+/// A factor that would be told by few bits, or by none: a product with it would be silently wrong.
+#[derive(Clone, Debug)]
+struct Faint {
+    /// The product.
+    node: ValueId,
+    /// The factor.
+    factor: ValueId,
+    /// What its largest value, or a divisor's least, has.
+    bits: i64,
 }
 
 impl Scales {
@@ -63,12 +95,18 @@ impl Scales {
             .map(|id| k - 2 - i64::from(slack) - reach.bits[id] + i64::from(reach.final_product[id]))
             .collect();
         let target = targets(graph, facts, ring, &budget);
-        let score = score(graph, facts, &target, &budget);
+        let most_weight: Vec<i64> = (0..graph.nodes.len())
+            .map(|id| i64::from(MOST_WEIGHT) + constant_factor(graph, facts, id).map_or(0, |(_, bound)| finer(bound)))
+            .collect();
+        let faintest = faintest(graph, facts, &target, &budget, &most_weight);
+        let score = faintest.as_ref().map_or(i64::MAX, |f| f.bits).min(score(graph, facts, &target, &budget));
         let unsigned = |v: &i64| u32::try_from(*v).unwrap_or(0);
         Self {
             ring,
             target: target.iter().map(unsigned).collect(),
             budget: budget.iter().map(unsigned).collect(),
+            most_weight: most_weight.iter().map(unsigned).collect(),
+            faintest,
             untruncated: reach.final_product,
             score: unsigned(&score),
             tightest: tightest(graph, facts, &budget),
@@ -77,7 +115,7 @@ impl Scales {
 
     /// Fraction bits of the weight that multiplies an activation with `frac` at `node`.
     pub(super) fn weight(&self, node: ValueId, frac: u32) -> u32 {
-        self.budget[node].saturating_sub(frac).min(MOST_WEIGHT)
+        self.budget[node].saturating_sub(frac).min(self.most_weight[node])
     }
 
     /// Whether a weight leaves an activation with `frac` bits, one more than its target, to
@@ -88,6 +126,20 @@ impl Scales {
 
     /// That these fractions are too few, naming the tightest node.
     pub(super) fn refusal(&self, graph: &Graph, facts: &[Fact]) -> Error {
+        if let Some(Faint { node, factor, bits }) = &self.faintest {
+            return Error::Range {
+                node: graph.nodes[*node].name.clone(),
+                magnitude_bits: facts[*node].bound().max(f64::MIN_POSITIVE).log2(),
+                needed: format!(
+                    "then its factor '{}' is so small that {} leaves its largest value {} of the {LEAST} bits that are \
+                     needed",
+                    graph.nodes[*factor].name,
+                    self.ring,
+                    (*bits).max(0)
+                ),
+                remedy: REMEDY.to_owned(),
+            };
+        }
         let bound = facts[self.tightest].bound();
         Error::Range {
             node: graph.nodes[self.tightest].name.clone(),
@@ -180,8 +232,8 @@ fn ceil_log2(b: f64) -> i64 {
 fn targets(graph: &Graph, facts: &[Fact], ring: RingWidth, budget: &[i64]) -> Vec<i64> {
     // Three bits are kept for the sign, one truncation, and a difference of two values.
     let own = |id: ValueId| i64::from(ring.bits()) - 3 - ceil_log2(facts[id].bound());
-    let most = i64::from(most_activation(ring));
-    let mut target: Vec<i64> = (0..graph.nodes.len()).map(|id| own(id).min(most)).collect();
+    let most = |id: ValueId| i64::from(most_activation(ring)) + finer(facts[id].bound());
+    let mut target: Vec<i64> = (0..graph.nodes.len()).map(|id| own(id).min(most(id))).collect();
     let products_only = read_by_products_only(graph, facts);
     for (id, node) in graph.nodes.iter().enumerate().rev() {
         let allowed = match free_bits(graph, id).filter(|_| products_only[id]) {
@@ -269,6 +321,53 @@ fn score(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64]) -> i64 {
         }
     }
     least
+}
+
+/// The constant that a node multiplies by, and the largest magnitude that it is encoded with: of a divisor its
+/// reciprocals are.
+fn constant_factor(graph: &Graph, facts: &[Fact], id: ValueId) -> Option<(ValueId, f64)> {
+    let node = &graph.nodes[id];
+    let constant = |at: usize| node.inputs.get(at).copied().filter(|&i| facts[i].constant.is_some());
+    let divides = matches!(node.op, Op::Div) && facts[id].constant.is_none();
+    match (divides, multiplies_a_weight(graph, facts, id), constant(1)) {
+        (true, _, Some(by)) => Some((by, facts[by].least().recip())),
+        (false, true, Some(by)) => Some((by, facts[by].bound())),
+        (true, _, None) | (false, true, None) => constant(0).map(|by| (by, facts[by].bound())),
+        (false, false, _) => None,
+    }
+}
+
+/// The factor with the fewest bits of its own, if these are fewer than [`LEAST`].
+fn faintest(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64], most_weight: &[i64]) -> Option<Faint> {
+    let mut all = Vec::new();
+    for (node, Node { op, inputs, .. }) in graph.nodes.iter().enumerate() {
+        if facts[node].constant.is_some() {
+            continue;
+        }
+        let mut found = |factor: ValueId, bound: f64, frac: i64| {
+            all.extend(own_bits(bound, frac).map(|bits| Faint { node, factor, bits }));
+        };
+        let variable = |at: usize| inputs.get(at).copied().filter(|&i| facts[i].constant.is_none());
+        let (both, divides) = (matches!(op, Op::MatMul | Op::Mul), matches!(op, Op::Div));
+        let one = divides || matches!(op, Op::Conv(_) | Op::Pow { .. });
+        let multiplied: Vec<ValueId> = (0..2).take(if both { 2 } else { one.into() }).filter_map(variable).collect();
+        multiplied.iter().for_each(|&x| found(x, facts[x].bound(), target[x]));
+        let mut other = multiplied.iter().map(|&x| target[x]).max();
+        let divisor = if matches!(op, Op::Reciprocal) { variable(0) } else { variable(1).filter(|_| divides) };
+        if let Some(y) = divisor {
+            // What it is divided by has to be told from zero and from its neighbours.
+            found(y, facts[y].least(), target[y]);
+        }
+        if let Some(y) = divisor.filter(|_| divides) {
+            let reciprocal = other.map_or(budget[node].div_euclid(2), |x| budget[node] - x);
+            found(y, facts[y].least().recip(), reciprocal);
+            other = other.max(Some(reciprocal));
+        }
+        if let Some((factor, bound)) = constant_factor(graph, facts, node) {
+            found(factor, bound, (budget[node] - other.unwrap_or(0)).min(most_weight[node]));
+        }
+    }
+    all.into_iter().filter(|faint| faint.bits < i64::from(LEAST)).min_by_key(|faint| faint.bits)
 }
 
 /// The product with the smallest budget, or, without products, the largest value: what

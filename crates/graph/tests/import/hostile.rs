@@ -1,7 +1,7 @@
 //! Files made to break the importer: each is one clear sentence, quickly.
 
 use crate::build::Onnx;
-use crate::build::Setting::{Float, Int, Ints};
+use crate::build::Setting::{Float, Int, Ints, Text};
 use crate::evaluator::Noise;
 use prost::Message;
 use std::time::{Duration, Instant};
@@ -154,6 +154,45 @@ fn long_chains_do_not_overflow_the_stack() {
         model = model.node("Relu", &from, &to, &[]);
     }
     assert_eq!(Model::from_bytes(&model.output("n19999").bytes()).unwrap().graph().nodes.len(), 20_001);
+}
+
+/// A factor behind many sums would be pushed through each of them.
+#[test]
+fn a_factor_behind_many_sums_does_not_overflow_the_stack() {
+    let mut model = Onnx::new(17).input("x", &[3, 3]).weight("c", &[3, 1], &[1.0; 3]).weight("r", &[1, 3], &[2.0; 3]);
+    let mut last = "x".to_owned();
+    for i in 0..10_000 {
+        model = model.node("Add", &format!("{last} {}", ["c", "r"][i % 2]), &format!("n{i}"), &[]);
+        last = format!("n{i}");
+    }
+    let model = model.weight("f", &[], &[3.0]).node("Mul", &format!("{last} f"), "y", &[]).output("y");
+    let bytes = model.bytes();
+    let small = std::thread::Builder::new().stack_size(1 << 20);
+    small.spawn(move || Model::from_bytes(&bytes).map(drop).unwrap()).unwrap().join().unwrap();
+}
+
+/// What a small file says of sizes takes no memory before somebody has looked at it.
+#[test]
+fn gathered_numbers_are_bounded() {
+    let one = || Onnx::new(17).input("x", &[0, 1, 1, 1]);
+    let most = i64::from(i32::MAX);
+    let tall: &[i64] = &[most, 1];
+    let pads: &[i64] = &[most - 1, 0, 0, 0];
+    for op in ["MaxPool", "AveragePool"] {
+        let model = one().node(op, "x", "y", &[("kernel_shape", Ints(tall)), ("pads", Ints(pads))]).output("y");
+        names(model, &["'y'", "gathers"]);
+    }
+    let both = Onnx::new(17)
+        .input("x", &[1024, 1, 1, 1024])
+        .ints("s", &[1, 1024, 1024, 1])
+        .node("Reshape", "x s", "t", &[])
+        .node("MatMul", "x t", "y", &[])
+        .output("y");
+    names(both, &["'y'", "gathers"]);
+    let wide = vec![1i64; 30];
+    let all = vec![1i64 << 24; 60];
+    let edge = Onnx::new(17).input("x", &wide).ints("p", &all).node("Pad", "x p", "y", &[("mode", Text("edge"))]);
+    names(edge.output("y"), &["'y'"]);
 }
 
 /// Damaged copies of a valid model: any result but a panic, a hang or a huge allocation.

@@ -91,54 +91,90 @@ pub(super) fn pow(cx: &mut Context<'_>, id: ValueId, exponent: u32) -> Result<Id
     Ok(power)
 }
 
-/// The factor `by` as an integer with as many fraction bits as the value has room for, and
-/// are of use; at least `least`, unless fewer are exact.
-fn public_factor(b: &Builder, x: Id, by: f64, least: u32) -> Option<(i64, u32)> {
-    let spare = f64::from(b.room(x)) - by.abs().max(f64::MIN_POSITIVE).log2().ceil();
-    let frac = (spare.max(0.0) as u32).min(MOST_FACTOR_BITS);
-    let integer = subrosa_core::fixed::encode(by, frac)?;
-    (frac >= least || by == integer as f64 / f64::from(frac).exp2()).then_some((integer, frac))
+/// As many fraction bits for each of these factors as the value has room for and are of use, if then
+/// each of them is exact or, as an integer, has `least` bits after its first one.
+fn shared_bits(b: &Builder, x: Id, factors: &[f64], least: u32) -> Option<u32> {
+    let magnitudes = || factors.iter().map(|f| f.abs()).filter(|&f| f > 0.0);
+    let largest = magnitudes().fold(f64::MIN_POSITIVE, f64::max);
+    let smallest = magnitudes().fold(largest, f64::min);
+    let spare = f64::from(b.room(x)) - largest.log2().ceil();
+    // A small factor's first bit is far behind the point.
+    let most = f64::from(MOST_FACTOR_BITS).max(f64::from(GOOD_FACTOR_BITS) + (-smallest.log2()).ceil());
+    let frac = spare.min(most).clamp(0.0, f64::from(MOST_FRAC.saturating_sub(b.frac(x)))) as u32;
+    let fine = |f: &f64| f.abs() * f64::from(frac).exp2() >= f64::from(least).exp2() || is_exact(*f, frac);
+    factors.iter().all(fine).then_some(frac)
 }
 
-/// Fraction bits of a public factor beyond which nothing is gained.
+/// Whether nothing is lost in encoding.
+fn is_exact(factor: f64, frac: u32) -> bool {
+    subrosa_core::fixed::encode(factor, frac).is_some_and(|i| factor == i as f64 / f64::from(frac).exp2())
+}
+
+/// Fraction bits of a public factor beyond which nothing is gained, if it is not small.
 const MOST_FACTOR_BITS: u32 = 16;
-/// With fewer, a value is truncated first, to make room: a factor this fine is off by at
-/// most one in 8,192.
+/// With fewer bits after its first one, a value is truncated first, to make room: a factor this fine is off by
+/// at most one in 8,192.
 const GOOD_FACTOR_BITS: u32 = 12;
 /// With fewer even then, the plan is refused.
 const LEAST_FACTOR_BITS: u32 = 8;
+/// Fraction bits of any value at most: integers have 64 bits.
+const MOST_FRAC: u32 = 62;
 
 /// `x * by` for a public factor, truncating `x` to `frac` first where there is no room.
 ///
 /// **Errors:** [`Error::Range`] where there is none even then.
 pub(super) fn times_public(cx: &mut Context<'_>, x: Id, by: f64, frac: u32) -> Result<Id, Error> {
-    let (x, integer, bits) = with_room_for_factor(cx, x, by, frac)?;
+    let (x, bits) = with_room_for_factors(cx, x, &[by], frac)?;
+    let integer = subrosa_core::fixed::encode(by, bits).ok_or_else(|| no_room(cx, x, by))?;
     cx.b.mul_public(x, integer, bits)
 }
 
-/// `x`, truncated where it left too little room to what `x * by` with `frac` fraction bits
-/// needs of it, and the public factor `by` with
-/// its fraction bits.
+/// `x`, truncated where it left too little room to what its products with these factors need of it at `frac`
+/// fraction bits; and the factors' fraction bits.
 ///
 /// **Errors:** [`Error::Range`] where there is no room even then.
-pub(super) fn with_room_for_factor(cx: &mut Context<'_>, x: Id, by: f64, frac: u32) -> Result<(Id, i64, u32), Error> {
-    if let Some((integer, bits)) = public_factor(&cx.b, x, by, GOOD_FACTOR_BITS) {
-        return Ok((x, integer, bits));
+pub(super) fn with_room_for_factors(
+    cx: &mut Context<'_>,
+    x: Id,
+    factors: &[f64],
+    frac: u32,
+) -> Result<(Id, u32), Error> {
+    if let Some(bits) = shared_bits(&cx.b, x, factors, GOOD_FACTOR_BITS) {
+        return Ok((x, bits));
     }
-    // A factor below 1 shrinks the operand's error too, so it needs fewer fraction bits.
-    let shrinks = by.abs().clamp(f64::MIN_POSITIVE, 1.0).log2().abs().floor() as u32;
+    let largest = factors.iter().fold(f64::MIN_POSITIVE, |largest, f| largest.max(f.abs()));
+    // Factors below 1 shrink the operand's error too, so it needs fewer fraction bits.
+    let shrinks = largest.min(1.0).log2().abs().floor() as u32;
     let x = cx.at_most(x, frac.saturating_sub(shrinks))?;
-    let (integer, bits) = public_factor(&cx.b, x, by, LEAST_FACTOR_BITS).ok_or_else(|| no_room(cx, x, by))?;
-    Ok((x, integer, bits))
+    match shared_bits(&cx.b, x, factors, LEAST_FACTOR_BITS) {
+        Some(bits) => Ok((x, bits)),
+        None => Err(no_room(cx, x, largest)),
+    }
 }
 
-/// The fraction bits that a factor of `x` up to `largest` may have.
+/// `x`, truncated where it leaves too little room, and the fraction bits of slopes beside which `x` itself
+/// counts too: so they need as many in all and not each. With them, `x` times `largest` fits.
 ///
-/// **Errors:** [`Error::Range`] where there is too little room.
-pub(super) fn factor_bits(cx: &Context<'_>, x: Id, largest: f64) -> Result<u32, Error> {
-    match public_factor(&cx.b, x, largest, LEAST_FACTOR_BITS) {
-        Some((_, bits)) => Ok(bits),
-        None => Err(no_room(cx, x, largest)),
+/// **Errors:** [`Error::Range`] where there is no room even then.
+pub(super) fn with_room_for_slopes(
+    cx: &mut Context<'_>,
+    x: Id,
+    slopes: &[f64],
+    largest: f64,
+) -> Result<(Id, u32), Error> {
+    let bits = |cx: &Context<'_>, x: Id| {
+        let spare = f64::from(cx.b.room(x)) - largest.max(f64::MIN_POSITIVE).log2().ceil();
+        spare.clamp(0.0, f64::from(MOST_FACTOR_BITS)) as u32
+    };
+    let had = bits(cx, x);
+    if had >= GOOD_FACTOR_BITS || slopes.iter().all(|&slope| is_exact(slope, had)) {
+        return Ok((x, had));
+    }
+    let frac = cx.b.frac(x).saturating_sub(GOOD_FACTOR_BITS - had);
+    let x = cx.at_most(x, frac)?;
+    match bits(cx, x) {
+        bits if bits >= LEAST_FACTOR_BITS => Ok((x, bits)),
+        _ => Err(no_room(cx, x, largest)),
     }
 }
 

@@ -93,10 +93,13 @@ impl Emission<'_> {
             0 => self.select(cx, below, 0, self.g + self.unit)?,
             degree => self.horner(cx, below, degree)?,
         };
+        let exact = cx.b.frac(result);
         if let Some(passed) = self.passed(cx, below)? {
             result = self.joined(cx, result, passed)?;
         }
-        let error = self.distance(cx, result);
+        // Both truncate there, and one of them may get one more.
+        let truncated = u64::from(cx.b.frac(result) < exact);
+        let error = self.distance(cx, result).saturating_add(truncated);
         cx.b.promise(result, error);
         Ok(result)
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | sigmoid, tanh, erf, gelu | [`SMOOTH_ERROR`], absolute |
 //! | exp | [`SMOOTH_ERROR`], relative above `x = 0`, absolute below |
-//! | reciprocal | [`SMOOTH_ERROR`] / x + [`FLOOR`], while the ring leaves 12 fraction bits |
+//! | reciprocal | [`SMOOTH_ERROR`] / x + [`FLOOR`] / s, while the ring leaves 12 fraction bits; s the power of two below the least x, or 1 |
 //! | sqrt | [`SMOOTH_ERROR`], and what one unit of the input makes |
 //!
 //! The tolerance of the fits is a quarter of the error; the rest is for rounding.
@@ -20,7 +20,7 @@ use subrosa_core::fixed;
 
 /// Largest absolute error of sigmoid, tanh, erf and gelu.
 pub const SMOOTH_ERROR: f64 = 1.0 / 1024.0;
-/// Absolute error below which a reciprocal is not improved.
+/// Absolute error below which a reciprocal of what is at least 1 is not improved.
 pub const FLOOR: f64 = 1.0 / 8192.0;
 /// Tolerance of the piecewise polynomials.
 const FIT: f64 = SMOOTH_ERROR / 4.0;
@@ -138,7 +138,16 @@ pub(super) fn reciprocal_of(cx: &mut Context<'_>, id: ValueId, x: Id, rounding: 
     }
 }
 
+/// A large `x` is divided by a power of two first and its reciprocal afterwards, which costs nothing: else a small
+/// result would have few bits.
 fn positive_reciprocal(cx: &mut Context<'_>, id: ValueId, x: Id, rounding: Rounding) -> Result<Id, Error> {
+    let shrunk = real_hull(&cx.b, x).0.max(1.0).log2().floor() as u32;
+    let x = cx.b.mul_public(x, 1, shrunk)?;
+    let reciprocal = near_one_reciprocal(cx, id, x, rounding)?;
+    cx.b.divided(reciprocal, shrunk)
+}
+
+fn near_one_reciprocal(cx: &mut Context<'_>, id: ValueId, x: Id, rounding: Rounding) -> Result<Id, Error> {
     let least = real_hull(&cx.b, x).0;
     let curve = Curve {
         f: &f64::recip,

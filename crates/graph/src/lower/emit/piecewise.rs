@@ -27,9 +27,9 @@ pub(super) fn relu(cx: &mut Context<'_>, id: ValueId) -> Result<Id, Error> {
 /// `alpha x + (1 - alpha) relu(x)`.
 pub(super) fn leaky_relu(cx: &mut Context<'_>, id: ValueId, alpha: f64) -> Result<Id, Error> {
     let x = cx.activation(cx.node(id).inputs[0])?;
-    let positive = cx.b.relu(x)?;
     let largest = alpha.abs().max((1.0 - alpha).abs()).max(1.0);
-    let frac = arithmetic::factor_bits(cx, x, 2.0 * largest)?;
+    let (x, frac) = arithmetic::with_room_for_slopes(cx, x, &[alpha], 2.0 * largest)?;
+    let positive = cx.b.relu(x)?;
     let slope = fixed::encode(alpha, frac).ok_or_else(|| arithmetic::no_room(cx, x, alpha))?;
     let one = 1i64 << frac;
     let everywhere = cx.b.mul_public(x, slope, frac)?;
@@ -51,15 +51,18 @@ pub(super) fn leaky_relu(cx: &mut Context<'_>, id: ValueId, alpha: f64) -> Resul
 pub(super) fn prelu(cx: &mut Context<'_>, id: ValueId) -> Result<Id, Error> {
     let (input, slope) = (cx.node(id).inputs[0], cx.node(id).inputs[1]);
     let x = cx.activation(input)?;
+    let slopes = cx.facts[slope].constant.clone();
+    let (x, frac) = match &slopes {
+        Some(slopes) => arithmetic::with_room_for_slopes(cx, x, slopes, 2.0 * cx.facts[slope].bound().max(1.0))?,
+        None => (x, 0),
+    };
     let x = cx.broadcast(x, input, id)?;
     let positive = cx.b.relu(x)?;
     let bounds = cx.b.span(x).map(|lo, hi| (lo.min(0), hi.min(0)));
     let negative = cx.b.sub_knowing(x, positive, Theorem { bounds: Some(bounds), error: Some(cx.b.error(x)) })?;
-    let slope_bound = cx.facts[slope].bound().max(1.0);
-    let frac = arithmetic::factor_bits(cx, x, 2.0 * slope_bound)?;
-    let factor = match cx.is_constant(slope) {
-        true => cx.constant(slope, frac)?,
-        false => cx.activation(slope)?,
+    let factor = match slopes {
+        Some(_) => cx.constant(slope, frac)?,
+        None => cx.activation(slope)?,
     };
     let factor = cx.broadcast(factor, slope, id)?;
     let below = cx.b.mul(negative, factor)?;

@@ -67,8 +67,8 @@ pub(super) fn average_pool(cx: &mut Context<'_>, id: ValueId, window: &Window, p
 
 /// Each output position has its own divisor.
 fn divided_each(cx: &mut Context<'_>, sum: Id, by: &[usize], target: u32) -> Result<Id, Error> {
-    let least = by.iter().copied().min().unwrap_or(1).max(1);
-    let (sum, _, frac) = arithmetic::with_room_for_factor(cx, sum, 1.0 / least as f64, target)?;
-    let factors = (0..cx.b.len(sum)).map(|i| fixed::encode(1.0 / by[i % by.len()].max(1) as f64, frac).unwrap_or(0));
+    let by: Vec<f64> = by.iter().map(|&n| 1.0 / n.max(1) as f64).collect();
+    let (sum, frac) = arithmetic::with_room_for_factors(cx, sum, &by, target)?;
+    let factors = (0..cx.b.len(sum)).map(|i| fixed::encode(by[i % by.len()], frac).unwrap_or(0));
     cx.b.scale(sum, factors.collect(), frac)
 }

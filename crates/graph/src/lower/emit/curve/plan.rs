@@ -156,15 +156,20 @@ impl<'a> Emission<'a> {
         Some(Region { from: piece.from, centre: piece.centre, u, stretch, c, identity: false })
     }
 
-    /// Fit, rounding of coefficients by half a unit, truncations by one unit: each unit at
-    /// degree `i` counts `|u|^i`. Nothing where rounding takes more than three tolerances.
+    /// Fit, rounding of coefficients by half a unit (also of those that become 0), truncations by one unit: each
+    /// unit at degree `i` counts `|u|^i`. Nothing where rounding takes more than three tolerances.
     fn total_error(&self, pieces: &[Piece], range: (i64, i64), one: f64) -> Option<f64> {
         let mut total = 0f64;
         let regions = self.regions.iter().skip(usize::from(self.beyond.0));
         for (piece, region) in pieces.iter().zip(regions) {
             let u = half_length(piece) as f64 * (f64::from(region.stretch) - f64::from(self.unit)).exp2();
-            let units = (1..=self.degree()).map(|i| 1.5 * u.powi(i as i32)).sum::<f64>() + 1.0 / one;
-            let rounding = units / f64::from(self.g).exp2();
+            let units = |i: usize| {
+                let rounded = if piece.coefficients[i] == 0.0 { 0.0 } else { 0.5 };
+                let truncated = if i <= self.degree() { 1.0 } else { 0.0 };
+                (rounded + truncated) * u.powi(i as i32)
+            };
+            let constant = 1.0 / one.min(f64::from(self.unit).exp2());
+            let rounding = ((1..TERMS).map(units).sum::<f64>() + constant) / f64::from(self.g).exp2();
             let tolerance = |x: i64| (self.curve.tolerance)(x as f64 / one);
             if rounding > 3.0 * tolerance(piece.from).min(tolerance(piece.to - 1)) {
                 return None;
