@@ -96,7 +96,8 @@ fn reciprocals() {
 fn promises_hold_however_truncations_round() {
     let gelu = || Op::Gelu { tanh: false };
     let wide = [(gelu(), -600_000.0, 600_000.0), (gelu(), -1.1e6, 2e6), (gelu(), -4000.0, 5000.0)];
-    let others = [(Op::Reciprocal, 300.0, 1000.0), (Op::Reciprocal, 0.5, 9.0), (Op::Exp, -9.0, 4.0), (Op::Tanh, -5.0, 5.0)];
+    let others =
+        [(Op::Reciprocal, 300.0, 1000.0), (Op::Reciprocal, 0.5, 9.0), (Op::Exp, -9.0, 4.0), (Op::Tanh, -5.0, 5.0)];
     for (op, lo, hi) in wide.into_iter().chain(others) {
         let lowered = lowered(op.clone(), &[1], lo, hi, None);
         let program = &lowered.program;

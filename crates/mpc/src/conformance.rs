@@ -80,8 +80,11 @@ fn trial<P: Protocol>(
 
 /// All that a run calls: inputs in so many parts each, `calls`, openings.
 fn demand(parts: usize, inputs: &[Vec<i64>], calls: &[Primitive], opens: &[usize]) -> Vec<Primitive> {
-    let inputs = inputs.iter().map(|x| Primitive::Input { parts, n: x.len() / parts });
-    inputs.chain(calls.iter().copied()).chain(opens.iter().map(move |&n| Primitive::OpenTo { parts, n: n / parts })).collect()
+    let inputs = inputs.iter().map(move |x| Primitive::Input { parts, n: x.len() / parts });
+    inputs
+        .chain(calls.iter().copied())
+        .chain(opens.iter().map(move |&n| Primitive::OpenTo { parts, n: n / parts }))
+        .collect()
 }
 
 /// As [`trial`], of inputs in so many parts, prepared with `rehearsal` instead of `body`.

@@ -135,7 +135,10 @@ fn a_gateway_that_mixes_repeats_or_changes_boxes_has_nothing_computed() {
             let (mut mixed, mut other) = (one(), one());
             std::mem::swap(&mut mixed[odd], &mut other[odd]);
             let mut relay = scene.relay();
-            assert!(refused(relay.pass_parcels(2, mixed.clone())).contains("boxes of different requests"), "{via} {odd}");
+            assert!(
+                refused(relay.pass_parcels(2, mixed.clone())).contains("boxes of different requests"),
+                "{via} {odd}"
+            );
             assert!(refused(scene.relay().pass_parcels(2, other.clone())).contains("different requests"));
             // Nothing of them was used. Put right they are computed, and then never again.
             std::mem::swap(&mut mixed[odd], &mut other[odd]);
@@ -218,7 +221,8 @@ fn several_owners_are_computed_at_once_each_for_itself() {
         }
         // And without anything wrong all at once: as many rounds as for one, but for each more that is read and
         // opened, and one preparation.
-        let fine: Vec<_> = (0..4).map(|at| outline.ask(&keys, &[all[0][at * 784..][..784].to_vec()]).unwrap()).collect();
+        let fine: Vec<_> =
+            (0..4).map(|at| outline.ask(&keys, &[all[0][at * 784..][..784].to_vec()]).unwrap()).collect();
         let requests: Vec<&[u8]> = fine.iter().map(|(request, _)| request.as_slice()).collect();
         let rounds = |passed: &subrosa::Result<Passed>| match passed.as_ref().unwrap() {
             Passed::Answered { online, .. } => online.rounds,

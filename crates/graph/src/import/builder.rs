@@ -251,7 +251,9 @@ impl Builder {
     pub(crate) fn check_gathered(&self, results: usize, each: usize) -> Result<(), Fault> {
         match results.checked_mul(each).is_some_and(|n| n <= MAX_GATHERED) {
             true => Ok(()),
-            false => malformed(format!("it gathers {each} numbers for each of {results}, beyond {MAX_GATHERED} in all")),
+            false => {
+                malformed(format!("it gathers {each} numbers for each of {results}, beyond {MAX_GATHERED} in all"))
+            }
         }
     }
 }

@@ -372,7 +372,9 @@ mod tests {
             assert_eq!(super::refused(refusal(refused)), refused);
         }
         assert_eq!(Verdict::decode_all(&[77; 65])[0].refused, Some(Refused::Failed));
-        assert!(Verdict::decode_all(&[0; 64])[0].refused.is_some() && Verdict::decode_all(&[0; 1])[0].refused.is_some());
+        assert!(
+            Verdict::decode_all(&[0; 64])[0].refused.is_some() && Verdict::decode_all(&[0; 1])[0].refused.is_some()
+        );
     }
 
     #[test]

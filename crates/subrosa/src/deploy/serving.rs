@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use subrosa_core::Phase;
-use subrosa_mpc::{Job, ModelShare, Options, Party, Seats};
+use subrosa_mpc::{Job, Load, ModelShare, Options, Party, Seats};
 use subrosa_net::tcp::{Channel, Fingerprint};
 use subrosa_net::{EndpointId, Link, Session};
 use zeroize::Zeroizing;
@@ -301,7 +301,10 @@ impl Shared {
     fn grant(&self, model: &Model, load: Load, granted: &mut BTreeSet<usize>) -> Result<usize> {
         let (samples, limits) = (load.batch(), &self.config.limits);
         if load.parts > MOST_PARTS {
-            return Err(Error::misuse(format!("{} parts of one batch are beyond the limit of {MOST_PARTS}", load.parts), ""));
+            return Err(Error::misuse(
+                format!("{} parts of one batch are beyond the limit of {MOST_PARTS}", load.parts),
+                "",
+            ));
         }
         if granted.contains(&samples) {
             return Ok(samples);

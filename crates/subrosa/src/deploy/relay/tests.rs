@@ -167,7 +167,8 @@ fn what_is_too_much_at_once_is_passed_on_in_halves() {
     (0..3).for_each(|party| deployment.start_as(party, |_| ()));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/mlp.onnx");
     let input = InputSpec::given(0.0, 1.0).unwrap();
-    let plan = Model::open(path).unwrap().plan(&PlanOptions { via: Via::Rep3, input, ..PlanOptions::default() }).unwrap();
+    let plan =
+        Model::open(path).unwrap().plan(&PlanOptions { via: Via::Rep3, input, ..PlanOptions::default() }).unwrap();
     deployment.client("clinic").provision(&plan, "digits").unwrap();
     let mut cluster = deployment.client("clinic");
     cluster.config.limits.batch = 100;
