@@ -99,7 +99,10 @@ impl Scales {
             .map(|id| i64::from(MOST_WEIGHT) + constant_factor(graph, facts, id).map_or(0, |(_, bound)| finer(bound)))
             .collect();
         let faintest = faintest(graph, facts, &target, &budget, &most_weight);
-        let score = faintest.as_ref().map_or(i64::MAX, |f| f.bits).min(score(graph, facts, &target, &budget));
+        let shared_out = score(graph, facts, &target, &budget);
+        // Where nothing has enough, what is too large is to blame.
+        let faintest = faintest.filter(|_| shared_out >= i64::from(LEAST));
+        let score = faintest.as_ref().map_or(shared_out, |f| f.bits);
         let unsigned = |v: &i64| u32::try_from(*v).unwrap_or(0);
         Self {
             ring,

@@ -21,6 +21,7 @@ use super::super::span::Span;
 use crate::Error;
 use crate::op::ValueId;
 use crate::program::Id;
+pub(super) use plan::most_frac;
 use plan::{Emission, Region};
 use subrosa_core::Shape;
 

@@ -143,6 +143,8 @@ pub(super) fn reciprocal_of(cx: &mut Context<'_>, id: ValueId, x: Id, rounding: 
 fn positive_reciprocal(cx: &mut Context<'_>, id: ValueId, x: Id, rounding: Rounding) -> Result<Id, Error> {
     let shrunk = real_hull(&cx.b, x).0.max(1.0).log2().floor() as u32;
     let x = cx.b.mul_public(x, 1, shrunk)?;
+    // Finer than that it would only take room: of numbers from 1 on these are 1/64 of the error and less.
+    let x = if shrunk > 0 { cx.at_most(x, curve::most_frac(cx.b.ring()))? } else { x };
     let reciprocal = near_one_reciprocal(cx, id, x, rounding)?;
     cx.b.divided(reciprocal, shrunk)
 }

@@ -16,7 +16,8 @@ const FEW_PIECES: usize = 20;
 /// Fraction bits inside, at least.
 const LEAST_FRAC: u32 = 8;
 
-fn most_frac(ring: RingWidth) -> u32 {
+/// And at most.
+pub(in super::super) fn most_frac(ring: RingWidth) -> u32 {
     match ring {
         RingWidth::W32 => 16,
         RingWidth::W48 => 18,
