@@ -83,6 +83,8 @@ struct Faint {
     factor: ValueId,
     /// What its largest value, or a divisor's least, has.
     bits: i64,
+    /// Whether it is divided by.
+    divisor: bool,
 }
 
 impl Scales {
@@ -129,18 +131,22 @@ impl Scales {
 
     /// That these fractions are too few, naming the tightest node.
     pub(super) fn refusal(&self, graph: &Graph, facts: &[Fact]) -> Error {
-        if let Some(Faint { node, factor, bits }) = &self.faintest {
-            return Error::Range {
-                node: graph.nodes[*node].name.clone(),
-                magnitude_bits: facts[*node].bound().max(f64::MIN_POSITIVE).log2(),
-                needed: format!(
-                    "then its factor '{}' is so small that {} leaves its largest value {} of the {LEAST} bits that are \
-                     needed",
-                    graph.nodes[*factor].name,
-                    self.ring,
-                    (*bits).max(0)
-                ),
-                remedy: REMEDY.to_owned(),
+        if let Some(Faint { node, factor, bits, divisor }) = &self.faintest {
+            let (node, bound) = (graph.nodes[*node].name.clone(), facts[*node].bound());
+            let has = format!("{} of the {LEAST} bits that are needed in {}", (*bits).max(0), self.ring);
+            let factor = &graph.nodes[*factor].name;
+            return match divisor {
+                true => Error::Domain {
+                    node,
+                    why: format!("the divisor '{factor}' comes so near zero that its least value has {has}"),
+                    remedy: NARROWER.to_owned(),
+                },
+                false => Error::Range {
+                    node,
+                    magnitude_bits: bound.max(f64::MIN_POSITIVE).log2(),
+                    needed: format!("its factor '{factor}' is so small that its largest value has {has}"),
+                    remedy: REMEDY.to_owned(),
+                },
             };
         }
         let bound = facts[self.tightest].bound();
@@ -347,27 +353,27 @@ fn faintest(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64], most_
         if facts[node].constant.is_some() {
             continue;
         }
-        let mut found = |factor: ValueId, bound: f64, frac: i64| {
-            all.extend(own_bits(bound, frac).map(|bits| Faint { node, factor, bits }));
+        let mut found = |factor: ValueId, divisor: bool, bound: f64, frac: i64| {
+            all.extend(own_bits(bound, frac).map(|bits| Faint { node, factor, bits, divisor }));
         };
         let variable = |at: usize| inputs.get(at).copied().filter(|&i| facts[i].constant.is_none());
         let (both, divides) = (matches!(op, Op::MatMul | Op::Mul), matches!(op, Op::Div));
         let one = divides || matches!(op, Op::Conv(_) | Op::Pow { .. });
         let multiplied: Vec<ValueId> = (0..2).take(if both { 2 } else { one.into() }).filter_map(variable).collect();
-        multiplied.iter().for_each(|&x| found(x, facts[x].bound(), target[x]));
+        multiplied.iter().for_each(|&x| found(x, false, facts[x].bound(), target[x]));
         let mut other = multiplied.iter().map(|&x| target[x]).max();
         let divisor = if matches!(op, Op::Reciprocal) { variable(0) } else { variable(1).filter(|_| divides) };
         if let Some(y) = divisor {
             // What it is divided by has to be told from zero and from its neighbours.
-            found(y, facts[y].least(), target[y]);
+            found(y, true, facts[y].least(), target[y]);
         }
         if let Some(y) = divisor.filter(|_| divides) {
             let reciprocal = other.map_or(budget[node].div_euclid(2), |x| budget[node] - x);
-            found(y, facts[y].least().recip(), reciprocal);
+            found(y, false, facts[y].least().recip(), reciprocal);
             other = other.max(Some(reciprocal));
         }
         if let Some((factor, bound)) = constant_factor(graph, facts, node) {
-            found(factor, bound, (budget[node] - other.unwrap_or(0)).min(most_weight[node]));
+            found(factor, false, bound, (budget[node] - other.unwrap_or(0)).min(most_weight[node]));
         }
     }
     all.into_iter().filter(|faint| faint.bits < i64::from(LEAST)).min_by_key(|faint| faint.bits)
