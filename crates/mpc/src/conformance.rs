@@ -151,8 +151,10 @@ fn rehearsed<P: Protocol>(
             let each = P::opening_bytes(n);
             let expected: Vec<_> = (0..P::ONLINE).map(|p| (p, each * parts)).collect();
             let messages = if n == 0 { vec![vec![]; P::ONLINE] } else { receiver.round(vec![], &expected).unwrap() };
-            let part = |at: usize| messages.iter().map(|m| m.chunks(each.max(1)).nth(at).unwrap_or(&[]).to_vec());
-            let opened = |at| P::reconstruct(n, &part(at).collect::<Vec<_>>()).unwrap();
+            let part = |at: usize| -> Vec<Vec<u8>> {
+                messages.iter().map(|m| m.chunks(each.max(1)).nth(at).unwrap_or(&[]).to_vec()).collect()
+            };
+            let opened = |at| P::reconstruct(n, &part(at)).unwrap();
             (0..parts).flat_map(opened).map(|w| sign_extend(w, k::<P>())).collect()
         };
         let outputs = lens.iter().map(open).collect();
