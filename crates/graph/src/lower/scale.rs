@@ -26,6 +26,9 @@ pub(super) const LEAST: u32 = 6;
 /// Fraction bits of a weight beyond which nothing is gained, if it is not small.
 const MOST_WEIGHT: u32 = 16;
 
+/// Bits of its own that the largest value of a factor needs. Fewer than [`LEAST`], as weights are at most 1, as a rule.
+const FAINT: u32 = 4;
+
 /// More fraction bits that values up to `bound` need, where they are so small that what suffices for others
 /// would leave them fewer than [`LEAST`] bits of their own.
 fn finer(bound: f64) -> i64 {
@@ -104,7 +107,7 @@ impl Scales {
         let shared_out = score(graph, facts, &target, &budget);
         // Where nothing has enough, what is too large is to blame.
         let faintest = faintest.filter(|_| shared_out >= i64::from(LEAST));
-        let score = faintest.as_ref().map_or(shared_out, |f| f.bits);
+        let score = if faintest.is_some() { 0 } else { shared_out };
         let unsigned = |v: &i64| u32::try_from(*v).unwrap_or(0);
         Self {
             ring,
@@ -133,7 +136,7 @@ impl Scales {
     pub(super) fn refusal(&self, graph: &Graph, facts: &[Fact]) -> Error {
         if let Some(Faint { node, factor, bits, divisor }) = &self.faintest {
             let (node, bound) = (graph.nodes[*node].name.clone(), facts[*node].bound());
-            let has = format!("{} of the {LEAST} bits that are needed in {}", (*bits).max(0), self.ring);
+            let has = format!("{} of the {} bits that are needed in {}", (*bits).max(0), needed(*divisor), self.ring);
             let factor = &graph.nodes[*factor].name;
             return match divisor {
                 true => Error::Domain {
@@ -346,7 +349,12 @@ fn constant_factor(graph: &Graph, facts: &[Fact], id: ValueId) -> Option<(ValueI
     }
 }
 
-/// The factor with the fewest bits of its own, if these are fewer than [`LEAST`].
+/// The bits of its own that a factor needs. Of a divisor it is the least value that has them.
+fn needed(divisor: bool) -> u32 {
+    if divisor { LEAST } else { FAINT }
+}
+
+/// The factor with the fewest bits of its own, if these are too few.
 fn faintest(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64], most_weight: &[i64]) -> Option<Faint> {
     let mut all = Vec::new();
     for (node, Node { op, inputs, .. }) in graph.nodes.iter().enumerate() {
@@ -376,7 +384,7 @@ fn faintest(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64], most_
             found(factor, false, bound, (budget[node] - other.unwrap_or(0)).min(most_weight[node]));
         }
     }
-    all.into_iter().filter(|faint| faint.bits < i64::from(LEAST)).min_by_key(|faint| faint.bits)
+    all.into_iter().filter(|faint| faint.bits < i64::from(needed(faint.divisor))).min_by_key(|faint| faint.bits)
 }
 
 /// The product with the smallest budget, or, without products, the largest value: what
