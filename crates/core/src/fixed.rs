@@ -41,10 +41,24 @@ impl fmt::Display for RingWidth {
 /// `round(x * 2^frac)`, ties away from zero, or `None` when `x` is not finite or the
 /// result does not fit in 62 bits.
 pub fn encode(x: f64, frac: u32) -> Option<i64> {
-    let scaled = (x * exp2(frac)).round();
-    let limit = exp2(62);
-    (scaled.abs() < limit).then_some(scaled as i64)
+    let scaled = x * exp2(frac);
+    // Whatever is this large is an integer.
+    (scaled.abs() < exp2(62)).then(|| nearest(scaled))
 }
+
+/// The integer nearest to `x`, ties away from zero, saturated; zero for what is no number.
+///
+/// The same as `x.round() as i64`, which is a call into a library where the baseline has no
+/// instruction for it: that one branches on the exponent, and owners' inputs are rounded here.
+#[inline(always)]
+pub fn nearest(x: f64) -> i64 {
+    // With one half itself, 0.5 - 2^-54 would become 1. With the double below it, a half's sum
+    // lacks 2^-54 of an integer, no more than half of the spacing there, and is rounded to it.
+    (x + ALMOST_HALF.copysign(x)) as i64
+}
+
+/// The largest double below one half.
+const ALMOST_HALF: f64 = 0.5 - f64::EPSILON / 4.0;
 
 /// As [`encode`], of a value between `lo` and `hi`; `None` for any other. The ends as `f32` are
 /// inside, even where they were rounded outward.
@@ -74,7 +88,31 @@ mod tests {
         assert_eq!(encode(f64::NAN, 4), None);
         assert_eq!(encode(f64::INFINITY, 4), None);
         assert_eq!(encode(1e30, 4), None);
+        let limit = exp2(62);
+        assert_eq!((encode(limit, 0), encode(limit.next_down(), 0)), (None, Some((1 << 62) - 512)));
+        assert_eq!((encode(-limit, 0), encode(-limit.next_down(), 0)), (None, Some(512 - (1 << 62))));
         assert_eq!(decode(24, 4), 1.5);
+    }
+
+    #[test]
+    fn numbers_become_the_nearest_integer() {
+        let check = |x: f64| assert_eq!(nearest(x), x.round() as i64, "{x:?}, {:#018x}", x.to_bits());
+        let about = |x: f64| [x.next_down().next_down(), x.next_down(), x, x.next_up(), x.next_up().next_up()];
+        let halves = (0..=64).flat_map(|e| [0.5, 1.0, 1.5, 2.0, 2.5].map(|units| exp2(e) + units));
+        let powers = (-1074..1024).map(|e| f64::from(e).exp2());
+        let ends = [0.0, 0.5, 1.5, 2.5, 1e15 + 0.5, f64::MAX, f64::INFINITY, f64::NAN];
+        for x in halves.chain(powers).chain(ends).flat_map(about) {
+            check(x);
+            check(-x);
+        }
+        // Every exponent and sign, and twice as often those from 2^-8 to 2^54.
+        for (i, word) in crate::Seed::from_bytes([1; 32]).stream("nearest").u64s(400_000).into_iter().enumerate() {
+            let near = word & !(0x7ff << 52) | (1015 + word % 63) << 52;
+            check(f64::from_bits(if i % 3 == 0 { word } else { near }));
+            // One half of an integer, and its neighbours.
+            let half = (word >> 12) as f64 / 2.0;
+            check(f64::from_bits(half.to_bits() + word % 3 - 1));
+        }
     }
 
     #[test]

@@ -29,9 +29,9 @@ impl Seed {
     ///
     /// **Errors:** [`EntropyError`] when the system has no randomness to give.
     pub fn random() -> Result<Self, EntropyError> {
-        let mut bytes = [0u8; 32];
-        getrandom::fill(&mut bytes).map_err(|e| EntropyError(e.to_string()))?;
-        Ok(Self(bytes))
+        let mut seed = Self([0; 32]);
+        getrandom::fill(&mut seed.0).map_err(|e| EntropyError(e.to_string()))?;
+        Ok(seed)
     }
 
     /// A seed from bytes agreed elsewhere: a key exchange, or a test's fixed value.
@@ -49,7 +49,9 @@ impl Seed {
         let mut hasher = blake3::Hasher::new_derive_key("subrosa 2026-11 seed derivation");
         hasher.update(&self.0);
         hasher.update(context);
-        let seed = Self(*hasher.finalize().as_bytes());
+        let mut hash = hasher.finalize();
+        let seed = Self(*hash.as_bytes());
+        hash.zeroize();
         hasher.zeroize();
         seed
     }
@@ -64,21 +66,27 @@ impl Seed {
         let mut output = hasher.finalize_xof();
         output.fill(&mut key);
         output.fill(&mut nonce);
-        let aes = aes::Aes128::new(&key.into());
+        // By reference: an array made of the key would be a copy that nobody wipes.
+        let aes = aes::Aes128::new((&key).into());
         output.zeroize();
         hasher.zeroize();
         key.zeroize();
-        Prg { aes, nonce, counter: 0, buffer: Zeroizing::new(), at: CHUNK }
+        Prg { blocks: Blocks { aes, nonce, counter: 0 }, buffer: Zeroizing::new(), at: CHUNK }
     }
 }
 
 /// A forward-only pseudo-random stream. No `Clone`: a copy would repeat itself.
 pub struct Prg {
+    blocks: Blocks,
+    buffer: Zeroizing,
+    at: usize,
+}
+
+/// The cipher, which wipes its key when dropped, and what it encrypts next.
+struct Blocks {
     aes: aes::Aes128,
     nonce: [u8; 8],
     counter: u64,
-    buffer: Zeroizing,
-    at: usize,
 }
 
 /// Bytes made at once: enough blocks to keep the AES pipeline full.
@@ -100,13 +108,11 @@ impl Prg {
             if self.at == CHUNK {
                 if out.len() >= CHUNK {
                     let (whole, rest) = out.split_at_mut(out.len() / CHUNK * CHUNK);
-                    self.blocks(whole);
+                    self.blocks.fill(whole);
                     out = rest;
                     continue;
                 }
-                let mut buffer = std::mem::replace(&mut self.buffer, Zeroizing::new());
-                self.blocks(&mut buffer.0);
-                self.buffer = buffer;
+                self.blocks.fill(&mut self.buffer.0);
                 self.at = 0;
             }
             let take = out.len().min(CHUNK - self.at);
@@ -141,9 +147,11 @@ impl Prg {
         }
         words
     }
+}
 
+impl Blocks {
     /// Overwrites `out`, whose length is a multiple of [`CHUNK`], with whole blocks.
-    fn blocks(&mut self, out: &mut [u8]) {
+    fn fill(&mut self, out: &mut [u8]) {
         let (blocks, _) = Block::<aes::Aes128>::slice_as_chunks_mut(out);
         // Counters are written and encrypted while they are in the cache.
         for blocks in blocks.chunks_mut(CHUNK / 16) {

@@ -174,7 +174,9 @@ impl Client {
         hash.update(self.secret.write().expose());
         hash.update(&bits.to_le_bytes());
         hash.update(answer);
-        let seed = Seed::from_bytes(*hash.finalize().as_bytes());
+        let mut digest = hash.finalize();
+        let seed = Seed::from_bytes(*digest.as_bytes());
+        digest.zeroize();
         hash.zeroize();
         seed.stream("published noise")
     }

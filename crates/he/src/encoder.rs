@@ -10,7 +10,7 @@
 
 use crate::Error;
 use subrosa_core::Secret;
-use subrosa_lattice::{Params, Poly};
+use subrosa_lattice::{Factor, Modulus, Params, Poly};
 use zeroize::Zeroize;
 
 /// Encodes and decodes for one ring degree.
@@ -178,43 +178,49 @@ fn bit_reverse(v: &mut [Complex]) {
 /// Centred coefficients of a polynomial at any level, as real numbers.
 ///
 /// Garner's mixed radix: with digits `v_i` the value is `v_0 + v_1 q_0 + v_2 q_0 q_1 ...`;
-/// it is negative where it exceeds half of the modulus.
+/// it is negative where it exceeds half of the modulus. Nothing branches on a coefficient.
 pub(crate) fn centred_coefficients(params: &Params, x: &mut Poly) -> Vec<f64> {
     params.inverse(x);
     let level = x.level();
-    let primes: Vec<_> = (0..level).map(|i| *params.modulus(i)).collect();
-    let inverses: Vec<Vec<u64>> = (0..level)
-        .map(|i| (0..i).map(|j| primes[i].inverse(primes[j].value() % primes[i].value())).collect())
-        .collect();
-    let digits = |residue: &dyn Fn(usize) -> u64| -> Vec<u64> {
-        let mut digits = Vec::with_capacity(level);
-        for (i, m) in primes.iter().enumerate() {
-            let mut v = residue(i);
-            for (j, &d) in digits.iter().enumerate() {
-                v = m.mul(m.sub(v, m.reduce(d)), inverses[i][j]);
-            }
-            digits.push(v);
-        }
-        digits
-    };
-    let real =
-        |digits: &[u64]| digits.iter().zip(&primes).rev().fold(0.0, |acc, (&d, p)| acc * p.value() as f64 + d as f64);
+    let primes: Vec<Modulus> = (0..level).map(|i| *params.modulus(i)).collect();
+    let inverse = |i: usize, j: usize| primes[i].factor(primes[i].inverse(primes[j].value()));
+    let inverses: Vec<Vec<Factor>> = (0..level).map(|i| (0..i).map(|j| inverse(i, j)).collect()).collect();
+    let mut digits = Secret::new(vec![0; level]);
     let column = |k: usize| {
-        let positive = digits(&|i| x.row(i)[k]);
-        // The top digit tells on which side of the half the value lies.
-        if positive[level - 1] > primes[level - 1].value() / 2 {
-            -real(&digits(&|i| primes[i].neg(x.row(i)[k])))
-        } else {
-            real(&positive)
+        let digits = digits.expose_mut();
+        for (i, (m, inverses)) in primes.iter().zip(&inverses).enumerate() {
+            let (below, rest) = digits.split_at_mut(i);
+            let step = |v, (&d, &inverse): (&u64, &Factor)| m.mul_factor(m.sub(v, m.reduce(d)), inverse);
+            rest[0] = below.iter().zip(inverses).fold(x.row(i)[k], step);
         }
+        centred(&primes, digits)
     };
     (0..params.n()).map(column).collect()
+}
+
+/// The number with these digits, which are left as those of its size.
+fn centred(primes: &[Modulus], digits: &mut [u64]) -> f64 {
+    // The top digit tells on which side of the half the value lies: all ones for the upper one.
+    let above = |(m, &top): (&Modulus, &u64)| ((m.value() / 2).wrapping_sub(top) >> 63).wrapping_neg();
+    let negative = primes.iter().zip(&*digits).next_back().map_or(0, above);
+    // The modulus less the value: the complement of every digit, and one.
+    let mut carry = 1;
+    for (m, digit) in primes.iter().zip(&mut *digits) {
+        let opposite = m.add(m.value() - 1 - *digit, carry);
+        // The carry goes on where the sum was the prime itself.
+        carry &= opposite.wrapping_sub(1) >> 63;
+        *digit ^= (*digit ^ opposite) & negative;
+    }
+    let digits = primes.iter().zip(&*digits).rev();
+    let size: f64 = digits.fold(0.0, |sum, (m, &d)| sum * m.value() as f64 + d.cast_signed() as f64);
+    f64::from_bits(size.to_bits() ^ negative << 63)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use subrosa_lattice::modulus::primes_below;
 
     /// The definition: slot `j` is the polynomial at `exp(i pi 5^j / n)`.
     #[test]
@@ -236,6 +242,40 @@ mod tests {
         assert!(e.coefficients(&[0.0; 33], 1.0).is_err());
         assert!(e.coefficients(&[f64::NAN], 1.0).is_err() && e.coefficients(&[f64::INFINITY], 1.0).is_err());
         assert!(e.coefficients(&[1e18], 1e9).is_err());
+    }
+
+    /// Against whole numbers: every value near nothing, the half and the modulus, and some between.
+    #[test]
+    fn digits_give_the_centred_number() {
+        for bits in [&[18][..], &[18, 20], &[20, 18, 19], &[48, 47], &[40, 40, 40]] {
+            let mut taken = Vec::new();
+            for &bits in bits {
+                taken.push(primes_below(6, bits, 1, &taken).unwrap()[0]);
+            }
+            let primes: Vec<Modulus> = taken.iter().map(|&p| Modulus::new(p).unwrap()).collect();
+            let modulus: u128 = taken.iter().map(|&p| u128::from(p)).product();
+            let rest = modulus / u128::from(taken[bits.len() - 1]);
+            // Where the top digit leaves its lower half: half a digit above the half.
+            let half = u128::from(taken[bits.len() - 1] / 2 + 1) * rest;
+            let near = |x: u128| (0..5).map(move |i| x + i).chain((1..5).map(move |i| x.wrapping_sub(i)));
+            let between = (1..200).map(|i| modulus / 200 * i);
+            for x in [0, rest, half, modulus].into_iter().flat_map(near).chain(between).filter(|&x| x < modulus) {
+                let digits = |mut x: u128| -> Vec<u64> {
+                    let digit = |&p: &u64| {
+                        let digit = x % u128::from(p);
+                        x /= u128::from(p);
+                        digit as u64
+                    };
+                    taken.iter().map(digit).collect()
+                };
+                let real = |digits: &[u64]| {
+                    digits.iter().zip(&taken).rev().fold(0.0, |sum, (&d, &p)| sum * p as f64 + d as f64)
+                };
+                let expected = if x < half { real(&digits(x)) } else { -real(&digits(modulus - x)) };
+                let found = centred(&primes, &mut digits(x));
+                assert_eq!(found.to_bits(), expected.to_bits(), "{x} modulo {modulus}");
+            }
+        }
     }
 
     proptest! {

@@ -5,7 +5,6 @@ use crate::params::Params;
 use crate::poly::Poly;
 use crate::{Error, sample};
 use subrosa_core::{Secret, Seed};
-use zeroize::Zeroize;
 
 /// `(c0, c1)` with `c0 + c1 s = message + error`; evaluations at one level.
 #[derive(Clone)]
@@ -92,22 +91,23 @@ impl PublicKey {
     pub(crate) fn rerandomise_from(&self, params: &Params, c: &mut Ciphertext, noise: &Seed) {
         let level = c.c0.level();
         let n = params.n();
-        let mut v = sample::lift(params, &sample::ternary(&mut noise.stream("ephemeral"), n), level, false);
+        let v = Secret::new(sample::lift(params, &sample::ternary(&mut noise.stream("ephemeral"), n), level, false));
         for (part, key, name) in [(&mut c.c0, &self.b, "error 0"), (&mut c.c1, &self.a, "error 1")] {
-            let mut e: Secret<Poly> =
-                Secret::new(sample::lift(params, &sample::errors(&mut noise.stream(name), n), level, false));
-            params.add(e.expose_mut(), &params.dot(level, false, &[(&v, key)]));
+            let mut e = Secret::new(sample::lift(params, &sample::errors(&mut noise.stream(name), n), level, false));
+            // With the public key, either product gives away `v`, and the message with it.
+            let product = Secret::new(params.dot(level, false, &[(v.expose(), key)]));
+            params.add(e.expose_mut(), product.expose());
             params.add(part, e.expose());
         }
-        v.zeroize();
     }
 
     /// Encrypts evaluations at their level.
     ///
     /// **Errors:** [`Error::Entropy`].
     pub fn encrypt(&self, params: &Params, message: &Poly) -> Result<Ciphertext, Error> {
+        let noise = Seed::random()?;
         let mut c = Ciphertext { c0: message.clone(), c1: params.zero(message.level(), false) };
-        self.rerandomise(params, &mut c)?;
+        self.rerandomise_from(params, &mut c, &noise);
         Ok(c)
     }
 }

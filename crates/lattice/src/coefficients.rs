@@ -22,6 +22,8 @@ use crate::packed::Packed;
 use crate::params::Params;
 use crate::poly::Poly;
 use crate::sample::COINS;
+use subrosa_core::Secret;
+use subrosa_core::fixed::nearest;
 
 /// Most bits of the integers: with more, doubles would not tell them from their error.
 pub const MAX_INTEGER_BITS: u32 = 40;
@@ -182,7 +184,7 @@ impl Params {
     }
 
     /// Evaluations of `round(Q x / 2^bits)`, `Q` the product of the first `level` primes;
-    /// `bits` at most [`MAX_INTEGER_BITS`].
+    /// `bits` at most [`MAX_INTEGER_BITS`]. Integers and result are the caller's to wipe.
     ///
     /// `Q x = 2^bits y + r` with `r` centred, hence `y = -r / 2^bits` modulo every prime.
     pub fn encode_integers(&self, x: &[u64], bits: u32, level: usize) -> Poly {
@@ -194,8 +196,8 @@ impl Params {
             // No branch on the value.
             r - (((mask as i64) + 1) & -i64::from(r >= half as i64))
         };
-        let rests: Vec<i64> = x.iter().map(|&x| rest(x)).collect();
-        let mut out = self.from_signed(&rests, level, false);
+        let rests: Secret<Vec<i64>> = Secret::new(x.iter().map(|&x| rest(x)).collect());
+        let mut out = self.from_signed(rests.expose(), level, false);
         for i in 0..level {
             let m = *self.modulus(i);
             let factor = m.factor(m.neg(m.inverse(m.reduce(mask + 1))));
@@ -205,12 +207,14 @@ impl Params {
         out
     }
 
-    /// The nearest integers of a decrypted polynomial.
+    /// The nearest integers of a decrypted polynomial, which is wiped.
     ///
     /// With `y_i = [m (Q/p_i)^-1]` modulo `p_i`, `m / Q` is the sum of the `y_i / p_i` up to an
     /// integer (the Chinese remainder theorem), which doubles hold to 50 bits.
-    pub fn decode_integers(&self, mut m: Poly, bits: u32) -> Vec<u64> {
-        self.inverse(&mut m);
+    pub fn decode_integers(&self, m: Poly, bits: u32) -> Vec<u64> {
+        let mut m = Secret::new(m);
+        self.inverse(m.expose_mut());
+        let m = m.expose();
         let level = m.level();
         let factors: Vec<_> = (0..level)
             .map(|i| {
@@ -223,10 +227,12 @@ impl Params {
         let decode = |k: usize| {
             let share = |i: usize| {
                 let p = self.modulus(i);
-                p.mul_factor(m.row(i)[k], factors[i]) as f64 / p.value() as f64
+                p.mul_factor(m.row(i)[k], factors[i]).cast_signed() as f64 / p.value() as f64
             };
             let sum = (0..level).map(share).sum::<f64>();
-            ((sum - sum.floor()) * size).round() as u64 & ((1 << bits) - 1)
+            // No call into a library that branches on the value; the sum is not negative.
+            let whole = sum as i64 as f64;
+            nearest((sum - whole) * size).cast_unsigned() & ((1 << bits) - 1)
         };
         (0..self.n()).map(decode).collect()
     }

@@ -21,6 +21,8 @@ pub struct Modulus {
     p: u64,
     /// `floor(2^52 / p)`: the quotient of the factor 1.
     one_quotient: u64,
+    /// `floor(2^64 / p)`, to reduce numbers of more than 52 bits.
+    long_quotient: u64,
     /// `2^52 mod p`, to fold the upper word of a double word.
     word: Factor,
 }
@@ -43,7 +45,8 @@ impl Modulus {
             return Err(Error::Parameters(format!("{p} is not a prime of {MIN_PRIME_BITS} to {MAX_PRIME_BITS} bits")));
         }
         let unset = Factor { value: 0, quotient: 0 };
-        let mut modulus = Self { p, one_quotient: (1u64 << WORD) / p, word: unset };
+        let long_quotient = ((1u128 << 64) / u128::from(p)) as u64;
+        let mut modulus = Self { p, one_quotient: (1u64 << WORD) / p, long_quotient, word: unset };
         modulus.word = modulus.factor((1u64 << WORD) % p);
         Ok(modulus)
     }
@@ -119,10 +122,15 @@ impl Modulus {
         self.mul_factor(x, Factor { value: 1, quotient: self.one_quotient })
     }
 
-    /// A signed integer modulo `p`.
+    /// A signed integer modulo `p`, without a branch or a division: it may be secret.
     #[inline(always)]
     pub fn signed(&self, x: i64) -> u64 {
-        x.rem_euclid(self.p as i64) as u64
+        let negative = (x >> 63).cast_unsigned();
+        let size = (x.cast_unsigned() ^ negative).wrapping_sub(negative);
+        // Barrett's: too small by one at most, since 2^64/p is by less than one and `size` at most 2^63.
+        let quotient = ((u128::from(size) * u128::from(self.long_quotient)) >> 64) as u64;
+        let residue = reduce_once(size - quotient * self.p, self.p);
+        residue ^ (residue ^ self.neg(residue)) & negative
     }
 
     /// The residue in `(-p/2, p/2]`.
@@ -267,6 +275,18 @@ mod tests {
             for (x, y) in [(x, y), ((1 << 52) - 1, y), ((1 << 52) - 1, (1 << 52) - 1)] {
                 let exact = ((u128::from(x) * u128::from(y)) >> 52) as u64;
                 prop_assert_eq!((high(x, y), high_by_halves(x, y)), (exact, exact));
+            }
+        }
+
+        #[test]
+        fn signed_integers_are_reduced(bits in MIN_PRIME_BITS..=MAX_PRIME_BITS, x: i64, k: i64) {
+            let m = Modulus::new(primes_below(6, bits, 1, &[]).unwrap()[0]).unwrap();
+            let p = m.value().cast_signed();
+            let multiple = k / p * p;
+            let edges = [0, 1, p - 1, p, p + 1, 1 << WORD, (1 << WORD) - 1, 1 << 62, i64::MAX, i64::MIN, multiple];
+            let signs = edges.into_iter().flat_map(|x| [x, x.wrapping_neg(), x.wrapping_sub(1)]);
+            for x in signs.chain([x, x >> 8, x >> 16, x >> 40]) {
+                prop_assert_eq!(m.signed(x), x.rem_euclid(p).cast_unsigned(), "{} modulo {}", x, p);
             }
         }
 

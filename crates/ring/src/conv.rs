@@ -9,7 +9,7 @@ use crate::frame::Frame;
 use crate::gemm::product;
 use crate::isa::{Isa, isa};
 use crate::limbs::{Limbs, View};
-use crate::operand::{Grid, Left, Right, Sums, blocks};
+use crate::operand::{Grid, Left, Right, Sums, blocks, len_of};
 use crate::span::Span;
 use crate::threads;
 use crate::word::{Ring, Word};
@@ -21,7 +21,9 @@ use subrosa_core::geometry::ConvGeometry;
 /// **Panics** if an operand is not as long as `geometry` says, or if `geometry.groups`
 /// does not divide both channel counts.
 pub fn conv2d<W: Word>(geometry: &ConvGeometry, batch: usize, x: &[W], w: &[W]) -> Vec<W> {
-    let mut out = vec![W::default(); batch * geometry.o * area(geometry.output)];
+    let ConvGeometry { o, output: (height, width), .. } = *geometry;
+    // A result that no vector can hold is refused with the operands.
+    let mut out = vec![W::default(); len_of([batch, o, height, width]).unwrap_or_default()];
     conv2d_acc(geometry, batch, x, w, &mut out);
     out
 }
@@ -55,20 +57,26 @@ pub(crate) fn conv2d_acc_on<R: Ring>(
     (w, span, limbs): (&[R::Word], Span, &[Limbs]),
     out: &mut [R::Word],
 ) {
-    let ConvGeometry { c, o, groups, .. } = *geometry;
+    let ConvGeometry { c, o, groups, input, output, kernel, .. } = *geometry;
     assert!(groups > 0 && c % groups == 0 && o % groups == 0, "channel groups of a convolution {geometry:?}");
-    let (k, planes) = (c / groups * area(geometry.kernel), o * area(geometry.output));
-    let expected = (batch * c * area(geometry.input), o * k, batch * planes);
-    assert_eq!((x.len(), w.len(), out.len()), expected, "operands of a convolution {geometry:?}");
-    if k == 0 || planes == 0 {
+    let expected = (
+        len_of([batch, c, input.0, input.1]),
+        len_of([o, c / groups, kernel.0, kernel.1]),
+        len_of([batch, o, output.0, output.1]),
+    );
+    let lengths = (Some(x.len()), Some(w.len()), Some(out.len()));
+    assert_eq!(lengths, expected, "operands of a convolution {geometry:?}");
+    if x.is_empty() || w.is_empty() || out.is_empty() {
         return;
     }
+    // Parts of products that did not wrap.
+    let (k, planes) = (c / groups * area(kernel), o * area(output));
     let frame = Frame::new(geometry);
     if !frame.is_modest() {
         return direct(geometry, batch, x, w, out);
     }
     let conv = Conv { isa, geometry, frame, w, span, limbs };
-    match (batch, threads::parts(batch * planes * k)) {
+    match (batch, threads::parts(out.len().saturating_mul(k))) {
         (_, 1) => conv.samples::<R>(batch, 1, x, out),
         // The rows of one sample's result are whole planes.
         (1, parts) => conv.samples::<R>(1, parts, x, out),
@@ -160,6 +168,7 @@ fn area((height, width): (usize, usize)) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operand::refusal;
     use crate::word::{Z32, Z48, Z64, mask};
     use proptest::prelude::*;
     use std::ops::Range;
@@ -247,6 +256,31 @@ mod tests {
             groups: 2,
         };
         check::<Z32>(&g, 2, 1);
+    }
+
+    /// Every product of sizes wraps to the length that the operand has. In the tile, row 2 of
+    /// the result would begin far outside of it.
+    #[test]
+    fn sizes_whose_products_wrap_are_refused() {
+        let g = ConvGeometry {
+            c: 3,
+            input: (1, 1),
+            o: 12,
+            output: (6_148_914_691_236_517_206, 1),
+            kernel: (1, 1),
+            strides: (0, 1),
+            dilations: (1, 1),
+            pads: (0, 0),
+            groups: 3,
+        };
+        let (x, w) = (vec![1u32; 48], vec![1u32; 12]);
+        for isa in crate::isa::tested() {
+            let mut out = vec![0u32; 128];
+            let refused = refusal(|| conv2d_acc_on::<Z32>(isa, &g, 16, &x, (&w, Span::Full, &[]), &mut out)).unwrap();
+            assert!(refused.contains("operands of a convolution"), "{isa}: {refused}");
+        }
+        let refused = refusal(|| drop(conv2d(&g, 16, &x, &w))).unwrap();
+        assert!(refused.contains("operands of a convolution"), "{refused}");
     }
 
     #[test]

@@ -124,6 +124,7 @@ impl Frame {
 
     /// Where the outputs of any number of samples lie, relative to a tap.
     pub(crate) fn outputs(&self) -> Grid {
-        Grid::lines(self.geometry.output, self.geometry.strides.0 * self.cols, self.sample())
+        // Where there is one line, its step may be any number.
+        Grid::lines(self.geometry.output, self.geometry.strides.0.saturating_mul(self.cols), self.sample())
     }
 }

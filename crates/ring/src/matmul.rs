@@ -2,7 +2,7 @@
 
 use crate::gemm::product;
 use crate::isa::{Isa, isa};
-use crate::operand::{Grid, Left, Right, Sums};
+use crate::operand::{Grid, Left, Right, Sums, len_of};
 use crate::threads;
 use crate::word::{Ring, Word};
 use subrosa_core::geometry::MatDims;
@@ -12,7 +12,8 @@ use subrosa_core::geometry::MatDims;
 ///
 /// **Panics** if an operand is not as long as `dims` says.
 pub fn matmul<W: Word>(dims: MatDims, a: &[W], b: &[W]) -> Vec<W> {
-    let mut out = vec![W::default(); dims.groups * dims.m * dims.n];
+    // A result that no vector can hold is refused with the operands.
+    let mut out = vec![W::default(); len_of([dims.groups, dims.m, dims.n]).unwrap_or_default()];
     matmul_acc(dims, a, b, &mut out);
     out
 }
@@ -35,12 +36,14 @@ pub fn matmul_acc_over<R: Ring>(dims: MatDims, a: &[R::Word], b: &[R::Word], out
 
 fn matmul_acc_on<R: Ring>(isa: Isa, dims: MatDims, a: &[R::Word], b: &[R::Word], out: &mut [R::Word]) {
     let MatDims { groups, m, k, n } = dims;
-    assert_eq!((a.len(), out.len()), (groups * m * k, groups * m * n), "operands of a product {dims:?}");
-    assert!(b.len() == k * n || b.len() == groups * k * n, "right operand of a product {dims:?}");
+    let expected = (len_of([groups, m, k]), len_of([groups, m, n]));
+    assert_eq!((Some(a.len()), Some(out.len())), expected, "operands of a product {dims:?}");
+    let shared = len_of([k, n]) == Some(b.len());
+    assert!(shared || len_of([k, n, groups]) == Some(b.len()), "right operand of a product {dims:?}");
     // A shared right operand makes it one product of all rows.
-    let (groups, m) = if b.len() == k * n { (1, groups * m) } else { (groups, m) };
+    let (groups, m) = if shared { (1, groups * m) } else { (groups, m) };
     let offsets: Vec<usize> = (0..k).map(|p| p * n).collect();
-    let (parts, whole) = (threads::parts(groups * m * k * n), groups == 1);
+    let (parts, whole) = (threads::parts(a.len().saturating_mul(n)), groups == 1);
     let product = |(g, out): (usize, &mut [R::Word])| {
         let left = Left::new(&a[g * m * k..(g + 1) * m * k], k);
         let right = Right::new(&b[g * k * n..(g + 1) * k * n], &offsets, Grid::row(n), n);
@@ -63,6 +66,7 @@ fn chunked<T>(items: impl Iterator<Item = T>, size: usize) -> impl Iterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operand::refusal;
     use crate::word::{Z32, Z48, Z64, mask};
     use proptest::prelude::*;
     use subrosa_core::Seed;
@@ -116,6 +120,20 @@ mod tests {
             check::<Z32>(MatDims { groups: 1, m, k, n }, false, 1);
             check::<Z48>(MatDims { groups: 1, m, k, n }, false, 3);
             check::<Z64>(MatDims { groups: 1, m, k, n }, false, 2);
+        }
+    }
+
+    #[test]
+    fn sizes_whose_products_wrap_are_refused() {
+        let refused = |m, k, n| {
+            let dims = MatDims { groups: 2, m, k, n };
+            refusal(|| matmul_acc(dims, &[0u32; 2], &[0u32; 2], &mut [0; 2]))
+        };
+        assert_eq!(refused(1, 1, 1), None);
+        // Twice as many are two.
+        let many = (1 << 63) + 1;
+        for reason in [refused(many, 1, 1), refused(1, many, 1), refused(1, 1, many)] {
+            assert!(reason.as_ref().is_some_and(|reason| reason.contains("operands of a product")), "{reason:?}");
         }
     }
 

@@ -163,6 +163,12 @@ pub(crate) struct Sums<'a, W> {
     pub(crate) columns: Grid,
 }
 
+/// Words of an operand of this shape, or `None` where they cannot be counted: a product that
+/// wraps would pass for a shorter operand's.
+pub(crate) fn len_of(shape: impl IntoIterator<Item = usize>) -> Option<usize> {
+    shape.into_iter().try_fold(1, usize::checked_mul)
+}
+
 /// `range` in consecutive parts of `size`, the last one shorter if need be.
 pub(crate) fn blocks(range: Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
@@ -172,6 +178,14 @@ pub(crate) fn blocks(range: Range<usize>, size: usize) -> impl Iterator<Item = R
 /// The largest part if `n` is cut into as few equal parts of at most `most` as possible.
 pub(crate) fn even(n: usize, most: usize) -> usize {
     n.div_ceil(n.div_ceil(most).max(1)).max(1)
+}
+
+/// What `work` panics with, if it does.
+#[cfg(test)]
+pub(crate) fn refusal(work: impl FnOnce()) -> Option<String> {
+    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).err()?;
+    let literal = payload.downcast_ref::<&str>().map(|&reason| reason.to_owned());
+    literal.or_else(|| payload.downcast_ref::<String>().cloned())
 }
 
 #[cfg(test)]
@@ -194,6 +208,12 @@ mod tests {
         let runs: Vec<_> = common_runs(&lines, &planes, 9).collect();
         assert_eq!(runs, [(0, 0, 3), (5, 3, 1), (6, 100, 2), (20, 102, 2), (22, 200, 1)]);
         assert_eq!(common_runs(&lines, &planes, 0).count(), 0);
+    }
+
+    #[test]
+    fn lengths_of_shapes_do_not_wrap() {
+        assert_eq!((len_of([]), len_of([3, 4, 5]), len_of([3, 0])), (Some(1), Some(60), Some(0)));
+        assert_eq!((len_of([1 << 40, 1 << 40]), len_of([usize::MAX, 2, 0])), (None, None));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::conv::conv2d_acc_on;
 use crate::gemm::product_packed;
 use crate::isa::{Isa, isa};
 use crate::limbs::{Limbs, View};
-use crate::operand::{Grid, Left, Right};
+use crate::operand::{Grid, Left, Right, len_of};
 use crate::panels::Panels;
 use crate::span::{OutsideSpan, Span};
 use crate::threads;
@@ -47,9 +47,10 @@ impl<R: Ring> PackedMatrix<R> {
     }
 
     fn on(isa: Isa, MatDims { groups, k, n, .. }: MatDims, b: &[R::Word], span: Span) -> Self {
-        let one = k * n;
-        assert!(b.len() == one || b.len() == groups * one, "right operand of {groups} products [{k}, {n}]");
-        let count = if b.len() == one { 1 } else { groups };
+        let shared = len_of([k, n]) == Some(b.len());
+        let fits = shared || len_of([k, n, groups]) == Some(b.len());
+        assert!(fits, "right operand of {groups} products [{k}, {n}]");
+        let (one, count) = (k * n, if shared { 1 } else { groups });
         let (_, width) = R::kernel(isa).shape(usize::MAX, n);
         let offsets: Vec<usize> = (0..k).map(|p| p * n).collect();
         let pack = |g: usize| {
@@ -79,11 +80,12 @@ impl<R: Ring> Drop for PackedMatrix<R> {
 /// operand was packed for.
 pub fn matmul_packed_acc<R: Ring>(dims: MatDims, a: &[R::Word], b: &PackedMatrix<R>, out: &mut [R::Word]) {
     let MatDims { groups, m, k, n } = dims;
-    assert_eq!((a.len(), out.len()), (groups * m * k, groups * m * n), "operands of a product {dims:?}");
+    let expected = (len_of([groups, m, k]), len_of([groups, m, n]));
+    assert_eq!((Some(a.len()), Some(out.len())), expected, "operands of a product {dims:?}");
     let shared = b.groups.len() == 1;
     assert!((k, n) == (b.k, b.n) && (shared || groups == b.groups.len()), "packed for another product than {dims:?}");
     let (groups, m) = if shared { (1, groups * m) } else { (groups, m) };
-    let parts = threads::parts(m * k * n);
+    let parts = threads::parts(m.saturating_mul(k).saturating_mul(n));
     for (g, PackedGroup { panels, limbs }) in b.groups.iter().enumerate().take(groups) {
         let left = Left::new(&a[g * m * k..(g + 1) * m * k], k);
         let right = (panels, b.span, limbs.as_ref().map(View::new));
@@ -123,8 +125,9 @@ impl<R: Ring> PackedKernels<R> {
     fn on(isa: Isa, geometry: &ConvGeometry, w: &[R::Word], span: Span) -> Self {
         let ConvGeometry { c, o, groups, kernel, .. } = *geometry;
         assert!(groups > 0 && c % groups == 0 && o % groups == 0, "channel groups of a convolution {geometry:?}");
+        let expected = len_of([c / groups, kernel.0, kernel.1, o]);
+        assert_eq!(Some(w.len()), expected, "kernels of a convolution {geometry:?}");
         let (m, k) = (o / groups, c / groups * kernel.0 * kernel.1);
-        assert_eq!(w.len(), o * k, "kernels of a convolution {geometry:?}");
         let pack = |w: &[R::Word]| Limbs::of_left::<R>(&Left { span, ..Left::new(w, k) }, 0..m, 0..k);
         let limbs = match isa {
             Isa::Amx => w.chunks_exact((m * k).max(1)).map(pack).collect(),
@@ -152,6 +155,7 @@ pub fn conv2d_packed_acc<R: Ring>(batch: usize, x: &[R::Word], w: &PackedKernels
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operand::refusal;
     use crate::word::{Word, Z32, Z48, Z64, mask, sign_extend};
     use crate::{Threads, conv2d_acc_over, matmul_acc_over};
     use proptest::prelude::*;
@@ -248,6 +252,31 @@ mod tests {
                 Span::Signed { bits } => W::from_i64(sign_extend(*word, bits)),
             };
         }
+    }
+
+    #[test]
+    fn sizes_whose_products_wrap_are_refused() {
+        // Twice as many are two.
+        let many = (1 << 63) + 1;
+        let dims = |m, k| MatDims { groups: 2, m, k, n: 1 };
+        let pack = |k| PackedMatrix::<Z32>::new(dims(1, k), &[0; 2]);
+        let refused = refusal(|| drop(pack(many))).unwrap();
+        assert!(refused.contains("right operand"), "{refused}");
+        let refused = refusal(|| matmul_packed_acc(dims(many, 1), &[0; 2], &pack(1), &mut [0; 2])).unwrap();
+        assert!(refused.contains("operands of a product"), "{refused}");
+        let g = ConvGeometry {
+            c: 1,
+            input: (1, 1),
+            o: 2,
+            output: (1, 1),
+            kernel: (many, 1),
+            strides: (1, 1),
+            dilations: (1, 1),
+            pads: (0, 0),
+            groups: 1,
+        };
+        let refused = refusal(|| drop(PackedKernels::<Z32>::new(&g, &[0; 2]))).unwrap();
+        assert!(refused.contains("kernels of a convolution"), "{refused}");
     }
 
     #[test]

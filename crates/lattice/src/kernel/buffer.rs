@@ -1,8 +1,9 @@
 //! Words on cache-line boundaries: a vector load that straddles two lines costs two.
 //!
 //! Freed buffers wait in a pool: given back to the system, a polynomial costs more in page
-//! faults than in arithmetic. Threads share it, as one frees what another has made. Secrets are wiped before they are freed
-//! ([`Zeroize`]), so the pool holds none.
+//! faults than in arithmetic. Threads share it, as one frees what another has made. Keys, errors and
+//! messages are wiped before they are freed ([`Zeroize`]), so the pool holds none. It may hold a model's
+//! weights, which whoever encodes them has in memory anyway.
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
@@ -46,6 +47,14 @@ impl Pool {
             self.free.entry(lines.len()).or_default().push(lines);
         }
     }
+}
+
+/// The words of every free buffer of `len` words.
+#[cfg(test)]
+pub(crate) fn freed(len: usize) -> Vec<u64> {
+    let pool = pool();
+    let buffers = pool.free.get(&len.div_ceil(LINE)).into_iter().flatten();
+    buffers.flatten().flat_map(|line| line.0).collect()
 }
 
 /// A fixed number of words, a multiple of eight, aligned to 64 bytes.

@@ -113,7 +113,7 @@ fn run(_: Isa, body: impl Loop) {
 macro_rules! choose {
     ($isa:expr, $name:ident ( $($arg:expr),* )) => {
         match $isa {
-            // SAFETY: the processor was asked; lengths were checked by the caller.
+            // SAFETY: the processor was asked, and the caller has checked the lengths.
             #[cfg(target_arch = "x86_64")]
             Isa::Ifma if $isa.is_available() => unsafe { ifma::$name($($arg),*) },
             // SAFETY: as above.

@@ -3,6 +3,7 @@
 mod exact;
 mod golden;
 mod noise;
+mod wiped;
 
 use crate::modulus::primes_below;
 use crate::{Attacker, Params, ParamsLiteral, Poly};

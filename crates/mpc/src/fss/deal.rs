@@ -2,10 +2,12 @@
 
 use super::dcf::{FIELDS, LANES, Secrets, Trees};
 use super::lanes::{
-    HASHES, Hashes, Lanes, NOTHING, Nodes, choose, expand, join, mask_of, negated_if, next, put, split, tweak, words_of,
+    HASHES, Hashes, Lanes, NOTHING, Nodes, blocks, choose, expand, join, mask_of, negated_if, next, put, split, tweak,
+    words_of,
 };
 use super::layout::{FLAGS, Fields};
 use std::marker::PhantomData;
+use subrosa_core::Secret;
 use subrosa_ring::isa::Loop;
 
 /// The dealer's walk down the trees of a run, as both parties at once.
@@ -28,25 +30,26 @@ impl<F: Fields> Loop for Deal<'_, F> {
         let beta = beta.map(|beta| next(&mut { beta }, lanes));
         let mut nodes = [Nodes::roots(roots[0], 0), Nodes::roots(roots[1], 1)];
         let mut sums = [NOTHING; FIELDS];
-        // Of both parties, for both children.
-        let mut hashes = [[[[NOTHING; 2]; HASHES]; 2]; 2];
+        // Of both parties, for both children, seeds among them: wiped at the end of the run.
+        let mut hashes = Secret::<[[Hashes; 2]; 2]>::new([[[[NOTHING; 2]; HASHES]; 2]; 2]);
+        let (hashes, mut blocks) = (hashes.expose_mut(), blocks());
         let mut out = out;
         for level in 0..form.levels() {
             let bit = form.bits - 1 - level;
-            for (nodes, hashes) in nodes.iter().zip(&mut hashes) {
+            for (nodes, hashes) in nodes.iter().zip(&mut *hashes) {
                 for (child, hashes) in (0..).zip(hashes) {
                     let tweaks = [tweak(level, child); LANES];
-                    expand(&trees, nodes, &tweaks, 1 + F::LAYOUT.words().div_ceil(2), hashes);
+                    expand(&trees, nodes, &tweaks, 1 + F::LAYOUT.words().div_ceil(2), &mut blocks, hashes);
                 }
             }
-            descend::<F>(&mut nodes, &hashes, &mut sums, &alpha.map(|a| mask_of(a, bit)), &beta, (k, lanes), &mut out);
+            descend::<F>(&mut nodes, hashes, &mut sums, &alpha.map(|a| mask_of(a, bit)), &beta, (k, lanes), &mut out);
         }
         let (width, last) = (F::LAYOUT.leaf_words(), (1u64 << form.tail()) - 1);
         for leaf in 0..=last {
             let mut corrections = [NOTHING; FIELDS];
-            for (nodes, hashes) in nodes.iter().zip(&mut hashes) {
+            for (nodes, hashes) in nodes.iter().zip(&mut *hashes) {
                 let tweaks = [tweak(form.levels(), leaf); LANES];
-                expand(&trees, nodes, &tweaks, width.div_ceil(2), &mut hashes[0]);
+                expand(&trees, nodes, &tweaks, width.div_ceil(2), &mut blocks, &mut hashes[0]);
             }
             let ours = [0, 1].map(|party| split::<F>(&words_of(&hashes[party][0], 0, width), k));
             for (f, correction) in corrections.iter_mut().enumerate() {

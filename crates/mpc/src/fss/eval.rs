@@ -1,9 +1,12 @@
 //! Evaluation of keys.
 
 use super::dcf::{FIELDS, Keys, LANES, Trees};
-use super::lanes::{HASHES, Lanes, NOTHING, Nodes, choose, expand, mask_of, negated_if, next, split, tweak, words_of};
+use super::lanes::{
+    HASHES, Hashes, Lanes, NOTHING, Nodes, blocks, choose, expand, mask_of, negated_if, next, split, tweak, words_of,
+};
 use super::layout::Fields;
 use std::marker::PhantomData;
+use subrosa_core::Secret;
 use subrosa_ring::isa::Loop;
 
 /// One party's walk down the trees of a run.
@@ -25,20 +28,22 @@ impl<F: Fields> Loop for Eval<'_, F> {
         let x = next(&mut { x }, lanes);
         let mut nodes = Nodes::roots(roots, party);
         let mut sums = [NOTHING; FIELDS];
-        let mut hashes = [[NOTHING; 2]; HASHES];
+        // Seeds of children: wiped at the end of the run.
+        let (mut blocks, mut hashes) = (blocks(), Secret::<Hashes>::new([[NOTHING; 2]; HASHES]));
+        let hashes = hashes.expose_mut();
         let mut words = words;
         let width = F::LAYOUT.words();
         for level in 0..form.levels() {
             let bit = form.bits - 1 - level;
             let tweaks = x.map(|x| tweak(level, x >> bit & 1));
-            expand(&trees, &nodes, &tweaks, 1 + width.div_ceil(2), &mut hashes);
+            expand(&trees, &nodes, &tweaks, 1 + width.div_ceil(2), &mut blocks, hashes);
             for (h, seeds) in nodes.seeds.iter_mut().enumerate() {
                 let correction = next(&mut words, lanes);
                 for lane in 0..LANES {
                     seeds[lane] = hashes[0][h][lane] ^ correction[lane] & nodes.control[lane];
                 }
             }
-            let ours = words_of(&hashes, 1, width);
+            let ours = words_of(hashes, 1, width);
             let mut theirs = [NOTHING; FIELDS];
             theirs.iter_mut().take(width).for_each(|theirs| *theirs = next(&mut words, lanes));
             add::<F>(&mut sums, &ours, &theirs, &nodes.control, k);
@@ -50,8 +55,8 @@ impl<F: Fields> Loop for Eval<'_, F> {
         }
         let (width, last) = (F::LAYOUT.leaf_words(), (1u64 << form.tail()) - 1);
         let tweaks = x.map(|x| tweak(form.levels(), x & last));
-        expand(&trees, &nodes, &tweaks, width.div_ceil(2), &mut hashes);
-        let ours = words_of(&hashes, 0, width);
+        expand(&trees, &nodes, &tweaks, width.div_ceil(2), &mut blocks, hashes);
+        let ours = words_of(hashes, 0, width);
         let mut theirs = [NOTHING; FIELDS];
         for leaf in 0..=last {
             for theirs in theirs.iter_mut().take(width) {

@@ -3,6 +3,7 @@
 use super::dcf::{FIELDS, LANES, Trees};
 use super::hash::sigma;
 use super::layout::Fields;
+use subrosa_core::Secret;
 use zeroize::Zeroize;
 
 /// One word of each tree.
@@ -37,7 +38,16 @@ impl Nodes {
 impl Drop for Nodes {
     fn drop(&mut self) {
         self.seeds.zeroize();
+        self.control.zeroize();
     }
+}
+
+/// Room for the blocks that a node's hashes are made in, seeds of children among them. A run has
+/// one and wipes it once, at its end, rather than after every node.
+pub(super) type Blocks = Secret<[[[u64; 2]; LANES]; HASHES]>;
+
+pub(super) fn blocks() -> Blocks {
+    Secret::new([[[0; 2]; LANES]; HASHES])
 }
 
 /// The second half of a tweak: the node's level, and which of its children or leaves.
@@ -83,8 +93,15 @@ pub(super) fn put(words: &mut &mut [u64], lanes: usize, put: &Lanes) {
 
 /// `count` hashes of each node, under tweaks that start with the tree's number.
 #[inline(always)]
-pub(super) fn expand(trees: &Trees<'_>, nodes: &Nodes, tweaks: &Lanes, count: usize, out: &mut Hashes) {
-    let mut blocks = [[[0u64; 2]; LANES]; HASHES];
+pub(super) fn expand(
+    trees: &Trees<'_>,
+    nodes: &Nodes,
+    tweaks: &Lanes,
+    count: usize,
+    blocks: &mut Blocks,
+    out: &mut Hashes,
+) {
+    let blocks = blocks.expose_mut();
     for (h, block) in blocks.iter_mut().enumerate().take(count) {
         for lane in 0..LANES {
             let [l, r] = sigma([nodes.seeds[0][lane], nodes.seeds[1][lane]]);

@@ -294,15 +294,24 @@ impl<W> Kernel<W> {
         }
         let tile = self.families.iter().find(|f| f.vectors * self.lanes >= cols && f.tiles.len() >= rows);
         let tile = tile.map(|family| family.tiles[rows - 1]);
+        // Distances come from geometries of files: a sum that wraps must not pass for a small one.
+        let last_a = end((rows - 1, a_row), (steps - 1).checked_mul(a_step));
+        let ends = (last_a, last.checked_add(cols), end((rows - 1, out_row), Some(cols)));
         assert!(tile.is_some(), "no tile of {rows} x {cols}");
-        assert!((rows - 1) * a_row + (steps - 1) * a_step < a.len(), "left operand of a tile");
-        assert!(last <= b.len() && cols <= b.len() - last, "right operand of a tile");
-        assert!((rows - 1) * out_row + cols <= out.len(), "result of a tile");
+        assert!(ends.0.is_some_and(|last| last < a.len()), "left operand of a tile");
+        assert!(ends.1.is_some_and(|end| end <= b.len()), "right operand of a tile");
+        assert!(ends.2.is_some_and(|end| end <= out.len()), "result of a tile");
         // SAFETY: by the invariant, the processor has what the tile was compiled for. The
         // slices were just checked; `out` is borrowed for writing, so nothing else refers
         // to it.
         tile.into_iter().for_each(|tile| unsafe { tile(operands, out.as_mut_ptr()) });
     }
+}
+
+/// `rows * row + rest`, if there is such a number.
+#[inline(always)]
+fn end((rows, row): (usize, usize), rest: Option<usize>) -> Option<usize> {
+    rows.checked_mul(row)?.checked_add(rest?)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -402,6 +411,8 @@ pub(crate) fn tested() -> impl Iterator<Item = Isa> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operand::refusal;
+    use crate::word::Word;
 
     #[test]
     fn requests_are_honoured_or_reported() {
@@ -410,5 +421,39 @@ mod tests {
         assert_eq!(choose(Some(String::new())), (best, None));
         assert_eq!(choose(Some("portable".into())), (Isa::Portable, None));
         assert_eq!(choose(Some("avx3".into())), (best, Some("avx3".into())));
+    }
+
+    /// A tile of three rows, two steps and one column, over three words each.
+    fn check_refusals<W: Word>(kernel: &Kernel<W>) {
+        let refused = |(a_row, a_step), offset, out_row| {
+            let (words, table) = ([W::default(); 3], [0, offset]);
+            let offsets = Offsets::new(&table);
+            let operands = Operands { rows: 3, cols: 1, a: &words, a_row, a_step, b: &words, offsets, out_row };
+            refusal(|| kernel.tile(&operands, &mut [W::default(); 3]))
+        };
+        let [left, right, out] = ["left operand of a tile", "right operand of a tile", "result of a tile"];
+        // Two rows of this size wrap to nothing.
+        let half = 1 << (usize::BITS - 1);
+        for (found, expected) in [
+            (refused((1, 0), 2, 1), None),
+            (refused((1, 1), 2, 1), Some(left)),
+            (refused((half, 0), 2, 1), Some(left)),
+            (refused((1, usize::MAX), 2, 1), Some(left)),
+            (refused((1, 0), 3, 1), Some(right)),
+            (refused((1, 0), usize::MAX, 1), Some(right)),
+            (refused((1, 0), 2, 2), Some(out)),
+            (refused((1, 0), 2, half), Some(out)),
+        ] {
+            assert_eq!(found.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_tile_beyond_its_operands_is_refused_also_where_its_end_wraps() {
+        for isa in Isa::ALL {
+            check_refusals(&z32(isa));
+            check_refusals(&z48(isa));
+            check_refusals(&z64(isa));
+        }
     }
 }

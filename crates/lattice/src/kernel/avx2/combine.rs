@@ -30,8 +30,10 @@ pub(crate) fn combine(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETC
     for (out, w) in out.chunks_mut(ROWS).zip(w.chunks(ROWS)) {
         for at in (0..STRETCH).step_by(VECTORS * LANES) {
             match *w {
-                [a, b] => tile(m, out, x, [a, b], at),
-                [a, ..] => tile(m, out, x, [a], at),
+                // SAFETY: here and below, `at` steps through a stretch by [`VECTORS`].
+                [a, b] => unsafe { tile(m, out, x, [a, b], at) },
+                // SAFETY: as above.
+                [a, ..] => unsafe { tile(m, out, x, [a], at) },
                 [] => {}
             }
         }
@@ -39,9 +41,18 @@ pub(crate) fn combine(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETC
 }
 
 /// `R` rows, [`VECTORS`] vectors from `at` on.
+///
+/// # Safety
+/// A stretch has them.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn tile<const R: usize>(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETCH]], w: [&[u64]; R], at: usize) {
+unsafe fn tile<const R: usize>(
+    m: &Modulus,
+    out: &mut [[u64; STRETCH]],
+    x: &[[u64; STRETCH]],
+    w: [&[u64]; R],
+    at: usize,
+) {
     let (prime, split) = (Prime::new(m), splat(SPLIT));
     let units = UpperUnits::new(m);
     let mut sums = [[_mm256_setzero_pd(); VECTORS]; R];
@@ -52,7 +63,8 @@ fn tile<const R: usize>(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRE
         let mut high = [[_mm256_set1_epi64x(exponents.wrapping_neg().cast_signed()); VECTORS]; R];
         let mut low = sums;
         for k in start..end {
-            let v: [__m256d; VECTORS] = std::array::from_fn(|i| doubles(load(&x[k], at + i * LANES)));
+            // SAFETY: the caller's promise.
+            let v: [__m256d; VECTORS] = std::array::from_fn(|i| doubles(unsafe { load(&x[k], at + i * LANES) }));
             for r in 0..R {
                 let by = splat(w[r][k].cast_signed() as f64);
                 for i in 0..VECTORS {
@@ -71,7 +83,8 @@ fn tile<const R: usize>(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRE
     }
     for r in 0..R {
         for (i, sum) in sums[r].iter().enumerate() {
-            store(&mut out[r], at + i * LANES, prime.residue(*sum));
+            // SAFETY: the caller's promise.
+            unsafe { store(&mut out[r], at + i * LANES, prime.residue(*sum)) }
         }
     }
 }
@@ -115,19 +128,27 @@ fn combine_narrow(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETCH]],
     for (out, w) in out.chunks_mut(ROWS_NARROW).zip(w.chunks(ROWS_NARROW)) {
         for at in (0..STRETCH).step_by(VECTORS * LANES) {
             match *w {
-                [a, b, c, d] => narrow_tile(m, out, x, [a, b, c, d], at),
-                [a, b, c] => narrow_tile(m, out, x, [a, b, c], at),
-                [a, b] => narrow_tile(m, out, x, [a, b], at),
-                [a, ..] => narrow_tile(m, out, x, [a], at),
+                // SAFETY: here and below, `at` steps through a stretch by [`VECTORS`].
+                [a, b, c, d] => unsafe { narrow_tile(m, out, x, [a, b, c, d], at) },
+                // SAFETY: as above.
+                [a, b, c] => unsafe { narrow_tile(m, out, x, [a, b, c], at) },
+                // SAFETY: as above.
+                [a, b] => unsafe { narrow_tile(m, out, x, [a, b], at) },
+                // SAFETY: as above.
+                [a, ..] => unsafe { narrow_tile(m, out, x, [a], at) },
                 [] => {}
             }
         }
     }
 }
 
+/// As [`tile`].
+///
+/// # Safety
+/// As [`tile`] demands.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn narrow_tile<const R: usize>(
+unsafe fn narrow_tile<const R: usize>(
     m: &Modulus,
     out: &mut [[u64; STRETCH]],
     x: &[[u64; STRETCH]],
@@ -140,7 +161,8 @@ fn narrow_tile<const R: usize>(
     let most = (1usize << (64 - 2 * m.bits())) - 1;
     for start in (0..x.len()).step_by(most) {
         for k in start..x.len().min(start + most) {
-            let v: [__m256i; VECTORS] = std::array::from_fn(|i| load(&x[k], at + i * LANES));
+            // SAFETY: the caller's promise.
+            let v: [__m256i; VECTORS] = std::array::from_fn(|i| unsafe { load(&x[k], at + i * LANES) });
             for r in 0..R {
                 let by = _mm256_set1_epi64x(w[r][k].cast_signed());
                 for i in 0..VECTORS {
@@ -155,7 +177,8 @@ fn narrow_tile<const R: usize>(
     }
     for r in 0..R {
         for (i, sum) in sums[r].iter().enumerate() {
-            store(&mut out[r], at + i * LANES, *sum);
+            // SAFETY: the caller's promise.
+            unsafe { store(&mut out[r], at + i * LANES, *sum) }
         }
     }
 }

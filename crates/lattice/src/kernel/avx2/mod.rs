@@ -47,12 +47,15 @@ fn splat(x: f64) -> __m256d {
 }
 
 /// Four words from `at` on.
+///
+/// # Safety
+/// `x` has them.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn load<W: Word>(x: &[W], at: usize) -> __m256i {
+unsafe fn load<W: Word>(x: &[W], at: usize) -> __m256i {
+    const { assert!(size_of::<W>() == size_of::<u32>() || size_of::<W>() == size_of::<u64>()) };
     debug_assert!(at + LANES <= x.len());
-    // SAFETY: every caller steps through whole vectors of a slice whose length it has
-    // checked (`ntt`) or takes `at` from a slice of that length; words have 4 or 8 bytes.
+    // SAFETY: the caller's promise, and the size of a word; no read needs alignment.
     unsafe {
         let from = x.as_ptr().add(at);
         if size_of::<W>() == size_of::<u32>() {
@@ -63,11 +66,15 @@ fn load<W: Word>(x: &[W], at: usize) -> __m256i {
     }
 }
 
+/// Four words from `at` on become `v`.
+///
+/// # Safety
+/// `x` has them.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn store(x: &mut [u64], at: usize, v: __m256i) {
+unsafe fn store(x: &mut [u64], at: usize, v: __m256i) {
     debug_assert!(at + LANES <= x.len());
-    // SAFETY: as for `load`.
+    // SAFETY: the caller's promise; the write needs no alignment.
     unsafe { _mm256_storeu_si256(x.as_mut_ptr().add(at).cast(), v) }
 }
 
@@ -140,25 +147,30 @@ impl Prime {
 /// was there before the sum stays below `10 p < 2^52`.
 const SUMMED: usize = 16;
 
-/// Slices of equal length, a multiple of eight.
+/// # Safety
+/// All slices are of one length, a multiple of eight.
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
+pub(super) unsafe fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
     let prime = Prime::new(m);
     for at in (0..out.len()).step_by(LANES) {
         let mut sum = _mm256_setzero_pd();
         for some in pairs.chunks(SUMMED) {
             for (a, b) in some {
-                sum = _mm256_add_pd(sum, prime.mul(doubles(load(a, at)), doubles(load(b, at))));
+                // SAFETY: whole vectors of slices as long as `out`, the caller promises.
+                let (a, b) = unsafe { (load(a, at), load(b, at)) };
+                sum = _mm256_add_pd(sum, prime.mul(doubles(a), doubles(b)));
             }
             sum = prime.reduce(sum);
         }
-        store(out, at, prime.residue(sum));
+        // SAFETY: whole vectors of `out`.
+        unsafe { store(out, at, prime.residue(sum)) }
     }
 }
 
-/// Slices of equal length, a multiple of eight.
+/// # Safety
+/// All slices are of one length, a multiple of eight.
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn dot_pair<A: Word, Y: Word>(
+pub(super) unsafe fn dot_pair<A: Word, Y: Word>(
     m: &Modulus,
     first: &mut [u64],
     second: &mut [u64],
@@ -169,44 +181,60 @@ pub(super) fn dot_pair<A: Word, Y: Word>(
         let (mut one, mut two) = (_mm256_setzero_pd(), _mm256_setzero_pd());
         for some in terms.chunks(SUMMED) {
             for (a, b, y) in some {
-                let y = doubles(load(y, at));
-                one = _mm256_add_pd(one, prime.mul(doubles(load(a, at)), y));
-                two = _mm256_add_pd(two, prime.mul(doubles(load(b, at)), y));
+                // SAFETY: whole vectors of slices as long as `first`, the caller promises.
+                let (a, b, y) = unsafe { (load(a, at), load(b, at), load(y, at)) };
+                let y = doubles(y);
+                one = _mm256_add_pd(one, prime.mul(doubles(a), y));
+                two = _mm256_add_pd(two, prime.mul(doubles(b), y));
             }
             (one, two) = (prime.reduce(one), prime.reduce(two));
         }
-        store(first, at, prime.residue(one));
-        store(second, at, prime.residue(two));
+        // SAFETY: whole vectors of `first`, and `second` is as long.
+        unsafe {
+            store(first, at, prime.residue(one));
+            store(second, at, prime.residue(two));
+        }
     }
 }
 
-/// A length that is a multiple of eight.
+/// # Safety
+/// The length is a multiple of eight.
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn scale(m: &Modulus, x: &mut [u64], w: Factor) {
+pub(super) unsafe fn scale(m: &Modulus, x: &mut [u64], w: Factor) {
     let (prime, w) = (Prime::new(m), splat(centred(m, w.value)));
     for at in (0..x.len()).step_by(LANES) {
-        let v = prime.mul(doubles(load(x, at)), w);
-        store(x, at, prime.residue(v));
+        // SAFETY: whole vectors, the caller promises.
+        unsafe {
+            let v = prime.mul(doubles(load(x, at)), w);
+            store(x, at, prime.residue(v));
+        }
     }
 }
 
-/// Slices of equal length, a multiple of eight.
+/// # Safety
+/// Both slices are of one length, a multiple of eight.
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn sub_scale(m: &Modulus, x: &mut [u64], y: &[u64], w: Factor) {
+pub(super) unsafe fn sub_scale(m: &Modulus, x: &mut [u64], y: &[u64], w: Factor) {
     let (prime, w) = (Prime::new(m), splat(centred(m, w.value)));
     for at in (0..x.len()).step_by(LANES) {
-        let difference = _mm256_sub_pd(doubles(load(x, at)), doubles(load(y, at)));
-        store(x, at, prime.residue(prime.mul(difference, w)));
+        // SAFETY: whole vectors of slices of one length, the caller promises.
+        unsafe {
+            let difference = _mm256_sub_pd(doubles(load(x, at)), doubles(load(y, at)));
+            store(x, at, prime.residue(prime.mul(difference, w)));
+        }
     }
 }
 
-/// Slices of equal length, a multiple of eight.
+/// # Safety
+/// `out` is as long as `x`, a multiple of eight.
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn convert(from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
+pub(super) unsafe fn convert(from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
     let (prime, whole, half) = (Prime::new(to), splat(from.value() as f64), splat((from.value() / 2) as f64));
     for at in (0..x.len()).step_by(LANES) {
-        let v = doubles(load(x, at));
+        // SAFETY: whole vectors, the caller promises.
+        let v = doubles(unsafe { load(x, at) });
         let upper = _mm256_and_pd(_mm256_cmp_pd::<_CMP_GT_OQ>(v, half), whole);
-        store(out, at, prime.residue(prime.reduce(_mm256_sub_pd(v, upper))));
+        // SAFETY: `out` is as long, the caller promises.
+        unsafe { store(out, at, prime.residue(prime.reduce(_mm256_sub_pd(v, upper)))) }
     }
 }

@@ -11,17 +11,23 @@ const SIDE: usize = 2 * LANES;
 const WORDS: bool = true;
 const DOUBLES: bool = false;
 
+/// # Safety
+/// `x` has four words from `at` on.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn get<const KIND: bool>(x: &[u64], at: usize) -> __m256d {
-    let v = load(x, at);
+unsafe fn get<const KIND: bool>(x: &[u64], at: usize) -> __m256d {
+    // SAFETY: the caller's promise.
+    let v = unsafe { load(x, at) };
     if KIND == WORDS { doubles(v) } else { _mm256_castsi256_pd(v) }
 }
 
+/// # Safety
+/// `x` has four words from `at` on.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn put(x: &mut [u64], at: usize, v: __m256d) {
-    store(x, at, _mm256_castpd_si256(v));
+unsafe fn put(x: &mut [u64], at: usize, v: __m256d) {
+    // SAFETY: the caller's promise.
+    unsafe { store(x, at, _mm256_castpd_si256(v)) }
 }
 
 #[inline]
@@ -80,66 +86,95 @@ impl Prime {
     }
 }
 
-/// The caller has checked that `x` has the table's length, a multiple of 64.
+/// # Safety
+/// `x` has the table's length.
 #[target_feature(enable = "avx2,fma")]
-pub(crate) fn ntt_forward(table: &NttTable, x: &mut [u64]) {
+pub(crate) unsafe fn ntt_forward(table: &NttTable, x: &mut [u64]) {
     let (prime, t) = (Prime::new(table.modulus()), table.doubles());
     let n = table.len();
     // The first pass, of one stage or of two, takes words; at least one more follows.
     let (mut blocks, mut stride) = if n.trailing_zeros().is_multiple_of(2) {
-        forward_stage(prime, t, x);
+        // SAFETY: `x` has 64 words at least, a power of two.
+        unsafe { forward_stage(prime, t, x) }
         (2, n / 4)
     } else {
-        forward_pair::<WORDS>(prime, t, x, 1, 0, n / 4);
+        // SAFETY: `x` is one block, and its quarters are whole vectors.
+        unsafe { forward_pair::<WORDS>(prime, t, x, 1, 0, n / 4) }
         (4, n / 8)
     };
     while stride > SIDE {
         for i in 0..blocks {
-            forward_pair::<DOUBLES>(prime, t, x, blocks, i, stride / 2);
+            // SAFETY: `blocks` blocks of `2 stride` words are `x`; the half of a stride beyond
+            // `SIDE` has whole vectors.
+            unsafe { forward_pair::<DOUBLES>(prime, t, x, blocks, i, stride / 2) }
         }
         (blocks, stride) = (blocks * 4, stride / 4);
     }
     for square in 0..n / (SIDE * SIDE) {
-        forward_tail(prime, t, x, square);
+        // SAFETY: `x` has the table's length.
+        unsafe { forward_tail(prime, t, x, square) }
     }
 }
 
 /// The first stage alone.
+///
+/// # Safety
+/// The halves of `x` are whole vectors.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn forward_stage(prime: Prime, t: &Doubles, x: &mut [u64]) {
+unsafe fn forward_stage(prime: Prime, t: &Doubles, x: &mut [u64]) {
     let (w, half) = (splat(t.forward[1]), x.len() / 2);
     for at in (0..half).step_by(LANES) {
-        let (a, b) = prime.forward(get::<WORDS>(x, at), get::<WORDS>(x, at + half), w);
-        put(x, at, a);
-        put(x, at + half, b);
+        // SAFETY: vectors of both halves.
+        unsafe {
+            let (a, b) = prime.forward(get::<WORDS>(x, at), get::<WORDS>(x, at + half), w);
+            put(x, at, a);
+            put(x, at + half, b);
+        }
     }
 }
 
 /// Two stages at once on block `i`: four values `quarter` apart.
+///
+/// # Safety
+/// `x` has that block of four times `quarter` words, which are whole vectors.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn forward_pair<const KIND: bool>(prime: Prime, t: &Doubles, x: &mut [u64], blocks: usize, i: usize, quarter: usize) {
+unsafe fn forward_pair<const KIND: bool>(
+    prime: Prime,
+    t: &Doubles,
+    x: &mut [u64],
+    blocks: usize,
+    i: usize,
+    quarter: usize,
+) {
     let block = blocks + i;
     let w = [splat(t.forward[block]), splat(t.forward[2 * block]), splat(t.forward[2 * block + 1])];
     let start = 4 * i * quarter;
     for at in (start..start + quarter).step_by(LANES) {
-        let mut v: [__m256d; 4] = std::array::from_fn(|k| get::<KIND>(x, at + k * quarter));
+        // SAFETY: vectors of the four quarters of block `i`.
+        let mut v: [__m256d; 4] = std::array::from_fn(|k| unsafe { get::<KIND>(x, at + k * quarter) });
         stage!(prime, forward, v, w: (0, 2, 0), (1, 3, 0), (0, 1, 1), (2, 3, 2));
         for (k, v) in v.into_iter().enumerate() {
-            put(x, at + k * quarter, v);
+            // SAFETY: as above.
+            unsafe { put(x, at + k * quarter, v) }
         }
     }
 }
 
 /// The last three stages of a square, and its transpose.
+///
+/// # Safety
+/// `x` has that square of 64 words.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn forward_tail(prime: Prime, t: &Doubles, x: &mut [u64], square: usize) {
+unsafe fn forward_tail(prime: Prime, t: &Doubles, x: &mut [u64], square: usize) {
     let at = square * SIDE * SIDE;
     let halves: [[__m256d; SIDE]; 2] = std::array::from_fn(|half| {
         let w = tail(&t.forward_tail, square, half);
-        let rows = |c: usize| std::array::from_fn(|l| get::<DOUBLES>(x, at + (half * LANES + l) * SIDE + c * LANES));
+        let row = |l: usize, c: usize| at + (half * LANES + l) * SIDE + c * LANES;
+        // SAFETY: half a row of the square, `c` the half and `l` the row below `LANES`.
+        let rows = |c: usize| std::array::from_fn(|l| unsafe { get::<DOUBLES>(x, row(l, c)) });
         let ([a, b, c, d], [e, f, g, h]) = (transpose(rows(0)), transpose(rows(1)));
         let mut v = [a, b, c, d, e, f, g, h];
         stage!(prime, forward, v, w: (0, 4, 0), (1, 5, 0), (2, 6, 0), (3, 7, 0));
@@ -149,45 +184,57 @@ fn forward_tail(prime: Prime, t: &Doubles, x: &mut [u64], square: usize) {
     });
     for (half, v) in halves.into_iter().enumerate() {
         for (k, v) in v.into_iter().enumerate() {
-            store(x, at + k * SIDE + half * LANES, prime.residue(prime.reduce(v)));
+            // SAFETY: half of row `k` of the square.
+            unsafe { store(x, at + k * SIDE + half * LANES, prime.residue(prime.reduce(v))) }
         }
     }
 }
 
-/// The caller has checked that `x` has the table's length, a multiple of 64.
+/// # Safety
+/// `x` has the table's length.
 #[target_feature(enable = "avx2,fma")]
-pub(crate) fn ntt_inverse(table: &NttTable, x: &mut [u64]) {
+pub(crate) unsafe fn ntt_inverse(table: &NttTable, x: &mut [u64]) {
     let (prime, t) = (Prime::new(table.modulus()), table.doubles());
     let n = table.len();
     for square in 0..n / (SIDE * SIDE) {
-        inverse_tail(prime, t, x, square);
+        // SAFETY: `x` has the table's length.
+        unsafe { inverse_tail(prime, t, x, square) }
     }
     let (mut blocks, mut stride) = (n / (2 * SIDE), SIDE);
     // Stages left, without the last one.
     if blocks.trailing_zeros() % 2 == 1 {
         for i in 0..blocks {
-            inverse_stage(prime, t, x, blocks, i, stride);
+            // SAFETY: `blocks` blocks of twice `SIDE` words are `x`.
+            unsafe { inverse_stage(prime, t, x, blocks, i, stride) }
         }
         (blocks, stride) = (blocks / 2, stride * 2);
     }
     while blocks > 1 {
         for i in 0..blocks / 2 {
-            inverse_pair(prime, t, x, blocks, i, stride);
+            // SAFETY: `blocks` blocks of `2 stride` words are `x`, so half as many of twice the
+            // size; a stride is a multiple of `SIDE`.
+            unsafe { inverse_pair(prime, t, x, blocks, i, stride) }
         }
         (blocks, stride) = (blocks / 4, stride * 4);
     }
-    inverse_last(prime, t, x);
+    // SAFETY: `x` has 64 words at least, a power of two.
+    unsafe { inverse_last(prime, t, x) }
 }
 
 /// The transpose of a square and its first three stages. From residues, sums are below
 /// `8 p`, `2.3 p` and `1.3 p`, and products below `0.8 p`; the largest is reduced.
+///
+/// # Safety
+/// `x` has that square of 64 words.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn inverse_tail(prime: Prime, t: &Doubles, x: &mut [u64], square: usize) {
+unsafe fn inverse_tail(prime: Prime, t: &Doubles, x: &mut [u64], square: usize) {
     let at = square * SIDE * SIDE;
     let halves: [[__m256d; SIDE]; 2] = std::array::from_fn(|half| {
         let w = tail(&t.inverse_tail, square, half);
-        let mut v: [__m256d; SIDE] = std::array::from_fn(|k| get::<WORDS>(x, at + k * SIDE + half * LANES));
+        // SAFETY: half of row `k` of the square.
+        let column = |k| unsafe { get::<WORDS>(x, at + k * SIDE + half * LANES) };
+        let mut v: [__m256d; SIDE] = std::array::from_fn(column);
         stage!(prime, backward, v, w: (0, 1, 3), (2, 3, 4), (4, 5, 5), (6, 7, 6));
         stage!(prime, backward, v, w: (0, 2, 1), (1, 3, 1), (4, 6, 2), (5, 7, 2));
         stage!(prime, backward, v, w: (0, 4, 0), (1, 5, 0), (2, 6, 0), (3, 7, 0));
@@ -197,52 +244,70 @@ fn inverse_tail(prime: Prime, t: &Doubles, x: &mut [u64], square: usize) {
     for (half, [a, b, c, d, e, f, g, h]) in halves.into_iter().enumerate() {
         for (c, rows) in [transpose([a, b, c, d]), transpose([e, f, g, h])].into_iter().enumerate() {
             for (l, v) in rows.into_iter().enumerate() {
-                put(x, at + (half * LANES + l) * SIDE + c * LANES, v);
+                // SAFETY: half a row of the square.
+                unsafe { put(x, at + (half * LANES + l) * SIDE + c * LANES, v) }
             }
         }
     }
 }
 
 /// One stage on block `i`, where the others are even in number. From `2.3 p` to `0.7 p`.
+///
+/// # Safety
+/// `x` has that block of twice `stride` words, which are whole vectors.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn inverse_stage(prime: Prime, t: &Doubles, x: &mut [u64], blocks: usize, i: usize, stride: usize) {
+unsafe fn inverse_stage(prime: Prime, t: &Doubles, x: &mut [u64], blocks: usize, i: usize, stride: usize) {
     let w = splat(t.inverse[blocks + i]);
     for at in (2 * i * stride..(2 * i + 1) * stride).step_by(LANES) {
-        let (a, b) = prime.backward(get::<DOUBLES>(x, at), get::<DOUBLES>(x, at + stride), w);
-        put(x, at, prime.reduce(a));
-        put(x, at + stride, b);
+        // SAFETY: vectors of the two halves of block `i`.
+        unsafe {
+            let (a, b) = prime.backward(get::<DOUBLES>(x, at), get::<DOUBLES>(x, at + stride), w);
+            put(x, at, prime.reduce(a));
+            put(x, at + stride, b);
+        }
     }
 }
 
 /// The stages of `blocks` and of half as many blocks at once. From at most `2.3 p`, the sum
 /// of four is below `9.2 p < 2^52` and is reduced, the sum of two products stays below
 /// `1.3 p`, and the products are below `0.8 p`.
+///
+/// # Safety
+/// `x` has block `i` of four times `stride` words, which are whole vectors.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn inverse_pair(prime: Prime, t: &Doubles, x: &mut [u64], blocks: usize, i: usize, stride: usize) {
+unsafe fn inverse_pair(prime: Prime, t: &Doubles, x: &mut [u64], blocks: usize, i: usize, stride: usize) {
     let w = [blocks + 2 * i, blocks + 2 * i + 1, blocks / 2 + i].map(|k| splat(t.inverse[k]));
     let start = 4 * i * stride;
     for at in (start..start + stride).step_by(LANES) {
-        let mut v: [__m256d; 4] = std::array::from_fn(|k| get::<DOUBLES>(x, at + k * stride));
+        // SAFETY: vectors of the four quarters of block `i`.
+        let mut v: [__m256d; 4] = std::array::from_fn(|k| unsafe { get::<DOUBLES>(x, at + k * stride) });
         stage!(prime, backward, v, w: (0, 1, 0), (2, 3, 1), (0, 2, 2), (1, 3, 2));
         v[0] = prime.reduce(v[0]);
         for (k, v) in v.into_iter().enumerate() {
-            put(x, at + k * stride, v);
+            // SAFETY: as above.
+            unsafe { put(x, at + k * stride, v) }
         }
     }
 }
 
 /// The last stage and the division by the length.
+///
+/// # Safety
+/// The halves of `x` are whole vectors.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn inverse_last(prime: Prime, t: &Doubles, x: &mut [u64]) {
+unsafe fn inverse_last(prime: Prime, t: &Doubles, x: &mut [u64]) {
     let (n_inverse, last, half) = (splat(t.n_inverse), splat(t.last), x.len() / 2);
     for at in (0..half).step_by(LANES) {
-        let (u, v) = (get::<DOUBLES>(x, at), get::<DOUBLES>(x, at + half));
-        let low = prime.mul(_mm256_add_pd(u, v), n_inverse);
-        let high = prime.mul(_mm256_sub_pd(u, v), last);
-        store(x, at, prime.residue(low));
-        store(x, at + half, prime.residue(high));
+        // SAFETY: vectors of both halves.
+        unsafe {
+            let (u, v) = (get::<DOUBLES>(x, at), get::<DOUBLES>(x, at + half));
+            let low = prime.mul(_mm256_add_pd(u, v), n_inverse);
+            let high = prime.mul(_mm256_sub_pd(u, v), last);
+            store(x, at, prime.residue(low));
+            store(x, at + half, prime.residue(high));
+        }
     }
 }

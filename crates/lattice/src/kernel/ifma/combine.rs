@@ -22,9 +22,12 @@ pub(crate) fn combine(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETC
     for (out, w) in out.chunks_mut(COMBINED).zip(w.chunks(COMBINED)) {
         for at in (0..STRETCH).step_by(4 * LANES) {
             match *w {
-                [a, b, c] => combine_tile(m, out, x, [a, b, c], at),
-                [a, b] => combine_tile(m, out, x, [a, b], at),
-                [a, ..] => combine_tile(m, out, x, [a], at),
+                // SAFETY: here and below, `at` steps through a stretch by four vectors.
+                [a, b, c] => unsafe { combine_tile(m, out, x, [a, b, c], at) },
+                // SAFETY: as above.
+                [a, b] => unsafe { combine_tile(m, out, x, [a, b], at) },
+                // SAFETY: as above.
+                [a, ..] => unsafe { combine_tile(m, out, x, [a], at) },
                 [] => {}
             }
         }
@@ -32,9 +35,12 @@ pub(crate) fn combine(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETC
 }
 
 /// `ROWS` rows, four vectors from `at` on: 8 `ROWS` accumulators.
+///
+/// # Safety
+/// A stretch has them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn combine_tile<const ROWS: usize>(
+unsafe fn combine_tile<const ROWS: usize>(
     m: &Modulus,
     out: &mut [[u64; STRETCH]],
     x: &[[u64; STRETCH]],
@@ -50,7 +56,8 @@ fn combine_tile<const ROWS: usize>(
         let mut low = sums;
         let mut high = [[zero; 4]; ROWS];
         for k in start..end {
-            let v: [__m512i; 4] = std::array::from_fn(|i| load(&x[k], at + i * LANES));
+            // SAFETY: the caller's promise.
+            let v: [__m512i; 4] = std::array::from_fn(|i| unsafe { load(&x[k], at + i * LANES) });
             for r in 0..ROWS {
                 let by = splat(w[r][k]);
                 for i in 0..4 {
@@ -67,7 +74,8 @@ fn combine_tile<const ROWS: usize>(
     }
     for r in 0..ROWS {
         for (i, sum) in sums[r].iter().enumerate() {
-            store(&mut out[r], at + i * LANES, *sum);
+            // SAFETY: the caller's promise.
+            unsafe { store(&mut out[r], at + i * LANES, *sum) }
         }
     }
 }
@@ -79,21 +87,31 @@ fn combine_narrow(m: &Modulus, out: &mut [[u64; STRETCH]], x: &[[u64; STRETCH]],
     for (out, w) in out.chunks_mut(COMBINED_NARROW).zip(w.chunks(COMBINED_NARROW)) {
         for at in (0..STRETCH).step_by(4 * LANES) {
             match *w {
-                [a, b, c, d, e, f] => narrow_tile(m, out, x, [a, b, c, d, e, f], at),
-                [a, b, c, d, e] => narrow_tile(m, out, x, [a, b, c, d, e], at),
-                [a, b, c, d] => narrow_tile(m, out, x, [a, b, c, d], at),
-                [a, b, c] => narrow_tile(m, out, x, [a, b, c], at),
-                [a, b] => narrow_tile(m, out, x, [a, b], at),
-                [a, ..] => narrow_tile(m, out, x, [a], at),
+                // SAFETY: here and below, `at` steps through a stretch by four vectors.
+                [a, b, c, d, e, f] => unsafe { narrow_tile(m, out, x, [a, b, c, d, e, f], at) },
+                // SAFETY: as above.
+                [a, b, c, d, e] => unsafe { narrow_tile(m, out, x, [a, b, c, d, e], at) },
+                // SAFETY: as above.
+                [a, b, c, d] => unsafe { narrow_tile(m, out, x, [a, b, c, d], at) },
+                // SAFETY: as above.
+                [a, b, c] => unsafe { narrow_tile(m, out, x, [a, b, c], at) },
+                // SAFETY: as above.
+                [a, b] => unsafe { narrow_tile(m, out, x, [a, b], at) },
+                // SAFETY: as above.
+                [a, ..] => unsafe { narrow_tile(m, out, x, [a], at) },
                 [] => {}
             }
         }
     }
 }
 
+/// As [`combine_tile`].
+///
+/// # Safety
+/// As [`combine_tile`] demands.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn narrow_tile<const ROWS: usize>(
+unsafe fn narrow_tile<const ROWS: usize>(
     m: &Modulus,
     out: &mut [[u64; STRETCH]],
     x: &[[u64; STRETCH]],
@@ -106,7 +124,8 @@ fn narrow_tile<const ROWS: usize>(
     let most = (1usize << (64 - 2 * m.bits())) - 1;
     for start in (0..x.len()).step_by(most) {
         for k in start..x.len().min(start + most) {
-            let v: [__m512i; 4] = std::array::from_fn(|i| load(&x[k], at + i * LANES));
+            // SAFETY: the caller's promise.
+            let v: [__m512i; 4] = std::array::from_fn(|i| unsafe { load(&x[k], at + i * LANES) });
             for r in 0..ROWS {
                 let by = splat(w[r][k]);
                 for i in 0..4 {
@@ -123,7 +142,8 @@ fn narrow_tile<const ROWS: usize>(
     }
     for r in 0..ROWS {
         for (i, sum) in sums[r].iter().enumerate() {
-            store(&mut out[r], at + i * LANES, *sum);
+            // SAFETY: the caller's promise.
+            unsafe { store(&mut out[r], at + i * LANES, *sum) }
         }
     }
 }

@@ -41,12 +41,15 @@ fn wide(w: Factor) -> Wide {
 }
 
 /// Eight words from `at` on.
+///
+/// # Safety
+/// `x` has them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn load<W: Word>(x: &[W], at: usize) -> __m512i {
+unsafe fn load<W: Word>(x: &[W], at: usize) -> __m512i {
+    const { assert!(size_of::<W>() == size_of::<u32>() || size_of::<W>() == size_of::<u64>()) };
     debug_assert!(at + LANES <= x.len());
-    // SAFETY: every caller steps through whole vectors of a slice whose length it has
-    // checked (`ntt`) or takes `at` from a slice of that length; words have 4 or 8 bytes.
+    // SAFETY: the caller's promise, and the size of a word; no read needs alignment.
     unsafe {
         let from = x.as_ptr().add(at);
         if size_of::<W>() == size_of::<u32>() {
@@ -57,11 +60,15 @@ fn load<W: Word>(x: &[W], at: usize) -> __m512i {
     }
 }
 
+/// Eight words from `at` on become `v`.
+///
+/// # Safety
+/// `x` has them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn store(x: &mut [u64], at: usize, v: __m512i) {
+unsafe fn store(x: &mut [u64], at: usize, v: __m512i) {
     debug_assert!(at + LANES <= x.len());
-    // SAFETY: as for `load`.
+    // SAFETY: the caller's promise; the write needs no alignment.
     unsafe { _mm512_storeu_si512(x.as_mut_ptr().add(at).cast(), v) }
 }
 
@@ -97,24 +104,32 @@ impl Prime {
     }
 }
 
-/// Slices of equal length, a multiple of eight; at most 256 pairs.
+/// At most 256 pairs.
+///
+/// # Safety
+/// All slices are of one length, a multiple of eight.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
+pub(super) unsafe fn dot(m: &Modulus, out: &mut [u64], pairs: &[(&[u64], &[u64])]) {
     let prime = Prime::new(m);
     for at in (0..out.len()).step_by(LANES) {
         let (mut low, mut high) = (_mm512_setzero_si512(), _mm512_setzero_si512());
         for (a, b) in pairs {
-            let (a, b) = (load(a, at), load(b, at));
+            // SAFETY: whole vectors of slices as long as `out`, the caller promises.
+            let (a, b) = unsafe { (load(a, at), load(b, at)) };
             low = _mm512_madd52lo_epu64(low, a, b);
             high = _mm512_madd52hi_epu64(high, a, b);
         }
-        store(out, at, fold(prime, m, low, high));
+        // SAFETY: whole vectors of `out`.
+        unsafe { store(out, at, fold(prime, m, low, high)) }
     }
 }
 
-/// Slices of equal length, a multiple of eight; at most 256 terms.
+/// At most 256 terms.
+///
+/// # Safety
+/// All slices are of one length, a multiple of eight.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn dot_pair<A: Word, Y: Word>(
+pub(super) unsafe fn dot_pair<A: Word, Y: Word>(
     m: &Modulus,
     first: &mut [u64],
     second: &mut [u64],
@@ -123,17 +138,22 @@ pub(super) fn dot_pair<A: Word, Y: Word>(
     // Two vectors at a time hide the latency of a chain of products.
     let pairs = first.len() / (2 * LANES) * (2 * LANES);
     for at in (0..pairs).step_by(2 * LANES) {
-        dot_pair_tile::<A, Y, 2>(m, first, second, terms, at);
+        // SAFETY: two vectors from `at` on end at `pairs` or before; the caller's promise.
+        unsafe { dot_pair_tile::<A, Y, 2>(m, first, second, terms, at) }
     }
     if pairs < first.len() {
-        dot_pair_tile::<A, Y, 1>(m, first, second, terms, pairs);
+        // SAFETY: an odd vector is left of a whole number; the caller's promise.
+        unsafe { dot_pair_tile::<A, Y, 1>(m, first, second, terms, pairs) }
     }
 }
 
 /// `VECTORS` vectors from `at` on.
+///
+/// # Safety
+/// All slices have them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn dot_pair_tile<A: Word, Y: Word, const VECTORS: usize>(
+unsafe fn dot_pair_tile<A: Word, Y: Word, const VECTORS: usize>(
     m: &Modulus,
     first: &mut [u64],
     second: &mut [u64],
@@ -146,16 +166,20 @@ fn dot_pair_tile<A: Word, Y: Word, const VECTORS: usize>(
     for (a, b, y) in terms {
         for v in 0..VECTORS {
             let at = at + v * LANES;
-            let y = load(y, at);
-            for (i, x) in [load(a, at), load(b, at)].into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            let (y, both) = unsafe { (load(y, at), [load(a, at), load(b, at)]) };
+            for (i, x) in both.into_iter().enumerate() {
                 low[v][i] = _mm512_madd52lo_epu64(low[v][i], x, y);
                 high[v][i] = _mm512_madd52hi_epu64(high[v][i], x, y);
             }
         }
     }
     for v in 0..VECTORS {
-        store(first, at + v * LANES, fold(prime, m, low[v][0], high[v][0]));
-        store(second, at + v * LANES, fold(prime, m, low[v][1], high[v][1]));
+        // SAFETY: the caller's promise.
+        unsafe {
+            store(first, at + v * LANES, fold(prime, m, low[v][0], high[v][0]));
+            store(second, at + v * LANES, fold(prime, m, low[v][1], high[v][1]));
+        }
     }
 }
 
@@ -171,37 +195,48 @@ fn fold(prime: Prime, m: &Modulus, low: __m512i, high: __m512i) -> __m512i {
     prime.below_p(prime.below_2p(sum))
 }
 
-/// A length that is a multiple of eight.
+/// # Safety
+/// The length is a multiple of eight.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn scale(m: &Modulus, x: &mut [u64], w: Factor) {
+pub(super) unsafe fn scale(m: &Modulus, x: &mut [u64], w: Factor) {
     let (prime, w) = (Prime::new(m), wide(w));
     for at in (0..x.len()).step_by(LANES) {
-        let v = prime.mul(load(x, at), w);
-        store(x, at, prime.below_p(v));
+        // SAFETY: whole vectors, the caller promises.
+        unsafe {
+            let v = prime.mul(load(x, at), w);
+            store(x, at, prime.below_p(v));
+        }
     }
 }
 
-/// Slices of equal length, a multiple of eight.
+/// # Safety
+/// Both slices are of one length, a multiple of eight.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn sub_scale(m: &Modulus, x: &mut [u64], y: &[u64], w: Factor) {
+pub(super) unsafe fn sub_scale(m: &Modulus, x: &mut [u64], y: &[u64], w: Factor) {
     let (prime, w) = (Prime::new(m), wide(w));
     for at in (0..x.len()).step_by(LANES) {
-        let difference = _mm512_sub_epi64(_mm512_add_epi64(load(x, at), prime.p), load(y, at));
-        store(x, at, prime.below_p(prime.mul(difference, w)));
+        // SAFETY: whole vectors of slices of one length, the caller promises.
+        unsafe {
+            let difference = _mm512_sub_epi64(_mm512_add_epi64(load(x, at), prime.p), load(y, at));
+            store(x, at, prime.below_p(prime.mul(difference, w)));
+        }
     }
 }
 
-/// Slices of equal length, a multiple of eight.
+/// # Safety
+/// `out` is as long as `x`, a multiple of eight.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(super) fn convert(from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
+pub(super) unsafe fn convert(from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
     let (prime, one) = (Prime::new(to), wide(Factor { value: 1, quotient: to.one_quotient() }));
     let half = splat(from.value() / 2);
     let minus_from = splat(to.neg(to.reduce(from.value())));
     for at in (0..x.len()).step_by(LANES) {
-        let v = load(x, at);
+        // SAFETY: whole vectors, the caller promises.
+        let v = unsafe { load(x, at) };
         let negative = _mm512_cmpgt_epu64_mask(v, half);
         let r = prime.mul(v, one);
         let r = _mm512_mask_add_epi64(r, negative, r, minus_from);
-        store(out, at, prime.below_p(prime.below_2p(r)));
+        // SAFETY: `out` is as long, the caller promises.
+        unsafe { store(out, at, prime.below_p(prime.below_2p(r))) }
     }
 }

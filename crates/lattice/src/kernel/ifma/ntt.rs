@@ -29,12 +29,15 @@ fn twiddle(t: &Twiddles, i: usize) -> Wide {
     wide(t.factor(i))
 }
 
+/// # Safety
+/// The table has that square of 64 evaluations.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn tail(t: &Twiddles, square: usize) -> [Wide; TAIL] {
+unsafe fn tail(t: &Twiddles, square: usize) -> [Wide; TAIL] {
     std::array::from_fn(|k| {
         let at = (square * TAIL + k) * LANES;
-        Wide { value: load(&t.tail_values, at), quotient: load(&t.tail_quotients, at) }
+        // SAFETY: a table has `TAIL` vectors a square.
+        unsafe { Wide { value: load(&t.tail_values, at), quotient: load(&t.tail_quotients, at) } }
     })
 }
 
@@ -75,66 +78,85 @@ fn pick_odd([a, b]: [__m512i; 2]) -> __m512i {
     _mm512_shuffle_i64x2::<0xdd>(a, b)
 }
 
-/// The caller has checked that `x` has the table's length, a multiple of 64.
+/// # Safety
+/// `x` has the table's length.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn ntt_forward(table: &NttTable, x: &mut [u64]) {
+pub(crate) unsafe fn ntt_forward(table: &NttTable, x: &mut [u64]) {
     let prime = Prime::new(table.modulus());
     let (mut blocks, mut stride) = (1, table.len() / 2);
     if table.len().trailing_zeros().is_multiple_of(2) {
         // An odd number of stages before the last three: one alone.
-        forward_stage(prime, &table.forward, x, blocks, stride);
+        // SAFETY: both halves of `x` are one block, of whole vectors: 64 words at least.
+        unsafe { forward_stage(prime, &table.forward, x, blocks, stride) }
         (blocks, stride) = (blocks * 2, stride / 2);
     }
     while stride > LANES {
         for i in 0..blocks {
-            forward_pair(prime, &table.forward, x, blocks, i, stride / 2);
+            // SAFETY: `blocks` blocks of `2 stride` words are `x`; the half of a stride beyond
+            // `LANES` has whole vectors.
+            unsafe { forward_pair(prime, &table.forward, x, blocks, i, stride / 2) }
         }
         (blocks, stride) = (blocks * 4, stride / 4);
     }
     for square in 0..table.len() / 64 {
-        forward_tail(prime, &table.forward, x, square);
+        // SAFETY: `x` has the table's length.
+        unsafe { forward_tail(prime, &table.forward, x, square) }
     }
 }
 
+/// # Safety
+/// `x` has `blocks` blocks of twice `stride` words, which are whole vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn forward_stage(prime: Prime, t: &Twiddles, x: &mut [u64], blocks: usize, stride: usize) {
+unsafe fn forward_stage(prime: Prime, t: &Twiddles, x: &mut [u64], blocks: usize, stride: usize) {
     for i in 0..blocks {
         let w = twiddle(t, blocks + i);
         for at in (2 * i * stride..(2 * i + 1) * stride).step_by(LANES) {
-            let (mut a, mut b) = (load(x, at), load(x, at + stride));
-            prime.butterfly(&mut a, &mut b, w);
-            store(x, at, a);
-            store(x, at + stride, b);
+            // SAFETY: vectors of the two halves of block `i`.
+            unsafe {
+                let (mut a, mut b) = (load(x, at), load(x, at + stride));
+                prime.butterfly(&mut a, &mut b, w);
+                store(x, at, a);
+                store(x, at + stride, b);
+            }
         }
     }
 }
 
 /// Two stages at once on block `i`: four values `quarter` apart.
+///
+/// # Safety
+/// `x` has that block of four times `quarter` words, which are whole vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn forward_pair(prime: Prime, t: &Twiddles, x: &mut [u64], blocks: usize, i: usize, quarter: usize) {
+unsafe fn forward_pair(prime: Prime, t: &Twiddles, x: &mut [u64], blocks: usize, i: usize, quarter: usize) {
     let (w, w0, w1) = (twiddle(t, blocks + i), twiddle(t, 2 * (blocks + i)), twiddle(t, 2 * (blocks + i) + 1));
     let start = 4 * i * quarter;
     for at in (start..start + quarter).step_by(LANES) {
-        let mut v: [__m512i; 4] = std::array::from_fn(|k| load(x, at + k * quarter));
+        // SAFETY: vectors of the four quarters of block `i`.
+        let mut v: [__m512i; 4] = std::array::from_fn(|k| unsafe { load(x, at + k * quarter) });
         let [a, b, c, d] = &mut v;
         prime.butterfly(a, c, w);
         prime.butterfly(b, d, w);
         prime.butterfly(a, b, w0);
         prime.butterfly(c, d, w1);
         for (k, v) in v.into_iter().enumerate() {
-            store(x, at + k * quarter, v);
+            // SAFETY: as above.
+            unsafe { store(x, at + k * quarter, v) }
         }
     }
 }
 
+/// # Safety
+/// `x` and the table have that square of 64 words.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn forward_tail(prime: Prime, t: &Twiddles, x: &mut [u64], square: usize) {
-    let w = tail(t, square);
+unsafe fn forward_tail(prime: Prime, t: &Twiddles, x: &mut [u64], square: usize) {
+    // SAFETY: the caller's promise.
+    let w = unsafe { tail(t, square) };
     let at = square * 64;
-    let mut v = transpose(std::array::from_fn(|k| load(x, at + k * LANES)));
+    // SAFETY: the eight vectors of the square.
+    let mut v = transpose(std::array::from_fn(|k| unsafe { load(x, at + k * LANES) }));
     let [a, b, c, d, e, f, g, h] = &mut v;
     for (lo, hi, w) in [(&mut *a, &mut *e, w[0]), (b, f, w[0]), (c, g, w[0]), (d, h, w[0])] {
         prime.butterfly(lo, hi, w);
@@ -148,38 +170,49 @@ fn forward_tail(prime: Prime, t: &Twiddles, x: &mut [u64], square: usize) {
         prime.butterfly(lo, hi, w);
     }
     for (k, v) in v.into_iter().enumerate() {
-        store(x, at + k * LANES, prime.below_p(prime.below_2p(v)));
+        // SAFETY: as above.
+        unsafe { store(x, at + k * LANES, prime.below_p(prime.below_2p(v))) }
     }
 }
 
-/// The caller has checked that `x` has the table's length, a multiple of 64.
+/// # Safety
+/// `x` has the table's length.
 #[target_feature(enable = "avx512f,avx512ifma")]
-pub(crate) fn ntt_inverse(table: &NttTable, x: &mut [u64]) {
+pub(crate) unsafe fn ntt_inverse(table: &NttTable, x: &mut [u64]) {
     let prime = Prime::new(table.modulus());
     for square in 0..table.len() / 64 {
-        inverse_tail(prime, &table.inverse, x, square);
+        // SAFETY: `x` has the table's length.
+        unsafe { inverse_tail(prime, &table.inverse, x, square) }
     }
     let (mut blocks, mut stride) = (table.len() / 16, LANES);
     // Stages left, without the last one.
     if blocks.trailing_zeros() % 2 == 1 {
-        inverse_stage(prime, &table.inverse, x, blocks, stride);
+        // SAFETY: `blocks` blocks of twice `LANES` words are `x`.
+        unsafe { inverse_stage(prime, &table.inverse, x, blocks, stride) }
         (blocks, stride) = (blocks / 2, stride * 2);
     }
     while blocks > 1 {
         for i in 0..blocks / 2 {
-            inverse_pair(prime, &table.inverse, x, blocks, i, stride);
+            // SAFETY: `blocks` blocks of `2 stride` words are `x`, so half as many of twice the
+            // size; a stride is a multiple of `LANES`.
+            unsafe { inverse_pair(prime, &table.inverse, x, blocks, i, stride) }
         }
         (blocks, stride) = (blocks / 4, stride * 4);
     }
-    inverse_last(prime, table, x);
+    // SAFETY: `x` has the table's length.
+    unsafe { inverse_last(prime, table, x) }
 }
 
+/// # Safety
+/// As [`forward_tail`] demands.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn inverse_tail(prime: Prime, t: &Twiddles, x: &mut [u64], square: usize) {
-    let w = tail(t, square);
+unsafe fn inverse_tail(prime: Prime, t: &Twiddles, x: &mut [u64], square: usize) {
+    // SAFETY: the caller's promise.
+    let w = unsafe { tail(t, square) };
     let at = square * 64;
-    let mut v: [__m512i; 8] = std::array::from_fn(|k| load(x, at + k * LANES));
+    // SAFETY: the eight vectors of the square.
+    let mut v: [__m512i; 8] = std::array::from_fn(|k| unsafe { load(x, at + k * LANES) });
     let [a, b, c, d, e, f, g, h] = &mut v;
     for (lo, hi, w) in [(&mut *a, &mut *b, w[3]), (c, d, w[4]), (e, f, w[5]), (g, h, w[6])] {
         prime.inverse_butterfly(lo, hi, w);
@@ -193,53 +226,69 @@ fn inverse_tail(prime: Prime, t: &Twiddles, x: &mut [u64], square: usize) {
         prime.inverse_butterfly(lo, hi, w);
     }
     for (k, v) in transpose(v).into_iter().enumerate() {
-        store(x, at + k * LANES, v);
+        // SAFETY: as above.
+        unsafe { store(x, at + k * LANES, v) }
     }
 }
 
+/// # Safety
+/// As [`forward_stage`] demands.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn inverse_stage(prime: Prime, t: &Twiddles, x: &mut [u64], blocks: usize, stride: usize) {
+unsafe fn inverse_stage(prime: Prime, t: &Twiddles, x: &mut [u64], blocks: usize, stride: usize) {
     for i in 0..blocks {
         let w = twiddle(t, blocks + i);
         for at in (2 * i * stride..(2 * i + 1) * stride).step_by(LANES) {
-            let (mut a, mut b) = (load(x, at), load(x, at + stride));
-            prime.inverse_butterfly(&mut a, &mut b, w);
-            store(x, at, a);
-            store(x, at + stride, b);
+            // SAFETY: vectors of the two halves of block `i`.
+            unsafe {
+                let (mut a, mut b) = (load(x, at), load(x, at + stride));
+                prime.inverse_butterfly(&mut a, &mut b, w);
+                store(x, at, a);
+                store(x, at + stride, b);
+            }
         }
     }
 }
 
 /// The stages of `blocks` and of half as many blocks at once.
+///
+/// # Safety
+/// `x` has block `i` of four times `stride` words, which are whole vectors.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn inverse_pair(prime: Prime, t: &Twiddles, x: &mut [u64], blocks: usize, i: usize, stride: usize) {
+unsafe fn inverse_pair(prime: Prime, t: &Twiddles, x: &mut [u64], blocks: usize, i: usize, stride: usize) {
     let (w0, w1, w) = (twiddle(t, blocks + 2 * i), twiddle(t, blocks + 2 * i + 1), twiddle(t, blocks / 2 + i));
     let start = 4 * i * stride;
     for at in (start..start + stride).step_by(LANES) {
-        let mut v: [__m512i; 4] = std::array::from_fn(|k| load(x, at + k * stride));
+        // SAFETY: vectors of the four quarters of block `i`.
+        let mut v: [__m512i; 4] = std::array::from_fn(|k| unsafe { load(x, at + k * stride) });
         let [a, b, c, d] = &mut v;
         prime.inverse_butterfly(a, b, w0);
         prime.inverse_butterfly(c, d, w1);
         prime.inverse_butterfly(a, c, w);
         prime.inverse_butterfly(b, d, w);
         for (k, v) in v.into_iter().enumerate() {
-            store(x, at + k * stride, v);
+            // SAFETY: as above.
+            unsafe { store(x, at + k * stride, v) }
         }
     }
 }
 
+/// # Safety
+/// As [`ntt_inverse`] demands.
 #[inline]
 #[target_feature(enable = "avx512f,avx512ifma")]
-fn inverse_last(prime: Prime, table: &NttTable, x: &mut [u64]) {
+unsafe fn inverse_last(prime: Prime, table: &NttTable, x: &mut [u64]) {
     let (n_inverse, last) = (wide(table.n_inverse), wide(table.last));
     let half = table.len() / 2;
     for at in (0..half).step_by(LANES) {
-        let (u, v) = (load(x, at), load(x, at + half));
-        let low = prime.mul(_mm512_add_epi64(u, v), n_inverse);
-        let high = prime.mul(_mm512_sub_epi64(_mm512_add_epi64(u, prime.p2), v), last);
-        store(x, at, prime.below_p(low));
-        store(x, at + half, prime.below_p(high));
+        // SAFETY: vectors of both halves of `x`.
+        unsafe {
+            let (u, v) = (load(x, at), load(x, at + half));
+            let low = prime.mul(_mm512_add_epi64(u, v), n_inverse);
+            let high = prime.mul(_mm512_sub_epi64(_mm512_add_epi64(u, prime.p2), v), last);
+            store(x, at, prime.below_p(low));
+            store(x, at + half, prime.below_p(high));
+        }
     }
 }
