@@ -262,19 +262,20 @@ impl Shared {
                     }
                     self.metrics.took(Phase::Offline, start.elapsed());
                 }
-                Some(Order::Run(batch)) => {
+                Some(Order::Run { samples: batch, opened }) => {
                     relayed.takes_inputs()?;
                     let batch = self.grant(model, Load::from(batch as usize), &mut granted)?;
+                    let opened = opened as usize;
                     let _span = span.child("run");
                     let start = Instant::now();
                     if receiver != client {
-                        let count = (batch as u64).to_le_bytes().to_vec();
+                        let count = (opened as u64).to_le_bytes().to_vec();
                         party.session().control(vec![(receiver, count)], &[], limits.deadline())?;
                     }
-                    party.run(batch)?;
-                    samples += batch as u64;
+                    party.run_filled(batch, opened)?;
+                    samples += opened as u64;
                     self.metrics.took(Phase::Online, start.elapsed());
-                    self.metrics.computed(batch);
+                    self.metrics.computed(opened);
                 }
                 Some(Order::RunRelayed(load)) => {
                     let batch = self.grant(model, load, &mut granted)?;
