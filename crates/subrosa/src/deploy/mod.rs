@@ -14,6 +14,7 @@
 //! gateway also owners' boxes, and the parties' verdicts on them (33 bytes).
 
 mod card;
+mod choice;
 mod client;
 mod config;
 mod control;

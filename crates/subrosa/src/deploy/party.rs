@@ -88,9 +88,20 @@ pub(super) struct Shared {
     pub(super) provisioning: Mutex<()>,
     pub(super) sessions: AtomicUsize,
     pub(super) stopping: AtomicBool,
-    /// Whether it tells the parties behind it that it refuses what it tells the others it opened.
     #[cfg(test)]
-    pub(super) lies: AtomicBool,
+    pub(super) lies: std::sync::OnceLock<Lie>,
+}
+
+/// How a party deviates, in tests.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lie {
+    /// It tells the party of the highest number that it refuses what it tells the others it opened.
+    Verdict,
+    /// It calls the oldest dealing of a model by the numbers of the newer ones, and opens it for them.
+    OldAsNew,
+    /// It says that it opened another version than it was asked for.
+    AnotherOpened,
 }
 
 impl PartyServer {
@@ -135,7 +146,7 @@ impl PartyServer {
             sessions: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             #[cfg(test)]
-            lies: AtomicBool::new(false),
+            lies: std::sync::OnceLock::new(),
             config,
         };
         let shared = Arc::new(shared);
@@ -155,10 +166,10 @@ impl PartyServer {
         self.shared.name()
     }
 
-    /// Has it lie, or not.
+    /// Has it lie.
     #[cfg(test)]
-    pub(super) fn lie(&self, lies: bool) {
-        self.shared.lies.store(lies, Ordering::SeqCst);
+    pub(super) fn lie(&self, lie: Lie) {
+        self.shared.lies.set(lie).unwrap();
     }
 
     /// What it counts.
@@ -321,12 +332,15 @@ impl Shared {
 
     fn status(&self) -> Status {
         let since = |t: SystemTime| t.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let models = self.held();
+        #[cfg(test)]
+        let models = super::choice::tests::perhaps_old(self, models);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             clock_ns: u64::try_from(since(SystemTime::now()).as_nanos()).unwrap_or(0),
             expires_s: since(self.expires).as_secs(),
             cluster: self.config.digest(),
-            models: self.held(),
+            models,
             sessions: u32::try_from(self.sessions.load(Ordering::SeqCst)).unwrap_or(u32::MAX),
         }
     }

@@ -129,6 +129,8 @@ impl Shared {
         match &open.model {
             Wanted::Kept { name, version } => {
                 let kept = self.store.load(name, *version)?;
+                #[cfg(test)]
+                let kept = super::choice::tests::perhaps_another(self, name, kept);
                 let model = self.check_card(&kept.card)?;
                 let (card, version) = (kept.card.len() as u64, kept.version);
                 say(channel, &Reply::Go { card, version, sharing: kept.sharing })?;
