@@ -13,6 +13,7 @@
 //! outside the meter the client's orders (16 bytes) and the parties' totals (80 bytes); through a
 //! gateway also owners' boxes, and the parties' verdicts on them (33 bytes).
 
+mod callers;
 mod card;
 mod choice;
 mod client;

@@ -205,3 +205,16 @@ fn a_session_is_for_inputs_or_for_boxes() {
     let error = ordered.and_then(|()| lane.listen(SOON)).err().unwrap().to_string();
     assert!(error.contains("inputs and boxes"), "{error}");
 }
+
+/// A card lies with its share, which may be large: whoever asks what a party vouches for has it read once.
+#[test]
+fn what_a_party_vouches_for_is_read_once() {
+    let (deployment, _) = scene(Via::Rep3, 3, false);
+    let gateway = Arc::new(Gateway::new(deployment.client("clinic")).unwrap());
+    let relay = gateway.relay("digits", None, 8).unwrap();
+    std::fs::remove_file(deployment.state(0).join("models/digits/1.share")).unwrap();
+    assert!(gateway.offer(relay.outline()).is_ok(), "it was asked before");
+    let mut other = relay.outline().clone();
+    other.dealing = [7; 32];
+    assert!(gateway.offer(&other).is_err(), "which is kept nowhere");
+}
