@@ -32,6 +32,9 @@ mod scraped;
 mod sealing;
 mod serving;
 mod store;
+#[cfg(test)]
+#[path = "../../tests/support/mod.rs"]
+mod support;
 
 pub use card::Card;
 pub use client::{Cluster, OpenOptions, PartyReport};

@@ -1,11 +1,8 @@
 use super::super::control::{Reply, Request, hear, say};
 use super::*;
+use crate::deploy::support::{self, Deployment};
 use std::time::{Duration, Instant};
 use subrosa_net::tcp::Endpoint;
-
-#[path = "../../../tests/support/mod.rs"]
-mod support;
-use support::Deployment;
 
 #[test]
 fn one_caller_does_not_take_every_place() {

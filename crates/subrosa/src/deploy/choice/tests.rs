@@ -3,12 +3,9 @@ use super::super::party::{Lie, Shared};
 use super::super::store::Kept;
 use super::super::{Gateway, OpenOptions};
 use super::{Choice, Which, choose};
+use crate::deploy::support::{self, Deployment};
 use crate::{Error, InputSpec, Model, Plan, PlanOptions, Via};
 use std::sync::Arc;
-
-#[path = "../../../tests/support/mod.rs"]
-mod support;
-use support::Deployment;
 
 /// A party that takes the old for the new says that it is.
 pub(in crate::deploy) fn perhaps_old(shared: &Shared, held: Vec<Held>) -> Vec<Held> {

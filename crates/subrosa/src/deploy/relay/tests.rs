@@ -1,16 +1,13 @@
 use super::super::control::{Order, Totals, refusal, refused};
 use super::super::party::{Lie, Shared};
 use super::super::{Gateway, OpenOptions, Passed};
+use crate::deploy::support::{self, Deployment};
 use crate::{InputSpec, Model, PlanOptions, Via};
 use std::sync::Arc;
 use std::time::Duration;
 use subrosa_mpc::Load;
 use subrosa_mpc::relayed::Refused;
 use subrosa_net::EndpointId;
-
-#[path = "../../../tests/support/mod.rs"]
-mod support;
-use support::Deployment;
 
 const SOON: Duration = Duration::from_secs(10);
 const ONE: Load = Load { parts: 1, samples: 1 };
@@ -171,7 +168,8 @@ fn what_is_too_much_at_once_is_passed_on_in_halves() {
     (0..3).for_each(|party| deployment.start_as(party, |_| ()));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/mlp.onnx");
     let input = InputSpec::given(0.0, 1.0).unwrap();
-    let plan = Model::open(path).unwrap().plan(&PlanOptions { via: Via::Rep3, input, ..PlanOptions::default() }).unwrap();
+    let plan =
+        Model::open(path).unwrap().plan(&PlanOptions { via: Via::Rep3, input, ..PlanOptions::default() }).unwrap();
     deployment.client("clinic").provision(&plan, "digits").unwrap();
     let mut cluster = deployment.client("clinic");
     cluster.config.limits.batch = 100;

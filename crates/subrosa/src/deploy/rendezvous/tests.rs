@@ -1,11 +1,8 @@
 use super::super::control::{Open, Reply, Request, Wanted, hear, say};
 use super::*;
+use crate::deploy::support::{self, Deployment};
 use std::time::Duration;
 use subrosa_net::tcp::Endpoint;
-
-#[path = "../../../tests/support/mod.rs"]
-mod support;
-use support::Deployment;
 
 /// A deployment's party 0, which waits for the vendor in a session of this code.
 #[test]
