@@ -3,8 +3,8 @@
 use crate::failure::Result;
 use crate::print;
 use clap::Args;
-use std::path::PathBuf;
-use subrosa::deploy::{Cluster, ClusterConfig, Identity, OpenOptions, SessionId};
+use std::path::{Path, PathBuf};
+use subrosa::deploy::{Cluster, ClusterConfig, Identity, IdentityError, OpenOptions, SessionId};
 use subrosa::{Error, Network};
 
 /// The parties, and who asks.
@@ -20,7 +20,7 @@ pub(crate) struct ClusterFlags {
 
 impl ClusterFlags {
     pub(crate) fn parts(&self) -> Result<(ClusterConfig, Identity)> {
-        Ok((ClusterConfig::read(&self.cluster)?, load(&self.identity)?))
+        Ok((ClusterConfig::read(&self.cluster)?, identity(&self.identity)?))
     }
 
     pub(crate) fn connect(&self) -> Result<Cluster> {
@@ -53,7 +53,7 @@ pub(crate) struct RemoteFlags {
 impl RemoteFlags {
     pub(crate) fn connect(&self) -> Result<Option<Cluster>> {
         let Some(path) = &self.cluster else { return Ok(None) };
-        Ok(Some(Cluster::new(ClusterConfig::read(path)?, load(&self.identity)?)?))
+        Ok(Some(Cluster::new(ClusterConfig::read(path)?, identity(&self.identity)?)?))
     }
 
     /// For `samples` in batches of `batch`. Prints the code that a receiver elsewhere needs.
@@ -71,9 +71,14 @@ impl RemoteFlags {
     }
 }
 
-fn load(folder: &std::path::Path) -> Result<Identity> {
+/// The identity in a folder.
+///
+/// **Errors:** [`Error::Io`], with a hint where there is none.
+pub(crate) fn identity(folder: &Path) -> Result<Identity> {
     Identity::load(folder).map_err(|error| {
-        let hint = Some("`subrosa party init` makes an identity; --identity names its folder".to_owned());
+        // The others say themselves what to do.
+        let missing = matches!(error, IdentityError::Io { .. });
+        let hint = missing.then(|| "`subrosa party init` makes an identity; --identity names its folder".to_owned());
         Error::Io { message: error.to_string(), hint }.into()
     })
 }

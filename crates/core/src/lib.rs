@@ -21,7 +21,7 @@ pub use claim::{Adversary, Claim, Trust};
 pub use fixed::RingWidth;
 pub use meter::{Cost, FRAME_HEADER_BYTES, Meter, Phase};
 pub use prg::{Prg, Seed};
-pub use report::{Absent, Finding, Machine, Report, Row, SIMULATED, Standing, Terms, Verdict};
+pub use report::{Absent, Finding, Machine, Report, Row, SELF_DEALER, SIMULATED, Standing, Terms, Verdict};
 pub use secret::Secret;
 pub use shape::{MAX_ELEMENTS, Shape, ShapeError};
 pub use tensor::Tensor;

@@ -206,6 +206,9 @@ pub struct Report {
 /// What stands in [`Row::insecure`] when trusted hardware was only simulated.
 pub const SIMULATED: &str = "SIMULATED, NO CONFIDENTIALITY";
 
+/// What stands in [`Row::insecure`] where a party dealt for itself.
+pub const SELF_DEALER: &str = "self-dealer";
+
 impl Row {
     /// Whether it is the reference: computed in the clear, and not said to be anything else.
     pub fn in_the_clear(&self) -> bool {
@@ -217,8 +220,17 @@ impl Row {
         self.insecure.iter().any(|mark| mark == SIMULATED)
     }
 
+    /// Whether a party dealt for itself, and so could open everything.
+    pub fn self_dealt(&self) -> bool {
+        self.insecure.iter().any(|mark| mark == SELF_DEALER)
+    }
+
     /// The backend's name, with what must not be overlooked.
     pub fn label(&self) -> String {
-        if self.simulated() { format!("{} ({SIMULATED})", self.backend) } else { self.backend.clone() }
+        match (self.simulated(), self.self_dealt()) {
+            (true, _) => format!("{} ({SIMULATED})", self.backend),
+            (false, true) => format!("{} ({SELF_DEALER})", self.backend),
+            (false, false) => self.backend.clone(),
+        }
     }
 }

@@ -93,7 +93,20 @@ impl Party {
     /// **Errors:** those of the protocol; [`Error::Misuse`] if this was not prepared.
     pub fn run(&mut self, batch: impl Into<Load>) -> Result<(), Error> {
         let (Self { at_work, threads }, load) = (self, batch.into());
-        threads.enter(|| at_work.run(load))
+        threads.enter(|| at_work.run(load, load.batch()))
+    }
+
+    /// As [`Party::run`], of a batch that was filled up because keys were dealt ahead for full ones: of each
+    /// output the first `opened` samples are opened, and no more.
+    ///
+    /// **Errors:** as [`Party::run`]; [`Error::Misuse`] for more samples than the batch has, or with a protocol that
+    /// cannot be dealt ahead.
+    pub fn run_filled(&mut self, batch: usize, opened: usize) -> Result<(), Error> {
+        if opened > batch {
+            return Err(Error::Misuse(format!("of a batch of {batch} samples {opened} cannot be opened")));
+        }
+        let Self { at_work, threads } = self;
+        threads.enter(|| at_work.run(batch.into(), opened))
     }
 
     /// The session, for control messages and metering.
@@ -104,7 +117,7 @@ impl Party {
 
 trait AtWork {
     fn prepare(&mut self, load: Load, keys: Option<Box<dyn Link>>) -> Result<(), Error>;
-    fn run(&mut self, load: Load) -> Result<(), Error>;
+    fn run(&mut self, load: Load, opened: usize) -> Result<(), Error>;
     fn session(&mut self) -> &mut Session;
 }
 
@@ -152,7 +165,7 @@ impl<P: Protocol> Working<P> {
         self.party.session().set_phase(Phase::Offline);
         let demand = self.demands.get(&load).map_or(&[] as &[Primitive], Vec::as_slice);
         let (job, weights) = (&self.job, &self.weights);
-        self.party.prepare(demand, |party| evaluate(party, job, weights, load))
+        self.party.prepare(demand, |party| evaluate(party, job, weights, load, load.batch()))
     }
 }
 
@@ -173,9 +186,9 @@ impl<P: Protocol> AtWork for Working<P> {
         Ok(())
     }
 
-    fn run(&mut self, load: Load) -> Result<(), Error> {
+    fn run(&mut self, load: Load, opened: usize) -> Result<(), Error> {
         self.party.session().set_phase(Phase::Online);
-        evaluate(&mut self.party, &self.job, &self.weights, load)
+        evaluate(&mut self.party, &self.job, &self.weights, load, opened)
     }
 
     fn session(&mut self) -> &mut Session {
@@ -183,8 +196,14 @@ impl<P: Protocol> AtWork for Working<P> {
     }
 }
 
-/// From the inputs to the opened outputs.
-fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, load: Load) -> Result<(), Error> {
+/// From the inputs to the outputs, of which so many samples are opened.
+fn evaluate<P: Protocol>(
+    party: &mut P,
+    job: &Job,
+    weights: &Weights<P>,
+    load: Load,
+    opened: usize,
+) -> Result<(), Error> {
     let Job { program, seats, .. } = job;
     let mut inputs = Vec::new();
     for &id in &program.inputs {
@@ -192,7 +211,10 @@ fn evaluate<P: Protocol>(party: &mut P, job: &Job, weights: &Weights<P>, load: L
         inputs.push(party.input(seats.data_owner, load.parts, n)?);
     }
     let outputs = execute(party, program, weights, inputs, load.batch(), job.options.exact, |_, _| ())?;
-    outputs.iter().try_for_each(|output| party.open_to(seats.receiver, load.parts, output))
+    outputs.iter().try_for_each(|output| match opened == load.batch() {
+        true => party.open_to(seats.receiver, load.parts, output),
+        false => party.open_first(seats.receiver, output, output.len() / load.batch().max(1) * opened),
+    })
 }
 
 /// What all parties must agree on before anything secret flows.
@@ -234,17 +256,21 @@ fn take_model<P: Protocol>(party: &mut P, job: &Job, model: ModelShare<'_>) -> R
         true => packed_len(n, P::Ring::WIDTH.bits()),
         false => P::dealt_bytes(me, n),
     };
+    let heard;
     let message = match model {
-        ModelShare::Owner(owner) => party.session().round(vec![], &[(owner, expected)])?.pop().unwrap_or_default(),
-        ModelShare::Kept(message) => message.to_vec(),
+        ModelShare::Owner(owner) => {
+            heard = party.session().round(vec![], &[(owner, expected)])?.pop().unwrap_or_default();
+            heard.as_slice()
+        }
+        ModelShare::Kept(message) => message,
     };
     if message.len() != expected {
         return Err(Error::Misuse("the share of the model kept here is not one of this program".into()));
     }
     if job.options.public_weights {
-        let all = unpack(&message, P::Ring::WIDTH.bits(), n);
+        let all = unpack(message, P::Ring::WIDTH.bits(), n);
         return Ok(Weights::Public(ranges.iter().map(|r| cut(&all, r)).collect()));
     }
-    let all = party.dealt(n, &message);
+    let all = party.dealt(n, message);
     Ok(Weights::Shares(ranges.iter().map(|r| all.map(r.len(), |all| cut(all, r))).collect()))
 }

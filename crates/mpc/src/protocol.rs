@@ -82,6 +82,16 @@ pub trait Evaluator: Sized {
     /// `x` and nothing else. The message is made of `parts` messages of equal parts of `x`, each of which reveals
     /// its part alone.
     fn open_to(&mut self, receiver: EndpointId, parts: usize, x: &Self::Product) -> Result<(), Error>;
+    /// As [`Evaluator::open_to`], which was prepared, but of the first `n` elements alone: of the others, which
+    /// only fill a batch up, nothing is said, and what was prepared for them is used for nothing.
+    ///
+    /// **Errors:** [`Error::Misuse`] with a protocol whose batches need not be filled up.
+    fn open_first(&mut self, receiver: EndpointId, x: &Self::Product, n: usize) -> Result<(), Error> {
+        let _ = (receiver, x, n);
+        Err(Error::Misuse(
+            "a batch is opened in part where keys were dealt ahead for a full one, and nowhere else".into(),
+        ))
+    }
 
     /// A share of a vector everyone knows. Local.
     fn public(&self, values: &[WordOf<Self>]) -> Self::Share;

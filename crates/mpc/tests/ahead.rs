@@ -102,6 +102,44 @@ fn batches_dealt_ahead_compute_what_the_oracle_says() {
     }
 }
 
+/// What fills a batch up is computed, and opened to nobody.
+#[test]
+fn of_a_batch_that_was_filled_up_the_first_samples_alone_are_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let lowered = lowered("breast_cancer_mlp", 4.0);
+    let program = Arc::new(lowered.program.clone());
+    let (options, sharing) = (Options { threads: 1, exact: true, ..Options::default() }, [5; 32]);
+    for kind in [ProtocolKind::Fss, ProtocolKind::Beaver2, ProtocolKind::Beaver3] {
+        let shares = deal_model(kind, &program, &lowered.weights, &options).unwrap();
+        let purpose = Purpose { kind, program: program.clone(), options, sharing };
+        let files = dealt(folder.path(), &purpose, shares.last().unwrap(), kind.parties());
+        let (ends, [mut owner, mut receiver]) = sessions(kind);
+        let seats = Seats { data_owner: kind.parties(), receiver: kind.parties() + 1 };
+        let job = Job { program: program.clone(), options, sharing, context: [0; 32], seats, dealt_ahead: true };
+        std::thread::scope(|scope| {
+            for (server, session) in ends.into_iter().enumerate() {
+                let (job, shares, files) = (job.clone(), &shares, &files);
+                scope.spawn(move || {
+                    let mut party = Party::join(kind, session, job, ModelShare::Kept(&shares[server])).unwrap();
+                    party.prepare_from(BATCH, recording(&files[server])).unwrap();
+                    assert!(matches!(party.run_filled(BATCH, BATCH + 1), Err(Error::Misuse(_))));
+                    party.run_filled(BATCH, 1).unwrap();
+                });
+            }
+            let len = program.insts[program.inputs[0]].shape.len();
+            let input: Vec<f32> = (0..len * BATCH).map(|i| (i * 7919 % 800) as f32 / 100.0 - 4.0).collect();
+            let inputs = vec![lowered.encode(0, &input).unwrap()];
+            owner.set_phase(Phase::Online);
+            let told = hear_told(kind, &mut owner, &program).unwrap();
+            give_inputs(kind, &mut owner, &program, &inputs, BATCH, told).unwrap();
+            // Of another length the messages would be refused.
+            let got = take_outputs(kind, &mut receiver, &program, 1).unwrap();
+            let first = vec![inputs[0][..len].to_vec()];
+            assert_eq!(got, oracle::run(&program, &lowered.weights, &first, 1).unwrap(), "{}", kind.name());
+        });
+    }
+}
+
 #[test]
 fn a_protocol_whose_dealer_takes_part_cannot_be_dealt_ahead() {
     let lowered = lowered("breast_cancer_logreg", 4.0);

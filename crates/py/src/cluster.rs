@@ -8,7 +8,7 @@ use pyo3::pybacked::PyBackedBytes;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use subrosa::deploy::{ClusterConfig, Identity, OpenOptions, PartyOptions, PartyServer, Validity};
+use subrosa::deploy::{ClusterConfig, Identity, IdentityError, OpenOptions, PartyOptions, PartyServer, Validity};
 
 /// A client of a deployment.
 #[pyclass(frozen, module = "subrosa._subrosa")]
@@ -26,19 +26,24 @@ pub(crate) struct Party {
 }
 
 fn loaded(folder: &Path) -> PyResult<Identity> {
-    Identity::load(folder).map_err(|e| misuse(format!("{e}; make_identity makes one")))
+    // The others say themselves what to do.
+    let hint = |e: &IdentityError| if matches!(e, IdentityError::Io { .. }) { "; make_identity makes one" } else { "" };
+    Identity::load(folder).map_err(|e| misuse(format!("{e}{}", hint(&e))))
 }
 
 /// Makes a key and a certificate in a folder, and returns the fingerprint for everybody's
 /// subrosa.toml.
 #[pyfunction]
 pub(crate) fn make_identity(py: Python<'_>, name: &str, folder: PathBuf, days: u32) -> PyResult<String> {
+    if !(1..=Validity::MOST_DAYS).contains(&days) {
+        return Err(misuse(format!("a certificate is valid for 1 to {} days, not {days}", Validity::MOST_DAYS)));
+    }
     py.detach(|| {
         let identity = Identity::create(name, Validity::days(days))?;
         identity.save(&folder, false)?;
         Ok(identity.fingerprint().to_string())
     })
-    .map_err(|e: subrosa::deploy::IdentityError| misuse(e.to_string()))
+    .map_err(|e: IdentityError| misuse(e.to_string()))
 }
 
 #[pymethods]
@@ -103,6 +108,12 @@ impl Remote {
     fn ports(&self) -> PyResult<String> {
         let remote = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         json(&remote.card().inputs)
+    }
+
+    /// What of the model's options weakens the claim.
+    fn insecure(&self) -> Vec<&'static str> {
+        let remote = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        remote.card().insecure()
     }
 
     /// Computes all samples.

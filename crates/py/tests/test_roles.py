@@ -48,19 +48,41 @@ def free_ports(n):
         return [s.getsockname()[1] for s in sockets]
 
 
-def test_three_parties_over_mutual_tls(model, digits, tmp_path):
-    names = ["hospital", "vendor", "regulator"]
-    config = tmp_path / "subrosa.toml"
+PARTIES = ["hospital", "vendor", "regulator"]
+
+
+def cluster(folder):
+    """Identities of three parties and a client, and their configuration."""
+    config = folder / "subrosa.toml"
     entries = []
-    for name, port in zip(names, free_ports(3)):
-        fingerprint = make_identity(name, tmp_path / name)
+    for name, port in zip(PARTIES, free_ports(3)):
+        fingerprint = make_identity(name, folder / name)
         entries.append(f'[[party]]\nname = "{name}"\naddress = "127.0.0.1:{port}"\nfingerprint = "{fingerprint}"\n')
-    fingerprint = make_identity("clinic", tmp_path / "clinic")
+    fingerprint = make_identity("clinic", folder / "clinic")
     roles = '["model-owner", "data-owner", "receiver"]'
     entries.append(f'[[client]]\nname = "clinic"\nroles = {roles}\nfingerprint = "{fingerprint}"\n')
     config.write_text("\n".join(entries))
+    return config
+
+
+@pytest.mark.parametrize("days", [0, 36_501, 2**32 - 1])
+def test_a_certificate_is_valid_for_a_time_that_can_be_written_down(days, tmp_path):
+    with pytest.raises(subrosa.MisuseError, match="1 to 36500 days"):
+        make_identity("clinic", tmp_path / "clinic", days)
+    assert not (tmp_path / "clinic").exists()
+
+
+def test_a_key_that_others_can_read_is_not_used(tmp_path):
+    config = cluster(tmp_path)
+    (tmp_path / "clinic" / "key.pem").chmod(0o644)
+    with pytest.raises(subrosa.MisuseError, match="chmod 600"):
+        DataOwner(config, tmp_path / "clinic")
+
+
+def test_three_parties_over_mutual_tls(model, digits, tmp_path):
+    config = cluster(tmp_path)
     with contextlib.ExitStack() as stack:
-        for name in names:
+        for name in PARTIES:
             stack.enter_context(Party(config, tmp_path / name, tmp_path / name / "state"))
         assert ModelOwner(config, tmp_path / "clinic").provision(model("mlp"), "mlp", input_range=(0, 1)) == 1
         owner = DataOwner(config, tmp_path / "clinic")
@@ -69,7 +91,7 @@ def test_three_parties_over_mutual_tls(model, digits, tmp_path):
         [logits] = session.run(None, digits[0])
         plain = subrosa.InferenceSession(model("mlp"), via="plain").run(None, digits[0])[0]
         assert np.abs(logits - plain).max() < 0.1
-        assert session.report.bytes_online > 0
+        assert session.report.bytes_online > 0 and session.report.insecure == []
         with pytest.raises(subrosa.InputError, match="no model 'lenet'"):
             owner.session("lenet")
         # Before the parties stop: a session at work ends by itself.

@@ -79,6 +79,19 @@ def test_inputs_of_other_number_types_are_taken(model, digits):
     assert (session.run(None, [images])[0] == wanted).all()
 
 
+def test_what_weakens_the_claim_is_stamped_into_the_report(model, digits):
+    for options, flags in [
+        ({}, []),
+        ({"public_weights": True}, ["public-weights"]),
+        ({"via": "beaver", "public_weights": True, "insecure_self_dealer": True}, ["public-weights", "self-dealer"]),
+    ]:
+        session = subrosa.InferenceSession(model("mlp"), input_range=(0, 1), **options)
+        session.run(None, digits[0][:1])
+        assert session.report.insecure == flags
+        assert f"insecure={flags!r}" in repr(session.report)
+        assert f"<td>{', '.join(flags) or 'nothing'}</td>" in session.report._repr_html_()
+
+
 def test_a_model_of_bytes_is_the_model_of_the_file(model, digits):
     session = subrosa.InferenceSession(model("mlp").read_bytes(), via="plain")
     other = subrosa.InferenceSession(model("mlp"), via="plain")

@@ -4,7 +4,7 @@
 use crate::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
-use subrosa_core::{Adversary, Claim, Trust};
+use subrosa_core::{Adversary, Claim, Row, Trust};
 use subrosa_mpc::ProtocolKind;
 
 /// How a model is computed, as `--via` names it.
@@ -69,6 +69,21 @@ pub(crate) const SIMULATED_TEE: Claim = Claim {
     learns: &["the machine learns the model, the inputs and the outputs: no hardware protects them"],
 };
 
+/// What a protocol with a dealer promises where party 0 deals for itself.
+const SELF_DEALT: Claim = Claim {
+    adversary: Adversary::None,
+    parties: 0,
+    threshold: 0,
+    security_bits: 0,
+    summary: "SELF-DEALT, NO PROTECTION FROM PARTY 0: it deals the random numbers itself and can open everything; for \
+              measuring only",
+    learns: &[
+        "party 0, by --insecure-self-dealer: everything, as it knows the masks that it deals",
+        "each other party: what it would learn with a dealer apart, unless party 0 tells it more",
+        "result receiver: the output, and what it would learn with a dealer apart",
+    ],
+};
+
 impl Via {
     /// Every backend.
     pub const ALL: [Self; 11] = [
@@ -97,6 +112,21 @@ impl Via {
     /// Against whom it protects, and who learns what.
     pub fn claim(self) -> Claim {
         self.about().1
+    }
+
+    /// What is left of the claim where party 0 deals for itself.
+    pub(crate) fn self_dealt(self) -> Claim {
+        Claim { parties: self.claim().parties, ..SELF_DEALT }
+    }
+
+    /// What is left of the claim in these rows, by what was asked for in any that is of this backend.
+    pub fn claim_in(self, rows: &[Row]) -> Claim {
+        let any = |of: fn(&Row) -> bool| rows.iter().any(|r| r.backend == self.name() && of(r));
+        match (any(Row::simulated), any(Row::self_dealt)) {
+            (true, _) => SIMULATED_TEE,
+            (false, true) => self.self_dealt(),
+            (false, false) => self.claim(),
+        }
     }
 
     /// On whom its privacy rests.
@@ -256,6 +286,18 @@ mod tests {
         for (via, trust) in expected {
             assert_eq!(via.trust(), trust, "{via}");
         }
+    }
+
+    #[test]
+    fn a_plan_whose_party_deals_for_itself_claims_nothing() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/breast_cancer_logreg.onnx");
+        let options = crate::PlanOptions { via: Via::Beaver3, insecure_self_dealer: true, ..Default::default() };
+        let plan = crate::Model::open(path).unwrap().plan(&options).unwrap();
+        let sheet = plan.sheet();
+        assert_eq!((sheet.claim, sheet.claim.parties), (Via::Beaver3.self_dealt(), 3));
+        assert_eq!((sheet.claim.adversary, sheet.claim.security_bits), (Adversary::None, 0));
+        assert!(plan.to_string().contains("NO PROTECTION FROM PARTY 0") && !plan.to_string().contains("128-bit"));
+        assert!(sheet.learns.iter().any(|s| s.contains("party 0, by --insecure-self-dealer: everything")));
     }
 
     #[test]

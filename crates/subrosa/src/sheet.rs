@@ -10,7 +10,7 @@ use crate::plan::Fixed;
 use crate::text;
 use serde::Serialize;
 use std::fmt;
-use subrosa_core::{Claim, Cost};
+use subrosa_core::{Claim, Cost, SELF_DEALER};
 use subrosa_graph::{Lowered, Reveal};
 
 /// Everything a plan decided and predicts. Rounds and bytes are exact.
@@ -188,18 +188,19 @@ impl InputSheet {
 fn learns(options: &PlanOptions) -> Vec<String> {
     let claimed = claim(options).learns.iter().map(|s| (*s).to_owned());
     let public = options.public_weights.then(|| "each server, by --public-weights: the weights too".to_owned());
-    let dealer = options
-        .insecure_self_dealer
-        .then(|| "party 0, by --insecure-self-dealer: everything, as it knows the masks that it deals".to_owned());
     let exact = options.exact.then(|| {
         "result receiver, by --exact: what a fixed function tells, as hidden values are always rounded down".to_owned()
     });
-    claimed.chain(public).chain(exact).chain(dealer).collect()
+    claimed.chain(public).chain(exact).collect()
 }
 
-/// The backend's claim, or what is left of it where trusted hardware is only simulated.
+/// The backend's claim, or what is left of it where trusted hardware is only simulated, or a party deals for itself.
 fn claim(options: &PlanOptions) -> Claim {
-    if simulated(options).is_some() { SIMULATED_TEE } else { options.via.claim() }
+    match (simulated(options), options.insecure_self_dealer) {
+        (Some(_), _) => SIMULATED_TEE,
+        (None, true) => options.via.self_dealt(),
+        (None, false) => options.via.claim(),
+    }
 }
 
 fn simulated(options: &PlanOptions) -> Option<&'static str> {
@@ -208,7 +209,7 @@ fn simulated(options: &PlanOptions) -> Option<&'static str> {
 
 fn insecure(options: &PlanOptions) -> Vec<String> {
     let weights = options.public_weights.then(|| "public-weights".to_owned());
-    let dealer = options.insecure_self_dealer.then(|| "self-dealer".to_owned());
+    let dealer = options.insecure_self_dealer.then(|| SELF_DEALER.to_owned());
     weights.into_iter().chain(dealer).chain(simulated(options).map(str::to_owned)).collect()
 }
 

@@ -151,6 +151,35 @@ fn results_go_to_a_receiver_elsewhere_and_nowhere_else() {
 }
 
 #[test]
+fn a_receivers_name_is_a_name_before_it_is_repeated() {
+    let deployment = Deployment::started("");
+    let plan = plan("mlp", Via::Rep3, 1);
+    deployment.client("clinic").provision(&plan, "digits").unwrap();
+    let receiver = Some(("ministry\n\u{1b}[2J".repeat(50_000), SessionId::random().unwrap()));
+    let opened = deployment.client("clinic").open("digits", None, &OpenOptions { receiver, ..options(1, 1) });
+    let error = opened.err().unwrap().to_string();
+    assert!(error.contains("is no name") && error.len() < 400, "{error}");
+    retry(|| deployment.logged().contains("is no name").then_some(()));
+    let logged = deployment.logged();
+    assert!(logged.lines().all(|line| line.len() < 400 && !line.contains('\u{1b}')), "{logged}");
+}
+
+#[test]
+fn what_is_wrong_with_a_partys_files_is_for_its_own_log() {
+    let deployment = Deployment::started("");
+    let plan = plan("mlp", Via::Rep3, 1);
+    deployment.client("clinic").provision(&plan, "digits").unwrap();
+    let share = deployment.state(0).join("models/digits/1.share");
+    std::fs::remove_file(&share).unwrap();
+    std::fs::create_dir(&share).unwrap();
+    let opened = deployment.client("clinic").open("digits", None, &options(1, 1));
+    let error = opened.err().unwrap().to_string();
+    let folder = deployment.folder.path().to_str().unwrap();
+    assert!(error.contains("this party's machine failed") && !error.contains(folder), "{error}");
+    retry(|| deployment.logged().contains(share.to_str().unwrap()).then_some(()));
+}
+
+#[test]
 fn limits_are_stated_by_the_party_that_has_them() {
     let deployment = Deployment::started("batch = 4\nsessions = 1");
     let clinic = deployment.client("clinic");

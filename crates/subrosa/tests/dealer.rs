@@ -5,7 +5,7 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use subrosa::deploy::{Cluster, DealOptions, Dealt, OpenOptions, deal};
+use subrosa::deploy::{Cluster, DealOptions, Dealt, OpenOptions, SessionId, deal};
 use subrosa::{Dataset, Error, InputSpec, Model, Output, Plan, PlanOptions, Samples, Via};
 use support::{Deployment, PARTIES, identity};
 
@@ -170,16 +170,12 @@ fn keys_are_for_one_model_one_sharing_and_one_size() {
 }
 
 #[test]
-fn a_damaged_file_ends_its_session_by_name_and_a_wrong_one_is_passed_over() {
+fn a_damaged_file_and_a_wrong_one_are_passed_over_at_both_servers() {
     let plan = plan("mlp", Via::Fss, 4);
     let offline = Offline::new(Via::Fss, 3, &[(&plan, "digits")]);
     offline.deal("digits", 4, 4);
     let samples = digits(4);
-    let run = || {
-        let mut remote = offline.clinic().open("digits", None, &options(4, 1)).unwrap();
-        remote.run_watched(&samples.inputs, &mut |_, _| ())
-    };
-    // A piece of the payload, noticed when it is read; then the other server's file under a name of this one's.
+    // A bit of the payload; then the other server's file under a name of this one's.
     let damaged = offline.files(1)[0].clone();
     let mut bytes = std::fs::read(&damaged).unwrap();
     let middle = bytes.len() / 2;
@@ -187,15 +183,43 @@ fn a_damaged_file_ends_its_session_by_name_and_a_wrong_one_is_passed_over() {
     std::fs::write(&damaged, bytes).unwrap();
     std::fs::copy(&offline.files(0)[1], &offline.files(1)[1]).unwrap();
     std::fs::set_permissions(&offline.files(1)[1], std::fs::Permissions::from_mode(0o600)).unwrap();
-    let error = run().unwrap_err().to_string();
-    assert!(error.contains("vendor") && error.contains(".keys") && error.contains("was changed"), "{error}");
-    same(&run().unwrap(), &plan, &samples);
-    assert!(offline.deployment.logged().contains("it is hospital's, not vendor's"));
+    let mut remote = offline.clinic().open("digits", None, &options(4, 1)).unwrap();
+    same(&remote.run_watched(&samples.inputs, &mut |_, _| ()).unwrap(), &plan, &samples);
+    let logged = offline.deployment.logged();
+    assert!(logged.contains("was changed") && logged.contains("it is hospital's, not vendor's"), "{logged}");
     for server in 0..2 {
         let left = offline.files(server);
         let named = |number: usize| left.iter().any(|p| p.to_string_lossy().ends_with(&format!("-00000{number}.keys")));
-        assert!(left.len() == 2 && named(1) && named(3), "{left:?}");
+        assert!(left.len() == 3 && named(0) && named(1) && named(3), "used at none of them: {left:?}");
     }
+}
+
+/// A batch that is filled up is opened in part, also to somebody who does not know how many samples there are.
+#[test]
+fn what_fills_a_batch_up_is_opened_to_nobody() {
+    let plan = plan("mlp", Via::Fss, 8);
+    let offline = Offline::new(Via::Fss, 3, &[(&plan, "digits")]);
+    offline.deal("digits", 8, 4);
+    let samples = digits(11);
+    let mut remote = offline.clinic().open("digits", None, &options(8, 1)).unwrap();
+    let output = remote.run_watched(&samples.inputs, &mut |_, _| ()).unwrap();
+    same(&output, &plan, &samples);
+    let [full, part] = [0, 1].map(|batch: usize| output.batches[batch].online.cost);
+    // Both servers open 10 values a sample, in a ring of so many bits.
+    let bits = serde_json::to_value(plan.sheet()).unwrap()["fixed"]["ring_bits"].as_u64().unwrap();
+    assert_eq!((part.rounds, full.bytes - part.bytes), (full.rounds, 2 * 5 * 10 * bits / 8));
+    drop(remote);
+    let code = SessionId::random().unwrap();
+    let received = std::thread::scope(|scope| {
+        let ministry = scope.spawn(|| offline.deployment.client("ministry").receive(code).unwrap().run().unwrap());
+        let receiver = Some(("ministry".to_owned(), code));
+        let open = OpenOptions { receiver, ..options(8, 1) };
+        let mut remote = offline.deployment.client("laboratory").open("digits", None, &open).unwrap();
+        remote.run_watched(&samples.inputs, &mut |_, _| ()).unwrap();
+        drop(remote);
+        ministry.join().unwrap()
+    });
+    same(&received, &plan, &samples);
 }
 
 #[test]

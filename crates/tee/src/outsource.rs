@@ -7,6 +7,8 @@
 //! W U is subtracted from what it sends. Checking costs one row times X in place of W times
 //! X. It works without trusted hardware too, as a checker of plain outsourced inference.
 //!
+//! What is secret decides on no branch and no index; whether values are refused as too large is told.
+//!
 //! The worker knows W, and the shape and the number of batches; with a mask nothing else.
 //!
 //! **Source:** Tramèr and Boneh, "Slalom", §3, <https://arxiv.org/abs/1806.03287>. **Differs:**
@@ -55,10 +57,13 @@ impl Layer {
 
     /// What the worker computes: W X of `[columns, batch]`, giving `[rows, batch]`.
     ///
-    /// **Errors:** [`Error::Outsourced`] if X is not `columns` rows of numbers below p.
+    /// **Errors:** [`Error::Outsourced`] if X is not `columns` rows of numbers below p, or the result does not fit
+    /// this machine's memory.
     pub fn apply(&self, x: &[u64]) -> Result<Vec<u64>, Error> {
         let batch = self.batch(x, self.columns)?;
-        Ok(self.weights.chunks_exact(self.columns).flat_map(|row| combine(row, x, batch)).collect())
+        let mut y = room(self.rows.checked_mul(batch))?;
+        self.weights.chunks_exact(self.columns).for_each(|row| y.extend(combine(row, x, batch)));
+        Ok(y)
     }
 
     /// A checker of this layer's products, with a secret of its own.
@@ -72,22 +77,28 @@ impl Layer {
 
     /// A mask for one batch. It costs as much as the layer itself, before the input is there.
     ///
-    /// **Errors:** [`Error::Random`]; [`Error::Outsourced`] for a batch of nothing.
+    /// **Errors:** [`Error::Random`]; [`Error::Outsourced`] for a batch of nothing, or one that does not fit this
+    /// machine's memory.
     pub fn mask(&self, batch: usize) -> Result<Mask, Error> {
-        let length = self.columns.checked_mul(batch).filter(|n| *n > 0);
-        let u = random(length.ok_or(Error::Outsourced("a batch has at least one sample"))?)?;
+        if batch == 0 {
+            return Err(Error::Outsourced("a batch has at least one sample"));
+        }
+        let u = random(self.columns.checked_mul(batch).ok_or(TOO_LARGE)?)?;
         let wu = Zeroizing::new(self.apply(&u)?);
         Ok(Mask { u, wu, layer: self.name })
     }
 
-    /// Integers as the field has them, if no product of this layer can leave the field.
+    /// Integers as the field has them, if no product of this layer can leave the field: for a worker who may see
+    /// them. [`Mask::blind`] does this by itself.
     ///
     /// **Errors:** [`Error::Outsourced`].
     pub fn encode(&self, x: &[i64]) -> Result<Vec<u64>, Error> {
-        let largest = x.iter().map(|v| v.unsigned_abs()).max().unwrap_or(0);
-        match u128::from(largest) * u128::from(self.gain) < u128::from(PRIME / 2) {
-            true => Ok(x.iter().map(|v| embed(*v)).collect()),
-            false => Err(Error::Outsourced("the inputs are too large for the field")),
+        // Below 2^60, and a size is at most 2^63: the difference's highest bit is set just where the size is larger.
+        let most = (PRIME / 2 - 1) / self.gain.max(1);
+        let beyond = x.iter().fold(0, |beyond, v| beyond | most.wrapping_sub(v.unsigned_abs()));
+        match beyond >> 63 {
+            0 => Ok(x.iter().map(|v| embed(*v)).collect()),
+            _ => Err(Error::Outsourced("the inputs are too large for the field")),
         }
     }
 
@@ -134,13 +145,17 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// What the worker may see, and what opens its answer.
+    /// What the worker may see, and what opens its answer: of `[columns, batch]` integers, row after row. They
+    /// are encoded here, so that none was for a layer of less gain.
     ///
-    /// **Errors:** [`Error::Outsourced`] if `x` is of another shape than the mask.
-    pub fn blind(self, x: &[u64]) -> Result<Blinded, Error> {
-        if x.len() != self.u.len() || x.iter().any(|v| *v >= PRIME) {
+    /// **Errors:** [`Error::Outsourced`] if `layer` is not the one that the mask was made for, or `x` is of another
+    /// shape than the mask, or too large for the field.
+    pub fn blind(self, layer: &Layer, x: &[i64]) -> Result<Blinded, Error> {
+        layer.owns(&self.layer)?;
+        if x.len() != self.u.len() {
             return Err(Error::Outsourced("the batch is not of the mask's shape"));
         }
+        let x = Zeroizing::new(layer.encode(x)?);
         let sent = x.iter().zip(self.u.iter()).map(|(x, u)| add(*x, *u)).collect();
         Ok(Blinded { sent, wu: self.wu, layer: self.layer })
     }
@@ -183,8 +198,7 @@ fn combine(row: &[u64], matrix: &[u64], batch: usize) -> Vec<u64> {
 
 /// Sum of numbers of at most p, reduced below p.
 fn add(a: u64, b: u64) -> u64 {
-    let sum = a + b;
-    if sum >= PRIME { (sum - PRIME) % PRIME } else { sum }
+    reduce(a + b)
 }
 
 fn multiply(a: u64, b: u64) -> u64 {
@@ -193,28 +207,46 @@ fn multiply(a: u64, b: u64) -> u64 {
     add((product >> 61) as u64, (product as u64) & PRIME)
 }
 
+/// Any number of 64 bits, below p.
+fn reduce(v: u64) -> u64 {
+    // 2^61 is 1. At most p + 7 is left, so p is taken off once, and put back if that was too much.
+    let off = ((v & PRIME) + (v >> 61)).wrapping_sub(PRIME);
+    off.wrapping_add(PRIME & ones(off >> 63))
+}
+
+/// All bits set for 1, none for 0.
+fn ones(bit: u64) -> u64 {
+    bit.wrapping_neg()
+}
+
 fn embed(v: i64) -> u64 {
-    let size = v.unsigned_abs() % PRIME;
-    if v < 0 && size > 0 { PRIME - size } else { size }
+    let (size, negative) = (reduce(v.unsigned_abs()), ones(v.cast_unsigned() >> 63));
+    reduce((size & !negative) | ((PRIME - size) & negative))
 }
 
 fn lift(v: u64) -> i64 {
-    if v > PRIME / 2 { -((PRIME - v) as i64) } else { v as i64 }
+    let upper = ones((PRIME / 2).wrapping_sub(v) >> 63);
+    v.wrapping_sub(PRIME & upper).cast_signed()
+}
+
+const TOO_LARGE: Error = Error::Outsourced("the batch is too large for this machine");
+
+/// Room for so many numbers, if there is.
+fn room(n: Option<usize>) -> Result<Vec<u64>, Error> {
+    let mut room = Vec::new();
+    room.try_reserve_exact(n.ok_or(TOO_LARGE)?).map_err(|_| TOO_LARGE)?;
+    Ok(room)
 }
 
 /// Uniform numbers below p: 61 random bits, drawn again for the one value too many.
 fn random(n: usize) -> Result<Zeroizing<Vec<u64>>, Error> {
-    let mut bytes = Zeroizing::new(vec![0; n.saturating_mul(8)]);
-    getrandom::fill(&mut bytes).map_err(|_| Error::Random)?;
-    let mut out = Zeroizing::new(Vec::with_capacity(n));
-    for chunk in bytes.chunks_exact(8) {
-        let mut word: [u8; 8] = chunk.try_into().map_err(|_| Error::Random)?;
-        let mut value = u64::from_le_bytes(word) & PRIME;
-        while value == PRIME {
-            getrandom::fill(&mut word).map_err(|_| Error::Random)?;
-            value = u64::from_le_bytes(word) & PRIME;
-        }
-        out.push(value);
+    let mut out = Zeroizing::new(room(Some(n))?);
+    let mut drawn = Zeroizing::new([0u8; 4096]);
+    while out.len() < n {
+        getrandom::fill(&mut *drawn).map_err(|_| Error::Random)?;
+        let values = drawn.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word) & PRIME);
+        let left = n - out.len();
+        out.extend(values.filter(|value| *value < PRIME).take(left));
     }
     Ok(out)
 }
@@ -243,6 +275,14 @@ mod tests {
         for v in [0, 1, -1, (PRIME / 2) as i64, -((PRIME / 2) as i64)] {
             assert_eq!(lift(embed(v)), v);
         }
+        let p = PRIME as i64;
+        for v in [0, p - 1, p, p + 1, 2 * p, 2 * p + 1, i64::MAX] {
+            assert_eq!((embed(v), embed(-v)), ((v % p) as u64, (-v).rem_euclid(p) as u64), "{v}");
+        }
+        assert_eq!(embed(i64::MIN), i64::MIN.rem_euclid(p) as u64);
+        for v in [0, PRIME - 1, PRIME, 2 * PRIME - 1, 2 * PRIME, u64::MAX - 7, u64::MAX] {
+            assert_eq!(reduce(v), v % PRIME, "{v}");
+        }
     }
 
     #[test]
@@ -254,7 +294,11 @@ mod tests {
         assert!(layer.encode(&[1 << 57]).is_err() && layer.encode(&[i64::MIN]).is_err());
         assert!(layer.apply(&[]).is_err() && layer.apply(&[1; 4]).is_err() && layer.apply(&[PRIME; 3]).is_err());
         assert!(layer.mask(0).is_err() && layer.mask(usize::MAX).is_err());
-        assert!(layer.mask(2).unwrap().blind(&[1; 3]).is_err());
+        let one = Layer::new(1, 1, &[1]).unwrap();
+        for beyond in [usize::MAX, usize::MAX / 8, isize::MAX as usize / 8 + 1] {
+            assert!(one.mask(beyond).is_err() && layer.mask(beyond).is_err(), "{beyond}");
+        }
+        assert!(layer.mask(2).unwrap().blind(&layer, &[1; 3]).is_err());
         let checker = layer.checker().unwrap();
         assert!(checker.check(&layer, &[1; 3], &[1; 4]).is_err() && checker.check(&layer, &[1; 3], &[]).is_err());
     }
@@ -267,19 +311,38 @@ mod tests {
         let (checker, another) = (one.checker().unwrap(), other.checker().unwrap());
         assert!(checker.check(&one, &x, &y).is_ok() && checker.check(&other, &x, &y).is_err());
         assert!(another.check(&one, &x, &y).is_err());
-        let blinded = || one.mask(1).unwrap().blind(&x).unwrap();
+        let blinded = || one.mask(1).unwrap().blind(&one, &[4, 5]).unwrap();
         let answer = |blinded: &Blinded, by: &Layer| by.apply(blinded.sent()).unwrap();
         let (right, wrong) = (blinded(), blinded());
         let (y, z) = (answer(&right, &one), answer(&wrong, &other));
         assert_eq!(right.open(&one, &checker, &y).unwrap(), [14]);
         assert!(wrong.open(&other, &another, &z).is_err(), "a mask of another layer");
+        assert!(one.mask(1).unwrap().blind(&other, &[4, 5]).is_err(), "a mask of another layer");
+    }
+
+    /// 2^50 is no number for a layer that multiplies by 2^20: the product would be taken modulo p.
+    #[test]
+    fn what_is_blinded_is_within_the_range_of_its_layer() {
+        let (small, large) = (Layer::new(1, 1, &[1]).unwrap(), Layer::new(1, 1, &[1 << 20]).unwrap());
+        assert!(small.mask(1).unwrap().blind(&small, &[1 << 50]).is_ok());
+        assert!(large.mask(1).unwrap().blind(&large, &[1 << 50]).is_err());
+        let most = (PRIME / 2 - 1) as i64 >> 20;
+        for sign in [1, -1] {
+            let blinded = large.mask(1).unwrap().blind(&large, &[sign * most]).unwrap();
+            let answer = large.apply(blinded.sent()).unwrap();
+            assert_eq!(blinded.open(&large, &large.checker().unwrap(), &answer).unwrap(), [sign * (most << 20)]);
+            assert!(large.mask(1).unwrap().blind(&large, &[sign * (most + 1)]).is_err());
+        }
+        for extreme in [i64::MIN, i64::MAX] {
+            assert!(small.encode(&[0, extreme]).is_err() && large.encode(&[extreme, 0]).is_err());
+        }
     }
 
     #[test]
     fn masks_are_fresh_and_hide_the_batch() {
         let layer = Layer::new(1, 4, &[1, 2, 3, 4]).unwrap();
-        let x = layer.encode(&[0; 4]).unwrap();
-        let (one, two) = (layer.mask(1).unwrap().blind(&x).unwrap(), layer.mask(1).unwrap().blind(&x).unwrap());
+        let blinded = || layer.mask(1).unwrap().blind(&layer, &[0; 4]).unwrap();
+        let (one, two) = (blinded(), blinded());
         assert_ne!(one.sent(), two.sent());
         assert!(one.sent().iter().all(|v| *v != 0));
     }
@@ -301,7 +364,7 @@ mod tests {
             let x: Vec<i64> = (0..columns * batch).map(|_| next()).collect();
             let layer = Layer::new(rows, columns, &w).unwrap();
             let checker = layer.checker().unwrap();
-            let blinded = || layer.mask(batch).unwrap().blind(&layer.encode(&x).unwrap()).unwrap();
+            let blinded = || layer.mask(batch).unwrap().blind(&layer, &x).unwrap();
             let sent = blinded();
             let answer = layer.apply(sent.sent()).unwrap();
             prop_assert_eq!(sent.open(&layer, &checker, &answer).unwrap(), plain(rows, columns, &w, &x));

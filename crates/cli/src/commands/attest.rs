@@ -3,13 +3,13 @@
 use super::ending::end_when_told;
 use crate::failure::{Failure, Result};
 use crate::print;
+use crate::remote;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::SystemTime;
 use subrosa::Error;
 use subrosa::attest::measure::Measured;
 use subrosa::attest::{self, BrokerConfig, BrokerServer, Case, Trust};
-use subrosa::deploy::Identity;
 
 /// What to do with evidence.
 #[derive(Subcommand)]
@@ -264,10 +264,7 @@ impl Keep {
     fn run(self) -> Result<()> {
         end_when_told()?;
         let config = BrokerConfig::read(&self.config)?;
-        let identity = Identity::load(&self.identity).map_err(|error| Error::Io {
-            message: error.to_string(),
-            hint: Some("`subrosa party init` makes an identity; --identity names its folder".to_owned()),
-        })?;
+        let identity = remote::identity(&self.identity)?;
         let server = BrokerServer::new(&config, identity, &self.state, self.allow_simulated_tee)?;
         let listener = std::net::TcpListener::bind(&self.listen)
             .map_err(|e| Error::Io { message: format!("cannot listen at {}: {e}", self.listen), hint: None })?;

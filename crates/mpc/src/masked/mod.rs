@@ -103,6 +103,32 @@ impl<R: Ring, C: Cast> Masked<R, C> {
         Ok(part)
     }
 
+    /// Opens the first `opened` elements of `x`, of which all were prepared for.
+    fn open_some(
+        &mut self,
+        receiver: EndpointId,
+        parts: usize,
+        x: &Product<R::Word>,
+        opened: usize,
+    ) -> Result<(), Error> {
+        let call = Primitive::OpenTo { parts, n: x.n.checked_div(parts).unwrap_or(0) };
+        if self.is_offline() {
+            self.begin(call)?;
+            let offset = self.opening_mask(x)?;
+            self.keep(call, Parts { offset, ..Parts::default() })?;
+            return Ok(());
+        }
+        let mut part = std::mem::take(&mut self.take(call)?.parts.offset);
+        if self.me >= openers::<C>() {
+            return Ok(());
+        }
+        add_own(&mut part, x);
+        part.truncate(opened);
+        let message = sharing::pack_parts(&part, parts, R::WIDTH.bits());
+        round(&mut self.session, vec![(receiver, message)], &[])?;
+        Ok(())
+    }
+
     /// The material made for `call`. Anything else is refused before a message is sent, and
     /// nothing made so far is used afterwards.
     fn take(&mut self, call: Primitive) -> Result<Material<R::Word>, Error> {
@@ -142,21 +168,11 @@ impl<R: Ring, C: Cast> Evaluator for Masked<R, C> {
     }
 
     fn open_to(&mut self, receiver: EndpointId, parts: usize, x: &Self::Product) -> Result<(), Error> {
-        let call = Primitive::OpenTo { parts, n: x.n.checked_div(parts).unwrap_or(0) };
-        if self.is_offline() {
-            self.begin(call)?;
-            let offset = self.opening_mask(x)?;
-            self.keep(call, Parts { offset, ..Parts::default() })?;
-            return Ok(());
-        }
-        let mut part = std::mem::take(&mut self.take(call)?.parts.offset);
-        if self.me >= openers::<C>() {
-            return Ok(());
-        }
-        add_own(&mut part, x);
-        let message = sharing::pack_parts(&part, parts, R::WIDTH.bits());
-        round(&mut self.session, vec![(receiver, message)], &[])?;
-        Ok(())
+        self.open_some(receiver, parts, x, x.n)
+    }
+
+    fn open_first(&mut self, receiver: EndpointId, x: &Self::Product, n: usize) -> Result<(), Error> {
+        self.open_some(receiver, 1, x, n)
     }
 
     fn public(&self, values: &[R::Word]) -> Self::Share {

@@ -53,6 +53,12 @@ pub enum IdentityError {
         /// What is wrong.
         reason: String,
     },
+    /// A private key that others than its owner can read.
+    #[error("{path} can be read by others than its owner; chmod 600 it, and think whether it has been read")]
+    Readable {
+        /// The file.
+        path: PathBuf,
+    },
     /// An identity is there already.
     #[error("{path} exists already; to renew its certificate and keep its fingerprint, ask for that")]
     Exists {
@@ -102,15 +108,19 @@ impl Identity {
 
     /// Reads the identity kept in `folder`.
     ///
-    /// **Errors:** [`IdentityError::Io`], [`IdentityError::Unreadable`].
+    /// **Errors:** [`IdentityError::Io`], [`IdentityError::Unreadable`]; [`IdentityError::Readable`] unless the
+    /// key's file [is private](is_private).
     pub fn load(folder: &Path) -> Result<Self, IdentityError> {
         let path = folder.join(CERTIFICATE);
         let unreadable = |path: &Path, reason: String| IdentityError::Unreadable { path: path.to_owned(), reason };
         let pem = std::fs::read(&path).map_err(|source| IdentityError::Io { path: path.clone(), source })?;
         let certificate = CertificateDer::from_pem_slice(&pem).map_err(|e| unreadable(&path, e.to_string()))?;
         let key_path = folder.join(KEY);
-        let pem = std::fs::read(&key_path).map_err(|source| IdentityError::Io { path: key_path.clone(), source })?;
-        let pem = Zeroizing::new(pem);
+        let io = |source| IdentityError::Io { path: key_path.clone(), source };
+        if !is_private(&std::fs::metadata(&key_path).map_err(io)?) {
+            return Err(IdentityError::Readable { path: key_path });
+        }
+        let pem = Zeroizing::new(std::fs::read(&key_path).map_err(io)?);
         let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|e| unreadable(&key_path, e.to_string()))?;
         let key = Zeroizing::new(key.secret_pkcs8_der().to_vec());
         let pair =
@@ -178,6 +188,26 @@ pub(super) fn inspect(certificate: &CertificateDer<'_>) -> Result<(Fingerprint, 
     Ok((Fingerprint::of(x509.public_key().raw), validity))
 }
 
+/// Whether a key's file is for its owner alone. Its group may read what root owns: so do secrets come into a
+/// container that does not run as root.
+#[cfg(unix)]
+pub fn is_private(file: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    private(file.mode(), file.uid())
+}
+
+/// Whether a key's file is for its owner alone; not looked at here.
+#[cfg(not(unix))]
+pub fn is_private(_: &std::fs::Metadata) -> bool {
+    true
+}
+
+#[cfg(unix)]
+fn private(mode: u32, owner: u32) -> bool {
+    let others = if owner == 0 { 0o037 } else { 0o077 };
+    mode & others == 0
+}
+
 #[cfg(unix)]
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write;
@@ -214,9 +244,13 @@ fn generate(error: rcgen::Error) -> IdentityError {
 }
 
 impl Validity {
-    /// From an hour ago, for clocks that differ, for `days`.
+    /// The most days that are given: a hundred years. What ends after the year 9999 cannot be written down.
+    pub const MOST_DAYS: u32 = 36_500;
+
+    /// From an hour ago, for clocks that differ, for `days`, of which there are at most
+    /// [`MOST_DAYS`](Self::MOST_DAYS).
     pub fn days(days: u32) -> Self {
-        let now = SystemTime::now();
+        let (now, days) = (SystemTime::now(), days.min(Self::MOST_DAYS));
         Self { from: now - Duration::from_secs(3600), until: now + Duration::from_secs(u64::from(days) * 86_400) }
     }
 }
@@ -277,6 +311,34 @@ mod tests {
         for bad in ["", "sha256:", "sha256:zz", &"a".repeat(64), &format!("sha256:+{}", "a".repeat(63))] {
             assert!(bad.parse::<Fingerprint>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_validity_beyond_all_measure_is_cut() {
+        let longest = Identity::create("hospital", Validity::days(u32::MAX)).unwrap();
+        let century = Duration::from_secs(u64::from(Validity::MOST_DAYS) * 86_400);
+        assert!(longest.validity().until <= SystemTime::now() + century);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_could_read_is_not_used() {
+        use std::os::unix::fs::PermissionsExt;
+        let (user, root) = (10_001, 0);
+        assert!(private(0o100_600, user) && private(0o100_400, root) && private(0o100_640, root));
+        for (mode, owner) in [(0o640, user), (0o604, user), (0o644, root), (0o660, root), (0o601, root)] {
+            assert!(!private(0o100_000 | mode, owner), "{mode:o} of {owner}");
+        }
+        let folder = std::env::temp_dir().join(format!("subrosa-private-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        Identity::create("hospital", Validity::days(30)).unwrap().save(&folder, false).unwrap();
+        let chmod = |mode| std::fs::set_permissions(folder.join(KEY), std::fs::Permissions::from_mode(mode)).unwrap();
+        chmod(0o644);
+        let error = Identity::load(&folder).err().unwrap().to_string();
+        assert!(error.contains("key.pem") && error.contains("chmod 600"), "{error}");
+        chmod(0o400);
+        assert!(Identity::load(&folder).is_ok());
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

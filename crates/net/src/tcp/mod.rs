@@ -21,6 +21,6 @@ mod tls;
 
 pub use channel::Channel;
 pub use endpoint::{Endpoint, tune};
-pub use identity::{Fingerprint, Identity, IdentityError, ParseFingerprintError, Validity};
+pub use identity::{Fingerprint, Identity, IdentityError, ParseFingerprintError, Validity, is_private};
 pub use pin::CertificateFault;
 pub use signature::SIGNATURE_BYTES;

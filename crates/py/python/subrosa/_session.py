@@ -79,17 +79,23 @@ class RunReport:
     bytes_online: int
     rounds: int
     """Message layers online."""
+    insecure: list[str]
+    """What was asked for that weakens the claim, such as "self-dealer"; empty where nothing was."""
 
     def _repr_html_(self) -> str:
-        rows = (f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in vars(self).items())
+        shown = {**vars(self), "insecure": ", ".join(self.insecure) or "nothing"}
+        rows = (f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in shown.items())
         return f"<table>{''.join(rows)}</table>"
 
 
 class Runs:
     """Runs samples batch by batch, so that Ctrl-C is heard between two of them."""
 
-    def __init__(self, run: Any, inputs: Sequence[NodeArg], batch: int, simulated: bool = False) -> None:
-        self._run, self._inputs, self._batch, self._simulated = run, list(inputs), batch, simulated
+    def __init__(
+        self, run: Any, inputs: Sequence[NodeArg], batch: int, insecure: Sequence[str], simulated: bool = False
+    ) -> None:
+        self._run, self._inputs, self._batch = run, list(inputs), batch
+        self._insecure, self._simulated = list(insecure), simulated
 
     def __call__(self, feed: Feed) -> tuple[list[np.ndarray], np.ndarray, RunReport, list[str]]:
         rows, count = arrays(feed, self._inputs)
@@ -103,10 +109,10 @@ class Runs:
         if abouts[0]["labels_only"]:
             outputs = [output.astype(np.int64) for output in outputs]
         names = [port["name"] for port in abouts[0]["outputs"]]
-        return outputs, np.asarray(labels, dtype=np.int64), _report(abouts, self._simulated), names
+        return outputs, np.asarray(labels, dtype=np.int64), _report(abouts, self._insecure, self._simulated), names
 
 
-def _report(abouts: list[dict[str, Any]], simulated: bool) -> RunReport:
+def _report(abouts: list[dict[str, Any]], insecure: list[str], simulated: bool) -> RunReport:
     batches = [batch for about in abouts for batch in about["batches"]]
 
     def total(phase: str, *path: str) -> Any:
@@ -126,6 +132,7 @@ def _report(abouts: list[dict[str, Any]], simulated: bool) -> RunReport:
         bytes_offline=total("offline", "cost", "bytes"),
         bytes_online=total("online", "cost", "bytes"),
         rounds=total("online", "cost", "rounds"),
+        insecure=list(insecure),
     )
 
 
@@ -155,7 +162,8 @@ class InferenceSession:
         - `simulate`: the protocol's integers in the clear, without parties.
         """
         self.plan = model if isinstance(model, Plan) else Plan(model, via, **options)
-        self._runs = Runs(self.plan._plan.open(simulate).run, self.plan.inputs, self.plan.batch, simulate)
+        run, insecure = self.plan._plan.open(simulate).run, self.plan.sheet.get("insecure", [])
+        self._runs = Runs(run, self.plan.inputs, self.plan.batch, insecure, simulate)
         self.report: RunReport | None = None
         """What the last run took."""
 

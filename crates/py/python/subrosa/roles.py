@@ -96,8 +96,8 @@ class Server:
 
 
 def make_identity(name: str, folder: AnyPath = "identity", days: int = 365) -> str:
-    """Makes a key and a certificate in `folder`; returns the fingerprint that goes into
-    everybody's subrosa.toml."""
+    """Makes a key and a certificate for `days` (36500 at most) in `folder`; returns the fingerprint
+    that goes into everybody's subrosa.toml."""
     return str(native.make_identity(name, os.fspath(folder), days))
 
 
@@ -157,7 +157,7 @@ class RemoteSession:
 
     def __init__(self, remote: Any, batch: int) -> None:
         self._inputs: list[NodeArg] = ports(json.loads(remote.ports()))
-        self._runs = Runs(remote.run, self._inputs, batch)
+        self._runs = Runs(remote.run, self._inputs, batch, remote.insecure())
         self.report: RunReport | None = None
         """What the last run took."""
 

@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::session::Session;
 use crate::verify::{Verification, verify};
 use std::time::{Duration, Instant};
-use subrosa_core::{Claim, Row, SIMULATED, Terms, Trust};
+use subrosa_core::{Claim, Row, SELF_DEALER, SIMULATED, Terms, Trust};
 
 /// Repeat the plain run for this long: single batches are too short to time.
 const PLAIN_TIME: Duration = Duration::from_millis(200);
@@ -216,7 +216,7 @@ fn network(plan: &Plan) -> String {
 fn terms(plan: &Plan) -> Terms {
     let sheet = plan.sheet();
     let Claim { adversary, parties, threshold, .. } = sheet.claim;
-    let self_dealer = sheet.insecure.iter().any(|flag| flag == "self-dealer");
+    let self_dealer = sheet.insecure.iter().any(|flag| flag == SELF_DEALER);
     let simulated = sheet.insecure.iter().any(|flag| flag == SIMULATED);
     let trust = match (self_dealer, simulated) {
         (true, _) => Trust::OneDealingParty,

@@ -56,7 +56,7 @@ pub fn standings(rows: &[Row]) -> Vec<Standing> {
         batch: pair.peer.batch,
         peer: pair.peer.backend.clone(),
         peer_ms: pair.peer.latency_ms_p50,
-        ours: pair.ours.map(|r| r.backend.clone()),
+        ours: pair.ours.map(Row::label),
         ours_ms: pair.ours.map(|r| r.latency_ms_p50),
         ratio: pair.ratio(),
     };

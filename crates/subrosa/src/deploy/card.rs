@@ -79,6 +79,11 @@ impl Card {
         })
     }
 
+    /// What was asked for that weakens the claim, as [`PlanSheet::insecure`](crate::PlanSheet::insecure) has it.
+    pub fn insecure(&self) -> Vec<&'static str> {
+        self.public_weights.then_some("public-weights").into_iter().collect()
+    }
+
     /// The card as bytes.
     ///
     /// **Errors:** none that a card of a plan brings about.

@@ -1,8 +1,10 @@
 //! Model owners, data owners and receivers, from machines of their own.
 
 use super::card::{Card, Model};
+use super::choice::{Choice, Which, choose};
 use super::config::{ClusterConfig, Dealer, check_name};
-use super::control::{Measured, Open, PATIENCE, Reply, Request, SessionId, Status, Wanted, as_numbers, hear, say};
+use super::control::{Held, Measured, Open, PATIENCE, Reply, Request, SessionId, Status, Wanted};
+use super::control::{as_numbers, hear, say};
 use super::probe;
 use super::remote::{Lane, Receiving, Remote};
 use super::sealing::SealingStatement;
@@ -97,7 +99,7 @@ impl Cluster {
         &self.config
     }
 
-    fn dial(&self, party: usize) -> Result<Channel> {
+    pub(super) fn dial(&self, party: usize) -> Result<Channel> {
         let entry = &self.config.parties[party];
         let until = Instant::now() + self.reach;
         Ok(self.endpoint.dial(&entry.name, &entry.address, entry.fingerprint, until)?)
@@ -219,18 +221,21 @@ impl Cluster {
         done(&mut channel, PATIENCE)
     }
 
-    /// Opens a session on a model that the parties keep: of `name` the newest version that
-    /// all of them hold, or the one that the first party calls `version`.
+    /// Opens a session on a model that the parties keep: of `name` the newest dealing that
+    /// all of them hold, or the one that every one of them calls `version`.
     ///
-    /// **Errors:** [`Error::Peer`] naming the party; [`Error::Input`] for an unknown model.
+    /// **Errors:** [`Error::Peer`] naming the party, also one that calls another dealing so;
+    /// [`Error::Input`] for an unknown model.
     pub fn open(&self, name: &str, version: Option<u32>, options: &OpenOptions) -> Result<Remote> {
+        self.open_dealing(name, version.into(), options)
+    }
+
+    pub(super) fn open_dealing(&self, name: &str, which: Which, options: &OpenOptions) -> Result<Remote> {
         let statuses = (0..self.config.seats()).map(|p| Ok(self.status(p)?.0)).collect::<Result<Vec<_>>>()?;
-        let versions = common(&statuses, name, version).ok_or_else(|| {
-            let which = version.map(|v| format!(" version {v}")).unwrap_or_default();
-            let hint = "`subrosa party check` lists what they hold; `subrosa party provision` gives them a model";
-            Error::input(format!("no model '{name}'{which} is held by all parties"), hint)
-        })?;
-        self.remote(options, |_| Source::Kept { name, versions: &versions })
+        let parties = self.config.parties.iter().zip(&statuses);
+        let held: Vec<(&str, &[Held])> = parties.map(|(p, s)| (p.name.as_str(), s.models.as_slice())).collect();
+        let choice = choose(&held, name, which)?;
+        self.remote(options, |_| Source::Kept { name, choice: &choice })
     }
 
     /// Opens a session on a planned model that this client brings: its weights are dealt in
@@ -284,8 +289,8 @@ impl Cluster {
             say(channel, &Request::Open(open))?;
         }
         let mut going: Option<Going> = None;
-        for channel in &mut channels {
-            let got = self.go(channel, source)?;
+        for (party, channel) in channels.iter_mut().enumerate() {
+            let got = self.go(channel, source, source.expected(party, session))?;
             match &going {
                 Some(first) if first.model.digest()? != got.model.digest()? || first.dealing != got.dealing => {
                     let message = format!("{} holds another model of that name", channel.peer());
@@ -308,9 +313,13 @@ impl Cluster {
         Ok((lane, going))
     }
 
-    /// Hears that a session goes on, and its model.
-    fn go(&self, channel: &mut Channel, source: &Source<'_>) -> Result<Going> {
+    /// Hears that a session goes on, and its model, which is the version and dealing that was asked for.
+    fn go(&self, channel: &mut Channel, source: &Source<'_>, asked: (u32, [u8; 32])) -> Result<Going> {
         let Reply::Go { card, version, sharing: dealing } = hear(channel, PATIENCE)? else { return Err(odd(channel)) };
+        if (version, dealing) != asked {
+            let message = format!("{} opens another version of the model than it was asked for", channel.peer());
+            return Err(Error::Peer { message });
+        }
         let bytes = match source {
             Source::Brought { card, .. } => {
                 channel.send(card.to_vec())?;
@@ -391,7 +400,7 @@ struct Going {
 /// Where the parties have the model from.
 enum Source<'a> {
     /// They keep it, each under its own version number.
-    Kept { name: &'a str, versions: &'a [u32] },
+    Kept { name: &'a str, choice: &'a Choice },
     /// From this client.
     Brought { card: &'a [u8], weights: &'a WeightSet },
 }
@@ -399,25 +408,20 @@ enum Source<'a> {
 impl Source<'_> {
     fn wanted(&self, party: usize) -> Wanted {
         match self {
-            Self::Kept { name, versions } => {
-                Wanted::Kept { name: (*name).to_owned(), version: versions.get(party).copied() }
+            Self::Kept { name, choice } => {
+                Wanted::Kept { name: (*name).to_owned(), version: choice.versions.get(party).copied() }
             }
             Self::Brought { card, .. } => Wanted::Brought { card: card.len() as u64 },
         }
     }
-}
 
-/// What each party calls the newest dealing of `name` that all of them hold, or the one
-/// that the first calls `version`.
-fn common(statuses: &[Status], name: &str, version: Option<u32>) -> Option<Vec<u32>> {
-    let (first, others) = statuses.split_first()?;
-    let wanted = first.models.iter().filter(|m| m.name == name && version.is_none_or(|v| v == m.version));
-    let at = |s: &Status, sharing| s.models.iter().find(|m| m.name == name && m.sharing == sharing).map(|m| m.version);
-    let everywhere = |m: &super::Held| {
-        let others = others.iter().map(|s| at(s, m.sharing)).collect::<Option<Vec<u32>>>()?;
-        Some([vec![m.version], others].concat())
-    };
-    wanted.filter_map(everywhere).max_by_key(|versions| versions.first().copied())
+    /// The version and dealing that a party says it opened.
+    fn expected(&self, party: usize, session: SessionId) -> (u32, [u8; 32]) {
+        match self {
+            Self::Kept { choice, .. } => (choice.versions.get(party).copied().unwrap_or(0), choice.sharing),
+            Self::Brought { .. } => (0, session.sharing()),
+        }
+    }
 }
 
 /// What another party reports, as text that is safe to print.

@@ -18,7 +18,7 @@ use subrosa_net::Network;
 use subrosa_net::tcp::Channel;
 
 /// Version of the messages below.
-pub(super) const VERSION: u16 = 2;
+pub(super) const VERSION: u16 = 3;
 
 const MAGIC: &[u8; 4] = b"SROC";
 
@@ -235,8 +235,8 @@ pub(super) fn hear<T: DeserializeOwned>(channel: &mut Channel, within: Duration)
 pub(super) enum Order {
     /// Make the preprocessing for a batch of this.
     Prepare(Load),
-    /// Compute this many samples.
-    Run(u32),
+    /// Compute this many samples, and open the first of them, so many: the others only fill the batch up.
+    Run { samples: u32, opened: u32 },
     /// The same of owners elsewhere, a part each: their parcels follow, in one message. Answered by a [`refusal`]
     /// of each and, if none is refused, the boxes of the answers.
     RunRelayed(Load),
@@ -248,27 +248,27 @@ impl Order {
     pub(super) const BYTES: usize = 16;
 
     pub(super) fn encode(self) -> Vec<u8> {
-        let (kind, load) = match self {
-            Self::Prepare(load) => (1u64, load),
-            Self::Run(n) => (2, Load::from(n as usize)),
-            Self::End => (3, Load::from(0)),
-            Self::RunRelayed(load) => (4, load),
+        let (kind, numbers) = match self {
+            Self::Prepare(load) => (1u64, [load.samples, load.parts]),
+            Self::Run { samples, opened } => (2, [samples as usize, opened as usize]),
+            Self::End => (3, [0, 0]),
+            Self::RunRelayed(load) => (4, [load.samples, load.parts]),
         };
         // More than there can be is a load that nobody grants.
-        let numbers = [load.samples, load.parts].map(|n| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes());
+        let numbers = numbers.map(|n| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes());
         [kind.to_le_bytes().as_slice(), numbers.as_flattened()].concat()
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (kind, numbers) = bytes.split_first_chunk::<8>()?;
-        let (samples, parts) = numbers.split_first_chunk::<4>()?;
-        let (samples, parts) = (u32::from_le_bytes(*samples), u32::from_le_bytes(parts.try_into().ok()?));
-        let load = Load { parts: parts as usize, samples: samples as usize };
-        match (u64::from_le_bytes(*kind), parts) {
-            (1, _) => Some(Self::Prepare(load)),
-            (2, 1) => Some(Self::Run(samples)),
-            (3, _) => Some(Self::End),
-            (4, _) => Some(Self::RunRelayed(load)),
+        let (samples, second) = numbers.split_first_chunk::<4>()?;
+        let (samples, second) = (u32::from_le_bytes(*samples), u32::from_le_bytes(second.try_into().ok()?));
+        let load = Load { parts: second as usize, samples: samples as usize };
+        match u64::from_le_bytes(*kind) {
+            1 => Some(Self::Prepare(load)),
+            2 if (1..=samples).contains(&second) => Some(Self::Run { samples, opened: second }),
+            3 => Some(Self::End),
+            4 => Some(Self::RunRelayed(load)),
             _ => None,
         }
     }
@@ -354,12 +354,16 @@ mod tests {
     #[test]
     fn orders_and_totals_round_trip() {
         let load = Load { parts: 3, samples: 5 };
-        for order in [Order::Prepare(load), Order::Run(u32::MAX), Order::RunRelayed(load), Order::End] {
+        let run = Order::Run { samples: u32::MAX, opened: 7 };
+        for order in [Order::Prepare(load), run, Order::RunRelayed(load), Order::End] {
             let bytes = order.encode();
             assert_eq!((bytes.len(), Order::decode(&bytes)), (Order::BYTES, Some(order)));
         }
         assert_eq!(Order::decode(&[9; 16]), None);
-        assert_eq!(Order::decode(&[[2, 0, 0, 0], [0; 4], [9, 0, 0, 0], [0; 4]].concat()), None, "no parts");
+        for opened in [0, 10] {
+            let none = [[2, 0, 0, 0], [0; 4], [9, 0, 0, 0], [opened, 0, 0, 0]].concat();
+            assert_eq!(Order::decode(&none), None, "{opened} of 9 samples");
+        }
         assert_eq!(Order::decode(&[1; 3]), None);
         let cost = |n| Cost { rounds: n, bytes: 10 * n };
         let totals = Totals { meter: Meter::from_costs([cost(1), cost(2), cost(3)]), waited: [4, 5, 6], peak: 7 };

@@ -8,6 +8,7 @@
 //! The gateway learns who asks, when, which model and how many samples. It can refuse, delay, and choose
 //! which of the models that the parties hold it offers.
 
+use super::choice::Which;
 use super::client::{Cluster, OpenOptions};
 use super::config::Role;
 use super::control::MOST_PARTS;
@@ -153,11 +154,11 @@ impl Gateway {
     }
 
     /// A session on a model that the parties keep: the newest version that all of them hold, or the one
-    /// that the first party calls `version`. It takes requests of up to `most` samples.
+    /// that every party calls `version`. It takes requests of up to `most` samples.
     ///
     /// **Errors:** [`Error::Peer`] naming the party; [`Error::Input`] for an unknown model.
     pub fn relay(self: &Arc<Self>, name: &str, version: Option<u32>, most: usize) -> Result<Relay> {
-        let lane = Lane::open(&self.cluster, name, version)?;
+        let lane = Lane::open(&self.cluster, name, version.into())?;
         let most = most.min(self.cluster.config.limits.batch);
         let (version, outline) = (lane.remote.version, lane.outline.clone());
         let (gateway, name) = (Arc::clone(self), name.to_owned());
@@ -414,7 +415,9 @@ impl Relay {
         let lane = match &mut self.lane {
             Some(lane) => lane,
             none => {
-                let lane = Lane::open(&self.gateway.cluster, &self.name, Some(self.version))?;
+                // By its dealing: a number is only as good as whoever gave it.
+                let dealing = Which::Dealing(self.outline.dealing);
+                let lane = Lane::open(&self.gateway.cluster, &self.name, dealing)?;
                 if lane.outline != self.outline {
                     return Err(peer(format!("the parties hold another {} version {}", self.name, self.version)));
                 }
@@ -436,8 +439,8 @@ enum Failed {
 }
 
 impl Lane {
-    fn open(cluster: &Cluster, name: &str, version: Option<u32>) -> Result<Self> {
-        let remote = cluster.open(name, version, &OpenOptions::default())?;
+    fn open(cluster: &Cluster, name: &str, which: Which) -> Result<Self> {
+        let remote = cluster.open_dealing(name, which, &OpenOptions::default())?;
         let outline = remote.model.outline(remote.dealing)?;
         Ok(Self { remote, outline, prepared: None, used: Instant::now() })
     }

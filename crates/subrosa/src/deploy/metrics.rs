@@ -9,7 +9,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use subrosa_core::Phase;
@@ -160,32 +159,4 @@ fn name(phase: Phase) -> &'static str {
         Phase::Offline => "offline",
         Phase::Online => "online",
     }
-}
-
-/// Serves `GET /metrics` at `address` from a thread of its own, as long as the process
-/// lives; returns the address it listens at.
-///
-/// **Errors:** [`Error::Io`] if it cannot listen.
-pub fn serve_metrics(address: &str, metrics: Arc<Metrics>) -> Result<String> {
-    let listening = tiny_http::Server::http(address);
-    let server =
-        listening.map_err(|e| Error::Io { message: format!("cannot listen on {address}: {e}"), hint: None })?;
-    let at = server.server_addr().to_string();
-    std::thread::spawn(move || {
-        for request in server.incoming_requests() {
-            let (status, text) = match (request.url(), metrics.text()) {
-                ("/metrics", Ok(text)) => (200, text),
-                ("/metrics", Err(_)) => (500, String::new()),
-                (_, _) => (404, "only /metrics is here\n".to_owned()),
-            };
-            let mut response = tiny_http::Response::from_string(text).with_status_code(status);
-            let kind = b"application/openmetrics-text; version=1.0.0; charset=utf-8";
-            if let Ok(header) = tiny_http::Header::from_bytes("Content-Type", kind) {
-                response.add_header(header);
-            }
-            // Whoever asked may have left.
-            let _ = request.respond(response);
-        }
-    });
-    Ok(at)
 }

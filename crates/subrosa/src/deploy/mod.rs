@@ -13,7 +13,9 @@
 //! outside the meter the client's orders (16 bytes) and the parties' totals (80 bytes); through a
 //! gateway also owners' boxes, and the parties' verdicts on them (33 bytes).
 
+mod callers;
 mod card;
+mod choice;
 mod client;
 mod config;
 mod control;
@@ -26,9 +28,13 @@ mod probe;
 mod relay;
 mod remote;
 mod rendezvous;
+mod scraped;
 mod sealing;
 mod serving;
 mod store;
+#[cfg(test)]
+#[path = "../../tests/support/mod.rs"]
+mod support;
 
 pub use card::Card;
 pub use client::{Cluster, OpenOptions, PartyReport};
@@ -38,9 +44,10 @@ pub use dealer::{DealOptions, Dealt, DealtFolder, deal};
 pub(crate) use gateway::port;
 pub use gateway::{Gateway, Offer, Offered, Passed, Relay};
 pub use keys::key_file_bytes;
-pub use metrics::{Metrics, serve_metrics};
+pub use metrics::Metrics;
 pub use party::{PartyOptions, PartyServer, Stop};
 pub use remote::{Receiving, Remote};
+pub use scraped::serve_metrics;
 pub use sealing::SealingStatement;
 pub use subrosa_mpc::relayed::Outline;
 pub use subrosa_net::Network;

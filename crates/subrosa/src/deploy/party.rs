@@ -1,5 +1,6 @@
 //! A compute party as a service.
 
+use super::callers::{Everybody, Place};
 use super::card::{Card, Model};
 use super::config::{ClusterConfig, Role};
 use super::control::{self, Held, Reply, Request, Status, hear, say};
@@ -22,16 +23,11 @@ use subrosa_net::tcp::{Channel, Endpoint, Fingerprint, Identity};
 use subrosa_net::{Network, Spin};
 use zeroize::Zeroizing;
 
-/// Connections whose purpose is not known yet, at a time: from everywhere, and from one
-/// address.
-const MAX_STRANGERS: usize = 256;
-const MAX_FROM_ONE: usize = 64;
-
 /// How long a stranger may take to say who it is, and what it wants.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Known callers that are no session, at a time.
-const MAX_ERRANDS: usize = 64;
+/// Models whose outline is kept once their card was read.
+const MOST_OUTLINES: usize = 256;
 
 /// How long a connection waits for its session to be opened here.
 const JOINING: Duration = Duration::from_secs(20);
@@ -80,17 +76,27 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) tracer: Tracer,
     pub(super) log: Box<dyn Fn(&str) + Send + Sync>,
-    /// Connections by address whose purpose is not known yet.
-    pub(super) strangers: Mutex<HashMap<IpAddr, usize>>,
-    /// Known callers that are no session.
-    pub(super) errands: AtomicUsize,
+    callers: Everybody,
+    /// By dealing: what cards say. Locked while one is read, with the share that lies beside it.
+    outlines: Mutex<HashMap<[u8; 32], Outline>>,
     /// One model is taken at a time.
     pub(super) provisioning: Mutex<()>,
     pub(super) sessions: AtomicUsize,
     pub(super) stopping: AtomicBool,
-    /// Whether it tells the parties behind it that it refuses what it tells the others it opened.
     #[cfg(test)]
-    pub(super) lies: AtomicBool,
+    pub(super) lies: std::sync::OnceLock<Lie>,
+}
+
+/// How a party deviates, in tests.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lie {
+    /// It tells the party of the highest number that it refuses what it tells the others it opened.
+    Verdict,
+    /// It calls the oldest dealing of a model by the numbers of the newer ones, and opens it for them.
+    OldAsNew,
+    /// It says that it opened another version than it was asked for.
+    AnotherOpened,
 }
 
 impl PartyServer {
@@ -129,13 +135,13 @@ impl PartyServer {
             metrics: Arc::new(Metrics::new(&config, me)),
             tracer: Tracer::new(&config.parties[me].name, options.traces.as_deref())?,
             log: options.log,
-            strangers: Mutex::default(),
-            errands: AtomicUsize::new(0),
+            callers: Everybody::default(),
+            outlines: Mutex::default(),
             provisioning: Mutex::default(),
             sessions: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             #[cfg(test)]
-            lies: AtomicBool::new(false),
+            lies: std::sync::OnceLock::new(),
             config,
         };
         let shared = Arc::new(shared);
@@ -155,10 +161,10 @@ impl PartyServer {
         self.shared.name()
     }
 
-    /// Has it lie, or not.
+    /// Has it lie.
     #[cfg(test)]
-    pub(super) fn lie(&self, lies: bool) {
-        self.shared.lies.store(lies, Ordering::SeqCst);
+    pub(super) fn lie(&self, lie: Lie) {
+        self.shared.lies.set(lie).unwrap();
     }
 
     /// What it counts.
@@ -189,26 +195,10 @@ impl PartyServer {
             // Without a thread the caller is dropped, and may try again.
             let spawned = std::thread::Builder::new().spawn(move || shared.serve(stream, address));
             if spawned.is_err() {
-                self.shared.leave(address);
+                self.shared.callers.strangers.leave(address);
             }
         }
         Ok(())
-    }
-}
-
-/// One of a bounded number; given back when dropped, also by a panic.
-pub(super) struct Slot<'a>(&'a AtomicUsize);
-
-impl<'a> Slot<'a> {
-    pub(super) fn take(taken: &'a AtomicUsize, limit: usize) -> Option<Self> {
-        let slot = Self(taken);
-        (taken.fetch_add(1, Ordering::SeqCst) < limit).then_some(slot)
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -241,25 +231,7 @@ impl Shared {
     /// Counts a caller, unless there are too many, from everywhere or from its address.
     fn admit(&self, stream: &TcpStream) -> Option<IpAddr> {
         let address = stream.peer_addr().ok()?.ip();
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if strangers.values().sum::<usize>() >= MAX_STRANGERS {
-            return None;
-        }
-        let here = strangers.entry(address).or_default();
-        (*here < MAX_FROM_ONE).then(|| {
-            *here += 1;
-            address
-        })
-    }
-
-    fn leave(&self, address: IpAddr) {
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(n) = strangers.get_mut(&address) {
-            *n -= 1;
-            if *n == 0 {
-                strangers.remove(&address);
-            }
-        }
+        self.callers.strangers.enter(address).then_some(address)
     }
 
     fn serve(&self, stream: TcpStream, address: IpAddr) {
@@ -269,20 +241,37 @@ impl Shared {
             let request = hear::<Request>(&mut channel, HANDSHAKE)?;
             Ok((channel, request))
         });
-        self.leave(address);
-        let outcome = heard.and_then(|(channel, request)| {
-            // Sessions are counted by themselves.
-            let errand = Slot::take(&self.errands, MAX_ERRANDS);
-            if errand.is_none() && !matches!(request, Request::Open(_)) {
+        self.callers.strangers.leave(address);
+        let outcome = heard.and_then(|(channel, request)| match self.place(&channel, &request) {
+            Some(_place) => self.answer(channel, request),
+            None => {
                 channel.refuse("too many callers at a time; try again later");
-                return Ok(());
+                Ok(())
             }
-            let _errand = errand.filter(|_| !matches!(request, Request::Open(_)));
-            self.answer(channel, request)
         });
         if let Err(error) = outcome {
             self.metrics.refused();
             self.log(&format!("refused: {error}"));
+        }
+    }
+
+    /// A place among callers, if there is one; sessions are counted by themselves.
+    fn place(&self, channel: &Channel, request: &Request) -> Option<Option<Place<'_, Fingerprint>>> {
+        let caller = channel.fingerprint();
+        match request {
+            Request::Open(_) => Some(None),
+            Request::Join { .. } if self.config.party_number(caller).is_some() => {
+                self.callers.joins.place(caller).map(Some)
+            }
+            Request::Join { .. }
+            | Request::Status
+            | Request::Ping
+            | Request::Bulk { .. }
+            | Request::Shape { .. }
+            | Request::Probe { .. }
+            | Request::Provision { .. }
+            | Request::Remove { .. }
+            | Request::SealingKey { .. } => self.callers.errands.place(caller).map(Some),
         }
     }
 
@@ -310,10 +299,10 @@ impl Shared {
             Request::Open(open) => self.open(channel, &open),
             Request::Join { session } => {
                 let until = Instant::now() + JOINING;
-                self.rendezvous.deliver(session, channel, until).map_err(|channel| {
+                self.rendezvous.deliver(session, channel, until).map_err(|(channel, turned)| {
                     let peer = channel.peer().to_owned();
-                    channel.refuse("this session was not opened here");
-                    Error::Peer { message: format!("{peer} joined session {session}, which nobody opened here") }
+                    channel.refuse(&format!("this session {turned}"));
+                    Error::Peer { message: format!("{peer} joined session {session}, which {turned}") }
                 })
             }
         }
@@ -321,23 +310,36 @@ impl Shared {
 
     fn status(&self) -> Status {
         let since = |t: SystemTime| t.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let models = self.held();
+        #[cfg(test)]
+        let models = super::choice::tests::perhaps_old(self, models);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             clock_ns: u64::try_from(since(SystemTime::now()).as_nanos()).unwrap_or(0),
             expires_s: since(self.expires).as_secs(),
             cluster: self.config.digest(),
-            models: self.held(),
+            models,
             sessions: u32::try_from(self.sessions.load(Ordering::SeqCst)).unwrap_or(u32::MAX),
         }
     }
 
-    /// The outline of a model that is kept here, from its card.
+    /// The outline of a model that is kept here, from its card. Cards lie with shares: one is read at a time, and
+    /// once.
     fn outline(&self, name: &str, dealing: [u8; 32]) -> Result<Outline> {
+        let mut outlines = self.outlines.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = self.store.list().into_iter().find(|(n, _, sharing)| n == name && *sharing == dealing);
         let (_, version, _) =
             kept.ok_or_else(|| Error::input("no such dealing of the model is kept here", "provision the model again"))?;
+        if let Some(known) = outlines.get(&dealing) {
+            return Ok(known.clone());
+        }
         let kept = self.store.load(name, Some(version))?;
-        self.check_card(&kept.card)?.outline(kept.sharing)
+        let outline = self.check_card(&kept.card)?.outline(kept.sharing)?;
+        if outlines.len() >= MOST_OUTLINES {
+            outlines.clear();
+        }
+        outlines.insert(kept.sharing, outline.clone());
+        Ok(outline)
     }
 
     fn held(&self) -> Vec<Held> {
@@ -411,9 +413,17 @@ fn sharing_of(owner: Fingerprint, nonce: &[u8; 32], card: &[u8]) -> [u8; 32] {
 fn refusing(mut channel: Channel, body: impl FnOnce(&mut Channel) -> Result<()>) -> Result<()> {
     let done = body(&mut channel);
     if let Err(error) = &done {
-        channel.refuse(&error.to_string());
+        channel.refuse(&told(error));
     }
     done
+}
+
+/// What others may know of an error: what the system said of this machine's files is for its own log.
+pub(super) fn told(error: &Error) -> String {
+    match matches!(error, Error::Io { .. }) {
+        true => "this party's machine failed; its log says how".to_owned(),
+        false => error.to_string(),
+    }
 }
 
 pub(super) fn as_len(bytes: u64) -> usize {

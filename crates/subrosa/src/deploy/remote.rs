@@ -94,20 +94,27 @@ impl Lane {
         Ok(Ok(boxes))
     }
 
-    /// One batch: its outputs (none if somebody else gets them), and what it took.
-    fn infer(&mut self, run: &Running<'_>, inputs: &[Vec<i64>], count: usize) -> Result<(Vec<Vec<i64>>, Batch)> {
+    /// One batch of `whole` samples, of which the first `count` are opened: their outputs (none if somebody else
+    /// gets them), and what it took.
+    fn infer(
+        &mut self,
+        run: &Running<'_>,
+        inputs: &[Vec<i64>],
+        whole: usize,
+        count: usize,
+    ) -> Result<(Vec<Vec<i64>>, Batch)> {
         let (model, deadline) = (run.model, run.deadline);
-        let samples = counted(count)?;
+        let order = Order::Run { samples: counted(whole)?, opened: counted(count)? };
         let start = Instant::now();
         self.session.set_phase(Phase::Offline);
-        self.order(Order::Prepare(count.into()), deadline)?;
+        self.order(Order::Prepare(whole.into()), deadline)?;
         let told = hear_told(model.protocol, &mut self.session, &model.program)?;
         self.listen(deadline)?;
         let offline = Spent { cost: self.since(Phase::Offline), ms: start.elapsed().as_secs_f64() * 1e3 };
         let start = Instant::now();
         self.session.set_phase(Phase::Online);
-        self.order(Order::Run(samples), deadline)?;
-        give_inputs(model.protocol, &mut self.session, &model.program, inputs, count, told)?;
+        self.order(order, deadline)?;
+        give_inputs(model.protocol, &mut self.session, &model.program, inputs, whole, told)?;
         let outputs = match run.opens {
             true => take_outputs(model.protocol, &mut self.session, &model.program, count)?,
             false => Vec::new(),
@@ -188,11 +195,6 @@ impl Remote {
     /// the session is over.
     pub fn run_watched(&mut self, inputs: &[Vec<f32>], watch: &mut dyn FnMut(usize, usize)) -> Result<Output> {
         let samples = sample_count(&self.model.card.inputs, inputs)?;
-        if self.fills && !self.opens && samples % self.batch != 0 {
-            let message =
-                format!("keys were dealt for batches of {}, and {samples} samples fill none of them", self.batch);
-            return Err(Error::input(message, "whoever gets the results counts them: give as many as fill batches"));
-        }
         for ((values, port), range) in inputs.iter().zip(&self.model.card.inputs).zip(&self.model.ranges) {
             check_values(values, port, Some(range), 0)?;
         }
@@ -273,13 +275,13 @@ impl Running<'_> {
             Ok(encoded)
         };
         let encoded = inputs.iter().zip(ports).enumerate().map(encode).collect::<Result<Vec<_>>>()?;
-        let (mut outputs, record) = lane.infer(self, &encoded, whole)?;
-        outputs.iter_mut().for_each(|output| output.truncate(output.len() / whole * count));
-        Ok((decode(self.model, &outputs), Batch { samples: count, ..record }))
+        let (outputs, record) = lane.infer(self, &encoded, whole, count)?;
+        Ok((decode(self.model, &outputs), record))
     }
 }
 
-/// Repeats the last of `count` samples until there are `whole`.
+/// Repeats the last of `count` samples until there are `whole`. The parties open none of these: whoever got so
+/// many results of one sample, each rounded at random anew, would learn weights from them.
 fn refill(samples: &mut Vec<i64>, count: usize, whole: usize) {
     let last = samples.len() - samples.len() / count.max(1);
     let last = samples.split_at(last).1.to_vec();

@@ -1,11 +1,12 @@
 //! One session at a compute party: put together, set up, and led by its client's orders.
 
+use super::callers::Slot;
 use super::card::Model;
-use super::config::Role;
+use super::config::{Role, check_name};
 use super::control::{MOST_PARTS, Open, Order, Reply, Request, Totals, Wanted, as_numbers, say};
 use super::keys::Supply;
 use super::metrics::Told;
-use super::party::{Shared, Slot, as_len};
+use super::party::{Shared, as_len, told};
 use super::relay::Relayed;
 use super::rendezvous::Place;
 use crate::trace::Span;
@@ -64,7 +65,7 @@ impl Shared {
             channel.refuse("the dealer has dealt ahead of time, and has no seat in sessions");
             return Err(Error::misuse("a session was opened with an offline dealer", ""));
         }
-        let place = self.rendezvous.open(open.session);
+        let place = self.rendezvous.open(open.session, self.awaited(open));
         let prepared = match &place {
             None => Err(Error::misuse("this session is open already", "")),
             Some(_) => self.prepare(&mut channel, open),
@@ -79,7 +80,7 @@ impl Shared {
         let (kept, mut links) = match gathered {
             Ok(gathered) => gathered,
             Err(error) => {
-                channel.refuse(&format!("{error}"));
+                channel.refuse(&told(&error));
                 return Err(error);
             }
         };
@@ -117,6 +118,8 @@ impl Shared {
         match &open.receiver {
             None => self.demand(channel.fingerprint(), Role::Receiver)?,
             Some(name) => {
+                // It is repeated below, and in the log.
+                check_name(name)?;
                 let receiver = self.config.clients.iter().find(|c| c.name == *name);
                 let known = receiver.filter(|c| c.roles.contains(&Role::Receiver));
                 known.ok_or_else(|| Error::misuse(format!("'{name}' is no receiver here"), ""))?;
@@ -129,6 +132,8 @@ impl Shared {
         match &open.model {
             Wanted::Kept { name, version } => {
                 let kept = self.store.load(name, *version)?;
+                #[cfg(test)]
+                let kept = super::choice::tests::perhaps_another(self, name, kept);
                 let model = self.check_card(&kept.card)?;
                 let (card, version) = (kept.card.len() as u64, kept.version);
                 say(channel, &Reply::Go { card, version, sharing: kept.sharing })?;
@@ -152,6 +157,12 @@ impl Shared {
         }
     }
 
+    /// Who joins a session here: the parties behind this one, and the receiver if that is not the client.
+    fn awaited(&self, open: &Open) -> BTreeSet<String> {
+        let later = self.config.parties.iter().take(self.config.seats()).skip(self.me + 1);
+        later.map(|p| p.name.clone()).chain(open.receiver.clone()).collect()
+    }
+
     /// Links to the other parties, and to the receiver if that is not the client: dials the
     /// parties before it, awaits those behind it.
     fn gather(
@@ -171,24 +182,22 @@ impl Shared {
             say(&mut channel, &Request::Join { session: open.session })?;
             links.push((i, channel.into_link()));
         }
-        let later = parties.iter().take(self.config.seats()).skip(self.me + 1);
-        let mut missing: BTreeSet<&str> = later.map(|p| p.name.as_str()).collect();
-        missing.extend(open.receiver.as_deref());
+        let mut missing = self.awaited(open);
         while !missing.is_empty() {
             // A client that was refused elsewhere hangs up here, too.
             if client.is_closed() {
                 return Err(Error::Peer { message: format!("{} left before the session began", client.peer()) });
             }
-            let Some(mut channel) = place.next(until.min(Instant::now() + GLANCE)) else {
-                if Instant::now() < until {
-                    continue;
-                }
-                let names: Vec<&str> = missing.into_iter().collect();
+            // However many connections come.
+            if Instant::now() >= until {
+                let names: Vec<String> = missing.into_iter().collect();
                 return Err(Error::Peer { message: format!("{} did not join the session", names.join(" and ")) });
-            };
-            // Whoever else sends a connection here is no part of this session.
-            let Some(&name) = missing.iter().find(|n| **n == channel.peer()) else { continue };
-            missing.remove(name);
+            }
+            let Some(mut channel) = place.next(until.min(Instant::now() + GLANCE)) else { continue };
+            let name = channel.peer().to_owned();
+            if !missing.remove(&name) {
+                continue;
+            }
             let number = parties.iter().position(|p| p.name == name);
             if number.is_none() {
                 let card = prepared.model.card.encode()?;
@@ -213,16 +222,12 @@ impl Shared {
         let source = share.as_ref().map_or(ModelShare::Owner(client), |s| ModelShare::Kept(s));
         let setup = span.child("setup");
         let mut party = Party::join(model.protocol, session, job, source)?;
-        drop(setup);
+        // The party has it in a form of its own.
+        drop((setup, share));
         let ahead = self.stock.as_ref().map(|stock| Supply::new(stock, model.purpose(sharing)));
         let followed = self.follow(&mut party, &model, Relayed::new(self.me, sharing, seats), ahead, span);
         if let Err(error) = &followed {
-            // What the system said of this machine's files is for its own log.
-            let told = match matches!(error, Error::Io { .. }) {
-                true => "this party's machine failed; its log says how".to_owned(),
-                false => error.to_string(),
-            };
-            party.session().stop(&told);
+            party.session().stop(&told(error));
         }
         followed
     }
@@ -262,19 +267,20 @@ impl Shared {
                     }
                     self.metrics.took(Phase::Offline, start.elapsed());
                 }
-                Some(Order::Run(batch)) => {
+                Some(Order::Run { samples: batch, opened }) => {
                     relayed.takes_inputs()?;
                     let batch = self.grant(model, Load::from(batch as usize), &mut granted)?;
+                    let opened = opened as usize;
                     let _span = span.child("run");
                     let start = Instant::now();
                     if receiver != client {
-                        let count = (batch as u64).to_le_bytes().to_vec();
+                        let count = (opened as u64).to_le_bytes().to_vec();
                         party.session().control(vec![(receiver, count)], &[], limits.deadline())?;
                     }
-                    party.run(batch)?;
-                    samples += batch as u64;
+                    party.run_filled(batch, opened)?;
+                    samples += opened as u64;
                     self.metrics.took(Phase::Online, start.elapsed());
-                    self.metrics.computed(batch);
+                    self.metrics.computed(opened);
                 }
                 Some(Order::RunRelayed(load)) => {
                     let batch = self.grant(model, load, &mut granted)?;

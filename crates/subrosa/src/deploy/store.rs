@@ -14,12 +14,17 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use subrosa_net::tcp::Fingerprint;
+use subrosa_net::tcp::{Fingerprint, is_private};
 use zeroize::Zeroizing;
 
 const MAGIC: &[u8; 8] = b"SROSHAR1";
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
+
+/// Versions that are kept, of all owners and of one. What a party tells of them to whoever asks has to fit a
+/// message of 1 MiB, and takes at most 102 bytes for each.
+const MOST_VERSIONS: usize = 8192;
+const MOST_OF_ONE: usize = 1024;
 
 /// One party's models.
 pub(super) struct Store {
@@ -86,7 +91,8 @@ impl Store {
     /// Keeps a share under the next version of `name`, which is returned and was never used
     /// before. All or nothing: a full disk leaves what was there.
     ///
-    /// **Errors:** [`Error::Misuse`] if `name` is another owner's; [`Error::Io`].
+    /// **Errors:** [`Error::Misuse`] if `name` is another owner's, or but for case another model's, and where too
+    /// many are kept; [`Error::Io`].
     pub(super) fn keep(
         &self,
         name: &str,
@@ -98,16 +104,18 @@ impl Store {
         check_name(name)?;
         let mut index = self.lock();
         check_owner(&index, name, owner)?;
+        check_room(&index, owner)?;
         let folder = self.folder.join("models").join(name);
         private_folder(&folder)?;
         let version = self.last_version(name).saturating_add(1);
         let path = self.path(name, version);
         let sealed = self.seal(name, version, Entry { sharing, owner }, card, share)?;
-        let counted = write_whole(&folder.join("last.part"), version.to_string().as_bytes());
+        let counted = write_whole(&folder.join("last.part"), &[version.to_string().as_bytes()]);
         let counted = counted.and_then(|()| std::fs::rename(folder.join("last.part"), folder.join("last")));
         counted.map_err(|e| Error::io("keep the share in", &path, &e))?;
         let temporary = path.with_extension("part");
-        let written = write_whole(&temporary, &sealed).and_then(|()| std::fs::rename(&temporary, &path));
+        let written =
+            write_whole(&temporary, &[MAGIC, &sealed.0, &sealed.1]).and_then(|()| std::fs::rename(&temporary, &path));
         if let Err(error) = written {
             let _ = std::fs::remove_file(&temporary);
             return Err(Error::io("keep the share in", &path, &error));
@@ -142,15 +150,16 @@ impl Store {
         let path = self.path(name, version);
         let sealed = std::fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
         self.unseal(name, version, sealed).ok_or_else(|| {
-            let message =
-                format!("{} was changed, or is not this party's, or the store's key is another", path.display());
+            // Clients hear it: no path of this machine.
+            let what = "was changed, or is not this party's, or the store's key is another";
+            let message = format!("the share of '{name}' version {version} that is kept here {what}");
             Error::misuse(message, "restore it from a backup, or provision the model again")
         })
     }
 
     /// Forgets one version of `name`, or all; returns how many files went.
     ///
-    /// **Errors:** [`Error::Misuse`] if `name` is another owner's; [`Error::Io`].
+    /// **Errors:** [`Error::Misuse`] if `name` is another owner's, or but for case another model's; [`Error::Io`].
     pub(super) fn remove(&self, name: &str, version: Option<u32>, owner: Fingerprint) -> Result<u32> {
         check_name(name)?;
         let mut index = self.lock();
@@ -208,7 +217,15 @@ impl Store {
         [MAGIC, name.as_bytes(), &[0], &version.to_le_bytes(), &(self.party as u64).to_le_bytes()].concat()
     }
 
-    fn seal(&self, name: &str, version: u32, entry: Entry, card: &[u8], share: &[u8]) -> Result<Vec<u8>> {
+    /// The nonce, and the box.
+    fn seal(
+        &self,
+        name: &str,
+        version: u32,
+        entry: Entry,
+        card: &[u8],
+        share: &[u8],
+    ) -> Result<([u8; NONCE_BYTES], Vec<u8>)> {
         let mut body = Vec::with_capacity(96 + card.len() + share.len());
         body.extend(entry.sharing);
         body.extend(entry.owner.0);
@@ -219,28 +236,57 @@ impl Store {
             .key
             .seal_in_place_append_tag(Aad::from(self.place(name, version)), &mut body)
             .map_err(|_| Error::misuse("the share could not be encrypted", ""))?;
-        Ok([MAGIC.as_slice(), nonce.as_ref(), &body].concat())
+        Ok((*nonce.as_ref(), body))
     }
 
+    /// In place: the share is not copied.
     fn unseal(&self, name: &str, version: u32, sealed: Vec<u8>) -> Option<Kept> {
-        let (nonce, body) = sealed.strip_prefix(MAGIC)?.split_first_chunk::<NONCE_BYTES>()?;
-        let mut body = Zeroizing::new(body.to_vec());
+        const SEALED: usize = MAGIC.len() + NONCE_BYTES;
+        let mut all = Zeroizing::new(sealed);
+        let (head, body) = all.split_at_mut_checked(SEALED)?;
+        let nonce = *head.strip_prefix(MAGIC)?.first_chunk::<NONCE_BYTES>()?;
         let place = Aad::from(self.place(name, version));
-        let opened = self.key.open_in_place(Nonce::assume_unique_for_key(*nonce), place, &mut body).ok()?;
+        let opened = self.key.open_in_place(Nonce::assume_unique_for_key(nonce), place, body).ok()?;
+        let length = opened.len();
         let (sharing, rest) = opened.split_first_chunk::<32>()?;
         let (owner, rest) = rest.split_first_chunk::<32>()?;
-        let (length, rest) = rest.split_first_chunk::<8>()?;
-        let (card, share) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-        let owner = Fingerprint(*owner);
-        Some(Kept { version, sharing: *sharing, owner, card: card.to_vec(), share: Zeroizing::new(share.to_vec()) })
+        let (card, rest) = rest.split_first_chunk::<8>()?;
+        let (card, share) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*card)).ok()?)?;
+        let (sharing, owner, card, share) = (*sharing, Fingerprint(*owner), card.to_vec(), share.len());
+        // What is left behind is wiped with the rest when it is dropped.
+        all.truncate(SEALED + length);
+        all.drain(..SEALED + length - share);
+        Some(Kept { version, sharing, owner, card, share: all })
     }
 }
 
-/// **Errors:** [`Error::Misuse`] if `name` is kept for another owner.
+/// **Errors:** [`Error::Misuse`] if `name` is kept for another owner, or one that a file system may take for it.
 fn check_owner(index: &Index, name: &str, owner: Fingerprint) -> Result<()> {
-    match index.iter().any(|((n, _), entry)| n == name && entry.owner != owner) {
-        true => Err(Error::misuse(format!("'{name}' is another model owner's"), "choose another name")),
-        false => Ok(()),
+    let other = || index.keys().map(|(n, _)| n).find(|n| n.eq_ignore_ascii_case(name));
+    let mut same = index.iter().filter(|((n, _), _)| n == name).peekable();
+    match (same.peek().is_some(), same.all(|(_, entry)| entry.owner == owner)) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Error::misuse(format!("'{name}' is another model owner's"), "choose another name")),
+        (false, _) => match other() {
+            Some(other) => {
+                let message = format!("'{name}' differs from '{other}', which is kept here, by case alone");
+                Err(Error::misuse(message, "choose another name"))
+            }
+            None => Ok(()),
+        },
+    }
+}
+
+/// **Errors:** [`Error::Misuse`] if one more version is too many.
+fn check_room(index: &Index, owner: Fingerprint) -> Result<()> {
+    let own = index.values().filter(|entry| entry.owner == owner).count();
+    match index.len() < MOST_VERSIONS && own < MOST_OF_ONE {
+        true => Ok(()),
+        false => {
+            let message = format!("{own} versions of models of this owner are kept here, of all {}", index.len());
+            let hint = format!("remove some: at most {MOST_OF_ONE} are kept of an owner, {MOST_VERSIONS} of all");
+            Err(Error::misuse(message, &hint))
+        }
     }
 }
 
@@ -252,9 +298,8 @@ pub(super) fn private_folder(path: &Path) -> Result<()> {
 }
 
 fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    use std::os::unix::fs::MetadataExt;
     let file = std::fs::metadata(path).map_err(|e| Error::io("read", path, &e))?;
-    if !is_private(file.mode(), file.uid()) {
+    if !is_private(&file) {
         let message = format!("{} can be read by others than its owner", path.display());
         return Err(Error::misuse(message, "chmod 600 it, and think whether it has been read"));
     }
@@ -264,13 +309,6 @@ fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
         return Err(Error::misuse(message, "a key is 32 random bytes: head -c 32 /dev/urandom"));
     }
     Ok(key)
-}
-
-/// Whether a key's file may be used. Its group may read what root owns: so do secrets come into a
-/// container that does not run as root.
-fn is_private(mode: u32, owner: u32) -> bool {
-    let others = if owner == 0 { 0o037 } else { 0o077 };
-    mode & others == 0
 }
 
 fn make_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
@@ -283,9 +321,9 @@ fn make_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     Ok(key)
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write_whole(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
     let mut file = std::fs::File::create(path)?;
-    file.write_all(bytes)?;
+    parts.iter().try_for_each(|part| file.write_all(part))?;
     file.sync_all()
 }
 
@@ -344,11 +382,50 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_could_read_is_not_used() {
-        let (user, root) = (10_001, 0);
-        assert!(is_private(0o100_600, user) && is_private(0o100_400, root) && is_private(0o100_640, root));
-        for (mode, owner) in [(0o640, user), (0o604, user), (0o644, root), (0o660, root), (0o601, root)] {
-            assert!(!is_private(0o100_000 | mode, owner), "{mode:o} of {owner}");
+    fn names_that_differ_by_case_alone_are_not_kept_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), None, 0).unwrap();
+        let other = Fingerprint([9; 32]);
+        store.keep("LeNet", OWNER, [0; 32], b"", b"x").unwrap();
+        for owner in [OWNER, other] {
+            let error = store.keep("lenet", owner, [1; 32], b"", b"y").unwrap_err().to_string();
+            assert!(error.contains("'lenet' differs from 'LeNet'") && error.contains("another name"), "{error}");
+            assert!(store.remove("lenet", None, owner).is_err(), "where they are one folder, it is the other's");
         }
+        assert_eq!(store.keep("LeNet", OWNER, [1; 32], b"", b"y").unwrap(), 2);
+    }
+
+    #[test]
+    fn so_many_versions_are_kept_as_fit_what_is_told_of_them() {
+        let (longest, mut index) = ("n".repeat(64), Index::new());
+        let fill = |index: &mut Index, n: u32, owner| {
+            let from = index.len() as u32;
+            index.extend((from..from + n).map(|v| ((longest.clone(), v << 16), Entry { sharing: [255; 32], owner })));
+        };
+        fill(&mut index, MOST_OF_ONE as u32 - 1, OWNER);
+        check_room(&index, OWNER).unwrap();
+        fill(&mut index, 1, OWNER);
+        let error = check_room(&index, OWNER).unwrap_err().to_string();
+        assert!(error.contains("1024 versions") && error.contains("remove some"), "{error}");
+        check_room(&index, Fingerprint([9; 32])).unwrap();
+        fill(&mut index, (MOST_VERSIONS - MOST_OF_ONE) as u32, Fingerprint([8; 32]));
+        assert!(check_room(&index, Fingerprint([9; 32])).is_err());
+        let told = |((name, version), entry): (&(String, u32), &Entry)| crate::deploy::Held {
+            name: name.clone(),
+            version: *version,
+            sharing: entry.sharing,
+        };
+        let told: Vec<_> = index.iter().map(told).collect();
+        assert!(postcard::to_stdvec(&told).unwrap().len() < (1 << 20) - 1024);
+    }
+
+    #[test]
+    fn what_clients_hear_of_a_damaged_share_names_no_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), None, 0).unwrap();
+        store.keep("m", OWNER, [0; 32], b"", b"x").unwrap();
+        std::fs::write(store.path("m", 1), "short").unwrap();
+        let error = store.load("m", None).err().unwrap().to_string();
+        assert!(error.contains("'m' version 1") && !error.contains(folder.path().to_str().unwrap()), "{error}");
     }
 }

@@ -6,7 +6,7 @@ mod svg;
 mod table;
 mod trust;
 
-use crate::backends::{SIMULATED_TEE, Via};
+use crate::backends::Via;
 use crate::compare::beside::ONNX_RUNTIME;
 use crate::text;
 use plot::{Group, Plot, Point, Scale};
@@ -254,8 +254,7 @@ fn claims(report: &Report) -> String {
             out += &library(report.rows.iter().find(|r| r.backend == name));
             continue;
         };
-        let simulated = report.rows.iter().any(|r| r.backend == name && r.simulated());
-        let claim = if simulated { SIMULATED_TEE } else { via.claim() };
+        let claim = via.claim_in(&report.rows);
         out += &format!("<dt>{}</dt>\n<dd><p>{}</p>\n<ul>\n", escape(name), escape(claim.summary));
         out += &claim.learns.iter().map(|s| format!("<li>{}</li>\n", escape(s))).collect::<String>();
         out += &format!("</ul>\n<p class=\"meta\">{}. Source: {}.</p></dd>\n", against(&claim), escape(via.source()));

@@ -107,6 +107,17 @@ fn what_a_library_does_not_tell_is_not_shown() {
 }
 
 #[test]
+fn what_a_party_dealt_for_itself_is_claimed_for_nothing() {
+    let context = Context { command: "c".into(), date: utc(0), data: "d".into() };
+    let of = |row: Row| page(&Report { rows: vec![row], ..Report::default() }, &context);
+    let sound = of(row("mlp", "beaver", 25.0));
+    assert!(sound.contains("128-bit computational security") && !sound.contains("SELF-DEALT"));
+    let dealt = of(Row { insecure: vec!["self-dealer".into()], ..row("mlp", "beaver", 25.0) });
+    assert!(dealt.contains("NO PROTECTION FROM PARTY 0") && dealt.contains("party 0, by --insecure-self-dealer"));
+    assert!(!dealt.contains("128-bit") && !dealt.contains("a dealer that sees no data"), "{dealt}");
+}
+
+#[test]
 fn the_page_stands_alone() {
     let page = sample_page();
     for outside in ["<script", "<link", "src=", "url(", "@import", "http://"] {

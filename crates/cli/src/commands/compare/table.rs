@@ -39,7 +39,7 @@ pub(super) fn show(report: &Report, data: &str) -> String {
         out += "  --public-weights: each server also knows the weights, whatever stands below\n";
     }
     if insecure("self-dealer") {
-        out += "  --insecure-self-dealer: party 0 deals for itself and knows everything, whatever stands below\n";
+        out += "  --insecure-self-dealer: party 0 deals for itself and knows everything\n";
     }
     out += &report.absent.iter().map(absent).collect::<String>();
     out.push('\n');
@@ -110,16 +110,10 @@ fn cells(r: &Row) -> Vec<String> {
 fn claims(report: &Report) -> String {
     let used = Via::ALL.into_iter().filter(|via| report.rows.iter().any(|r| r.backend == via.name()));
     let claim = |via: Via| {
-        let rows = report.rows.iter().filter(|r| r.backend == via.name());
-        // A row's own claim says what its options left of the backend's.
-        let simulated = rows.clone().find(|r| r.simulated());
-        let summary = simulated.map_or(via.claim().summary, |row| row.claim.as_str());
-        if simulated.is_some() {
-            return format!("{:<8} {summary}\n", via.name());
-        }
-        let learns: String =
-            via.claim().learns.iter().map(|s| format!("         {}\n", text::wrap(s, 100, 9))).collect();
-        format!("{:<8} {}\n{learns}", via.name(), summary)
+        // What its options left of it.
+        let claim = via.claim_in(&report.rows);
+        let learns: String = claim.learns.iter().map(|s| format!("         {}\n", text::wrap(s, 100, 9))).collect();
+        format!("{:<8} {}\n{learns}", via.name(), claim.summary)
     };
     let mut others: Vec<&Row> = Vec::new();
     for row in report.rows.iter().filter(|r| r.backend.parse::<Via>().is_err()) {

@@ -5,12 +5,13 @@ use crate::commands::run::named_version;
 use crate::failure::Result;
 use crate::flags::RangeFlags;
 use crate::print;
+use crate::remote;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use subrosa::attest::{BrokerAt, Enclave, is_sealed};
 use subrosa::backends::Served;
-use subrosa::deploy::{Cluster, ClusterConfig, Fingerprint, Gateway, Identity};
+use subrosa::deploy::{Cluster, ClusterConfig, Fingerprint, Gateway};
 use subrosa::{Dataset, Error, InputSpec, Model, Plan, PlanOptions, Via};
 use subrosa_serve::{Catalogue, Entry, Limits};
 
@@ -120,7 +121,7 @@ impl ModelFlags {
             let message = format!("{}: its parties compute via {via}, not via {}", path.display(), self.via);
             return Err(misuse(message, &format!("give --via {via}")).into());
         }
-        Ok(Gateway::new(Cluster::new(config, identity(&self.broker.identity)?)?)?)
+        Ok(Gateway::new(Cluster::new(config, remote::identity(&self.broker.identity)?)?)?)
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -186,19 +187,11 @@ impl BrokerFlags {
             let message = format!("{} is sealed", path.display());
             return Err(misuse(message, "serve it with --via tee, --broker and --broker-key").into());
         };
-        let identity = self::identity(identity)?;
+        let identity = remote::identity(identity)?;
         let at = BrokerAt { address: address.clone(), fingerprint: *key, identity };
         let (model, version, policy) = at.open(path, enclave.attester(), enclave.service().as_bytes())?;
         Ok((model, version, Some(policy)))
     }
-}
-
-fn identity(folder: &Path) -> Result<Identity> {
-    let read = Identity::load(folder).map_err(|error| Error::Io {
-        message: error.to_string(),
-        hint: Some("`subrosa party init` makes an identity; --identity names its folder".to_owned()),
-    })?;
-    Ok(read)
 }
 
 fn placed(text: &str) -> Result<Placed<'_>> {

@@ -52,6 +52,18 @@ fn less_security_or_another_batch_is_not_beside_it() {
 }
 
 #[test]
+fn a_row_that_a_party_dealt_for_itself_stands_beside_its_like_and_says_so() {
+    let mut rows = rows();
+    for row in rows.iter_mut().filter(|r| r.backend == "beaver" || r.backend == "spu-semi2k") {
+        row.terms.trust = Trust::OneDealingParty;
+        row.security_bits = 0;
+    }
+    rows.iter_mut().filter(|r| r.backend == "beaver").for_each(|r| r.insecure = vec!["self-dealer".to_owned()]);
+    let ours: Vec<_> = standings(&rows).into_iter().map(|s| s.ours.unwrap_or_default()).collect();
+    assert_eq!(ours, ["rep3", "beaver (self-dealer)", "", "ckks"]);
+}
+
+#[test]
 fn the_checklist_says_what_the_rows_say() {
     let verdicts = |rows: &[Row]| findings(rows).iter().map(|f| f.verdict).collect::<Vec<_>>();
     let found = findings(&rows());

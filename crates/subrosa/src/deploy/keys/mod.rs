@@ -8,8 +8,10 @@
 //! stops, a file is either as it was or gone for good.
 //!
 //! A file's head, lengths and hashes are signed by the dealer's identity, the one that
-//! `subrosa.toml` names; it is read piece by piece and never held in memory. A file that is not
-//! what it should be, as one that is still being copied, is passed over and left alone.
+//! `subrosa.toml` names; it is read piece by piece and never held in memory. Before it is offered
+//! for the first time all of it is read once and hashed, so a file that is not what it should be,
+//! as one that is still being copied or lost a bit, is passed over and left alone. When it is used
+//! each piece is hashed again; one that was changed in between costs the batch, at all servers.
 
 mod agree;
 #[cfg(test)]
@@ -26,7 +28,7 @@ pub(super) use journal::sync_folder;
 use journal::{Journal, Step, Used};
 use name::{Dealing, Head};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -66,6 +68,8 @@ pub(super) struct Stock {
     held: Mutex<BTreeSet<(Dealing, u64)>>,
     /// Purpose and batch of each dealing of which a file was found to be the dealer's.
     known: Mutex<BTreeMap<Dealing, ([u8; 32], u32)>>,
+    /// Files whose payload was found to be what the dealer hashed, as they were then.
+    whole: Mutex<BTreeMap<(Dealing, u64), Stamp>>,
     /// What was wrong with files, each told once.
     told: Mutex<BTreeSet<String>>,
 }
@@ -104,6 +108,7 @@ impl Stock {
             journal: Mutex::new(Journal::open(state)?),
             held: Mutex::default(),
             known: Mutex::default(),
+            whole: Mutex::default(),
             told: Mutex::default(),
         };
         stock.sweep()?;
@@ -127,6 +132,8 @@ impl Stock {
     /// The first file of `dealing` from number `from` on that is good for what is wanted, was not
     /// used, and is not offered in another session. None if there is none. `tell` hears of files
     /// that are not what they should be.
+    ///
+    /// **Cost:** one pass over a file that was not looked at before.
     ///
     /// **Errors:** [`Error::Io`].
     pub(super) fn offer(
@@ -191,10 +198,16 @@ impl Stock {
         }
         let recording = opening.complete().map_err(|e| e.to_string())?;
         let dealer = self.config.parties.get(self.config.seats()).map(|p| (&p.name, p.fingerprint));
-        match dealer {
-            Some((_, key)) if key.has_signed(SIGNED, recording.digest(), recording.seal()) => Ok((again, recording)),
-            _ => Err(format!("it is not signed by {}", dealer.map_or("a dealer", |(name, _)| name.as_str()))),
+        if !dealer.is_some_and(|(_, key)| key.has_signed(SIGNED, recording.digest(), recording.seal())) {
+            return Err(format!("it is not signed by {}", dealer.map_or("a dealer", |(name, _)| name.as_str())));
         }
+        let stamp = Stamp::of(&metadata);
+        if lock(&self.whole).get(&(dealing, index)) != Some(&stamp) {
+            // Not locked meanwhile: other sessions look at other files.
+            recording.verify().map_err(|e| e.to_string())?;
+            lock(&self.whole).insert((dealing, index), stamp);
+        }
+        Ok((again, recording))
     }
 
     fn once(&self, line: String, tell: Tell<'_>) {
@@ -232,6 +245,20 @@ impl Stock {
             true => sync_folder(&self.folder).map_err(|e| Error::io("sync", &self.folder, &e)),
             false => Ok(()),
         }
+    }
+}
+
+/// What changes with a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    node: (u64, u64),
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self { node: (metadata.dev(), metadata.ino()), changed: (metadata.ctime(), metadata.ctime_nsec()) }
     }
 }
 
@@ -293,6 +320,7 @@ impl<'a> Offer<'a> {
         let held: BTreeSet<u64> = lock(&stock.held).iter().filter(|h| h.0 == dealing).map(|h| h.1).collect();
         let kept = held.into_iter().filter(|&other| other != index).collect();
         let learnt = stock.journal().use_up(dealing, index, others, &kept)?;
+        lock(&stock.whole).remove(&(dealing, index));
         let claim = Claim { offer: Some(self) };
         if learnt {
             // This server was set back, or the other's session came to nothing.

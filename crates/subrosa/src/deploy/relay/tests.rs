@@ -1,24 +1,21 @@
 use super::super::control::{Order, Totals, refusal, refused};
-use super::super::party::Shared;
+use super::super::party::{Lie, Shared};
 use super::super::{Gateway, OpenOptions, Passed};
+use crate::deploy::support::{self, Deployment};
 use crate::{InputSpec, Model, PlanOptions, Via};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use subrosa_mpc::Load;
 use subrosa_mpc::relayed::Refused;
 use subrosa_net::EndpointId;
 
-#[path = "../../../tests/support/mod.rs"]
-mod support;
-use support::Deployment;
-
 const SOON: Duration = Duration::from_secs(10);
 const ONE: Load = Load { parts: 1, samples: 1 };
+const RUN: Order = Order::Run { samples: 1, opened: 1 };
 
 /// A lying party at last tells the party of the highest number that it refuses, and all others what it should.
 pub(super) fn perhaps_lying(shared: &Shared, mut sends: Vec<(EndpointId, Vec<u8>)>) -> Vec<(EndpointId, Vec<u8>)> {
-    if shared.lies.load(Ordering::SeqCst)
+    if shared.lies.get() == Some(&Lie::Verdict)
         && let Some((_, told)) = sends.last_mut()
     {
         told.fill(refusal(Some(Refused::Closed)));
@@ -36,7 +33,11 @@ fn scene(via: Via, parties: usize, lies: bool) -> (Deployment, Vec<Vec<u8>>) {
 fn scene_of(via: Via, parties: usize, lies: bool, requests: usize) -> (Deployment, Vec<Vec<Vec<u8>>>) {
     let mut deployment = Deployment::via(via.name(), parties, "deadline_s = 10");
     for party in 0..parties {
-        deployment.start_as(party, |server| server.lie(lies && party == 0));
+        deployment.start_as(party, |server| {
+            if lies && party == 0 {
+                server.lie(Lie::Verdict);
+            }
+        });
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/mlp.onnx");
     let input = InputSpec::given(0.0, 1.0).unwrap();
@@ -52,7 +53,7 @@ fn scene_of(via: Via, parties: usize, lies: bool, requests: usize) -> (Deploymen
 
 #[test]
 fn what_was_prepared_for_a_request_that_was_refused_is_used_for_nothing() {
-    let orders = [Order::Run(1), Order::RunRelayed(ONE), Order::Prepare(ONE)];
+    let orders = [RUN, Order::RunRelayed(ONE), Order::Prepare(ONE)];
     for (via, parties) in [(Via::Rep3, 3), (Via::Rep3Malicious, 3), (Via::Rep4, 4)] {
         let (deployment, sound) = scene(via, parties, false);
         for order in orders {
@@ -90,7 +91,7 @@ fn a_party_that_lies_and_a_gateway_do_not_get_masks_used_twice() {
         assert!(told[..last].iter().all(Option::is_none) && told[last] == Some(Refused::Elsewhere));
         // It is the only one that still follows orders.
         lane.session.control(vec![], &[(last, Totals::BYTES)], SOON).unwrap();
-        lane.session.control(vec![(last, Order::Run(1).encode())], &[], SOON).unwrap();
+        lane.session.control(vec![(last, RUN.encode())], &[], SOON).unwrap();
         let error = lane.session.control(vec![], &[(last, Totals::BYTES)], SOON).err().unwrap().to_string();
         assert!(error.contains(support::PARTIES[last]) && error.contains("end its session"), "{via}: {error}");
     }
@@ -201,4 +202,17 @@ fn a_session_is_for_inputs_or_for_boxes() {
     let ordered = lane.order(Order::RunRelayed(ONE), SOON);
     let error = ordered.and_then(|()| lane.listen(SOON)).err().unwrap().to_string();
     assert!(error.contains("inputs and boxes"), "{error}");
+}
+
+/// A card lies with its share, which may be large: whoever asks what a party vouches for has it read once.
+#[test]
+fn what_a_party_vouches_for_is_read_once() {
+    let (deployment, _) = scene(Via::Rep3, 3, false);
+    let gateway = Arc::new(Gateway::new(deployment.client("clinic")).unwrap());
+    let relay = gateway.relay("digits", None, 8).unwrap();
+    std::fs::remove_file(deployment.state(0).join("models/digits/1.share")).unwrap();
+    assert!(gateway.offer(relay.outline()).is_ok(), "it was asked before");
+    let mut other = relay.outline().clone();
+    other.dealing = [7; 32];
+    assert!(gateway.offer(&other).is_err(), "which is kept nowhere");
 }
