@@ -61,7 +61,8 @@ impl Deployment {
         let name = PARTIES[party];
         command.args(["party", "run", "--cluster"]).arg(self.path("subrosa.toml"));
         command.arg("--identity").arg(self.path(name)).arg("--state").arg(self.path(&format!("{name}-state")));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let log = std::fs::File::create(self.path(&format!("{name}.log"))).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.contains("listens at"), "{name}: {line}");
@@ -179,7 +180,10 @@ fn a_full_disk_keeps_nothing_and_says_so() {
     deployment.start(2);
     let output = deployment.provision("mlp");
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-    assert!(text(&output).contains("vendor") && text(&output).contains("cannot keep the share"), "{}", text(&output));
+    assert!(text(&output).contains("vendor") && text(&output).contains("its log says how"), "{}", text(&output));
+    // Which file it was is told to whoever runs the party, and to nobody else.
+    let log = std::fs::read_to_string(deployment.path("vendor.log")).unwrap();
+    assert!(log.contains("cannot keep the share") && !text(&output).contains("vendor-state"), "{log}");
     for party in PARTIES {
         let kept = deployment.path(&format!("{party}-state/models/mlp"));
         let names = std::fs::read_dir(kept).into_iter().flatten().flatten().map(|e| e.file_name());

@@ -26,7 +26,7 @@ pub(super) const LEAST: u32 = 6;
 /// Fraction bits of a weight beyond which nothing is gained, if it is not small.
 const MOST_WEIGHT: u32 = 16;
 
-/// Bits of its own that the largest value of a factor needs. Fewer than [`LEAST`], as weights are at most 1, as a rule.
+/// Bits of its own that the largest of a product's weights needs. Fewer than [`LEAST`], as weights are below 1, as a rule.
 const FAINT: u32 = 4;
 
 /// More fraction bits that values up to `bound` need, where they are so small that what suffices for others
@@ -86,6 +86,8 @@ struct Faint {
     factor: ValueId,
     /// What its largest value, or a divisor's least, has.
     bits: i64,
+    /// And what it needs.
+    needed: u32,
     /// Whether it is divided by.
     divisor: bool,
 }
@@ -134,9 +136,9 @@ impl Scales {
 
     /// That these fractions are too few, naming the tightest node.
     pub(super) fn refusal(&self, graph: &Graph, facts: &[Fact]) -> Error {
-        if let Some(Faint { node, factor, bits, divisor }) = &self.faintest {
+        if let Some(Faint { node, factor, bits, needed, divisor }) = &self.faintest {
             let (node, bound) = (graph.nodes[*node].name.clone(), facts[*node].bound());
-            let has = format!("{} of the {} bits that are needed in {}", (*bits).max(0), needed(*divisor), self.ring);
+            let has = format!("{} of the {needed} bits that are needed in {}", (*bits).max(0), self.ring);
             let factor = &graph.nodes[*factor].name;
             return match divisor {
                 true => Error::Domain {
@@ -349,11 +351,6 @@ fn constant_factor(graph: &Graph, facts: &[Fact], id: ValueId) -> Option<(ValueI
     }
 }
 
-/// The bits of its own that a factor needs. Of a divisor it is the least value that has them.
-fn needed(divisor: bool) -> u32 {
-    if divisor { LEAST } else { FAINT }
-}
-
 /// The factor with the fewest bits of its own, if these are too few.
 fn faintest(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64], most_weight: &[i64]) -> Option<Faint> {
     let mut all = Vec::new();
@@ -361,30 +358,31 @@ fn faintest(graph: &Graph, facts: &[Fact], target: &[i64], budget: &[i64], most_
         if facts[node].constant.is_some() {
             continue;
         }
-        let mut found = |factor: ValueId, divisor: bool, bound: f64, frac: i64| {
-            all.extend(own_bits(bound, frac).map(|bits| Faint { node, factor, bits, divisor }));
+        let mut found = |factor: ValueId, (divisor, needed): (bool, u32), bound: f64, frac: i64| {
+            all.extend(own_bits(bound, frac).map(|bits| Faint { node, factor, bits, needed, divisor }));
         };
+        let (value, divided, weight) = ((false, LEAST), (true, LEAST), (false, FAINT));
         let variable = |at: usize| inputs.get(at).copied().filter(|&i| facts[i].constant.is_none());
         let (both, divides) = (matches!(op, Op::MatMul | Op::Mul), matches!(op, Op::Div));
         let one = divides || matches!(op, Op::Conv(_) | Op::Pow { .. });
         let multiplied: Vec<ValueId> = (0..2).take(if both { 2 } else { one.into() }).filter_map(variable).collect();
-        multiplied.iter().for_each(|&x| found(x, false, facts[x].bound(), target[x]));
+        multiplied.iter().for_each(|&x| found(x, value, facts[x].bound(), target[x]));
         let mut other = multiplied.iter().map(|&x| target[x]).max();
         let divisor = if matches!(op, Op::Reciprocal) { variable(0) } else { variable(1).filter(|_| divides) };
         if let Some(y) = divisor {
             // What it is divided by has to be told from zero and from its neighbours.
-            found(y, true, facts[y].least(), target[y]);
+            found(y, divided, facts[y].least(), target[y]);
         }
         if let Some(y) = divisor.filter(|_| divides) {
             let reciprocal = other.map_or(budget[node].div_euclid(2), |x| budget[node] - x);
-            found(y, false, facts[y].least().recip(), reciprocal);
+            found(y, value, facts[y].least().recip(), reciprocal);
             other = other.max(Some(reciprocal));
         }
         if let Some((factor, bound)) = constant_factor(graph, facts, node) {
-            found(factor, false, bound, (budget[node] - other.unwrap_or(0)).min(most_weight[node]));
+            found(factor, weight, bound, (budget[node] - other.unwrap_or(0)).min(most_weight[node]));
         }
     }
-    all.into_iter().filter(|faint| faint.bits < i64::from(needed(faint.divisor))).min_by_key(|faint| faint.bits)
+    all.into_iter().filter(|faint| faint.bits < i64::from(faint.needed)).min_by_key(|faint| faint.bits)
 }
 
 /// The product with the smallest budget, or, without products, the largest value: what

@@ -296,7 +296,7 @@ impl Relay {
     /// **Errors:** of each request as for [`Relay::pass`].
     pub fn pass_together(&mut self, requests: &[&[u8]]) -> Vec<Result<Passed>> {
         let mut passed: BTreeMap<usize, Result<Passed>> = BTreeMap::new();
-        let mut of_size: BTreeMap<usize, Vec<(usize, Vec<Vec<u8>>)>> = BTreeMap::new();
+        let mut of_size: BTreeMap<usize, Vec<Placed>> = BTreeMap::new();
         for (at, request) in requests.iter().enumerate() {
             match self.outline.parcels(request, self.most) {
                 Ok((samples, parcels)) => of_size.entry(samples).or_default().push((at, parcels)),
@@ -428,6 +428,9 @@ impl Relay {
         Ok(lane)
     }
 }
+
+/// A request's place among others, and its parcels.
+type Placed = (usize, Vec<Vec<u8>>);
 
 /// Of each request the parties' boxes, and what all of it cost; or of each why they refuse it, if they do.
 type Boxes = std::result::Result<(Vec<Vec<Vec<u8>>>, Cost), Vec<Option<Refused>>>;

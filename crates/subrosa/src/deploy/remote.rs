@@ -15,6 +15,9 @@ use subrosa_mpc::relayed::Refused;
 use subrosa_mpc::roles::{give_inputs, hear_told, take_outputs};
 use subrosa_net::Session;
 
+/// Of each request why it is refused, if it is.
+type Refusals = Vec<Option<Refused>>;
+
 /// One session of a [`Remote`].
 pub(super) struct Lane {
     pub(super) session: Session,
@@ -69,7 +72,7 @@ impl Lane {
         parcels: Vec<Vec<u8>>,
         answers: &[usize],
         deadline: Duration,
-    ) -> Result<std::result::Result<Vec<Vec<u8>>, Vec<Option<Refused>>>> {
+    ) -> Result<std::result::Result<Vec<Vec<u8>>, Refusals>> {
         self.session.set_phase(Phase::Online);
         self.order(Order::RunRelayed(load), deadline)?;
         self.session.control(parcels.into_iter().enumerate().collect(), &[], deadline)?;
