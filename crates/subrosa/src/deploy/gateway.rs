@@ -334,16 +334,20 @@ impl Relay {
                 }
                 // Perhaps the parties do not grant as much at once.
                 Err(Failed::Preparing(_)) if places.len() > 1 => {
-                    self.together = places.len() / 2;
-                    let mut rest: Vec<_> = places.into_iter().zip(parcels).collect();
-                    let second = rest.split_off(self.together);
-                    for half in [rest, second] {
-                        let (places, parcels): (Vec<_>, Vec<_>) = half.into_iter().unzip();
+                    let half = places.len() / 2;
+                    let mut first: Vec<_> = places.into_iter().zip(parcels).collect();
+                    let second = first.split_off(half);
+                    for some in [first, second] {
+                        let (places, parcels): (Vec<_>, Vec<_>) = some.into_iter().unzip();
                         passed.extend(places.into_iter().zip(self.pass_group(samples, parcels)));
+                    }
+                    // So it was the size, and no party that was gone for a moment.
+                    if passed.values().any(Result::is_ok) {
+                        self.together = self.together.min(half);
                     }
                     left = Vec::new();
                 }
-                Err(Failed::Preparing(error) | Failed::Passing(error)) => {
+                Err(Failed::Opening(error) | Failed::Preparing(error) | Failed::Passing(error)) => {
                     passed.extend(places.into_iter().map(|at| (at, Err(error.clone()))));
                     left = Vec::new();
                 }
@@ -384,7 +388,7 @@ impl Relay {
         let load = Load { parts: requests.len(), samples };
         let passed = match self.ready(load) {
             Ok(lane) => lane.pass(load, requests).map_err(Failed::Passing),
-            Err(error) => Err(Failed::Preparing(error)),
+            Err(failed) => Err(failed),
         };
         // Nor does a party go on after a refusal.
         if !matches!(passed, Ok(Ok(_))) {
@@ -406,7 +410,7 @@ impl Relay {
         self.lane = None;
     }
 
-    fn ready(&mut self, load: Load) -> Result<&mut Lane> {
+    fn ready(&mut self, load: Load) -> std::result::Result<&mut Lane, Failed> {
         let limits = &self.gateway.cluster.config.limits;
         // The parties end a session that is silent for too long.
         if self.lane.as_ref().is_some_and(|lane| lane.used.elapsed() >= limits.idle() / 2) {
@@ -417,14 +421,15 @@ impl Relay {
             none => {
                 // By its dealing: a number is only as good as whoever gave it.
                 let dealing = Which::Dealing(self.outline.dealing);
-                let lane = Lane::open(&self.gateway.cluster, &self.name, dealing)?;
+                let lane = Lane::open(&self.gateway.cluster, &self.name, dealing).map_err(Failed::Opening)?;
                 if lane.outline != self.outline {
-                    return Err(peer(format!("the parties hold another {} version {}", self.name, self.version)));
+                    let message = format!("the parties hold another {} version {}", self.name, self.version);
+                    return Err(Failed::Opening(peer(message)));
                 }
                 none.insert(lane)
             }
         };
-        lane.ready(load)?;
+        lane.ready(load).map_err(Failed::Preparing)?;
         Ok(lane)
     }
 }
@@ -435,8 +440,9 @@ type Placed = (usize, Vec<Vec<u8>>);
 /// Of each request the parties' boxes, and what all of it cost; or of each why they refuse it, if they do.
 type Boxes = std::result::Result<(Vec<Vec<Vec<u8>>>, Cost), Vec<Option<Refused>>>;
 
-/// Before boxes were passed on, or while they were.
+/// Before there was a session, before boxes were passed on, or while they were.
 enum Failed {
+    Opening(Error),
     Preparing(Error),
     Passing(Error),
 }
